@@ -1,0 +1,71 @@
+"""What all tests share: small thread pools, seeds, and the data folder.
+
+TensorFlow reads the variables below when it is first imported, so they are set here, and nothing here
+imports it: the process that only hands out tests to the workers stays small.
+"""
+
+import gc
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+
+for name, value in {
+    "KERAS_BACKEND": "tensorflow",
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": THREADS,
+    "OPENBLAS_NUM_THREADS": THREADS,
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "TF_NUM_INTEROP_THREADS": THREADS,
+    "TF_NUM_INTRAOP_THREADS": THREADS,
+}.items():
+    os.environ.setdefault(name, value)
+
+
+def data_folder() -> Path | None:
+    named = os.environ.get("TFDVAE_DATA")
+    return Path(named) if named else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tfdvae_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+        if item.get_closest_marker("data") and data_folder() is None:
+            item.add_marker(pytest.mark.skip(reason="TFDVAE_DATA does not name a data folder"))
+
+
+@pytest.fixture(scope="session")
+def tfdvae_data() -> Path:
+    """The data folder that TFDVAE_DATA names; tests that ask for it are skipped where it names none."""
+    folder = data_folder()
+    if folder is None:
+        pytest.skip("TFDVAE_DATA does not name a data folder")
+    if not folder.is_dir():
+        pytest.fail(f"TFDVAE_DATA names {folder}, which is not a folder")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test starts from the same seeds, whatever ran before it in the same process."""
+    random.seed(0)
+    np.random.seed(0)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def release_memory() -> Iterator[None]:
+    """Graphs and compiled functions of one test module do not pile up on those of the next."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+    gc.collect()

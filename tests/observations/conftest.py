@@ -1,0 +1,120 @@
+"""One tiny case per observation family; `tests/observations` runs everything over this table."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from tfdvae.observations import OBSERVATIONS, Observation
+
+HIDDEN = 5
+
+
+class Case(NamedTuple):
+    """`axes[i]` is (nodes, weights) of a quadrature over feature i that covers the densities of the tests."""
+
+    arguments: dict[str, Any]
+    axes: list[tuple[np.ndarray, np.ndarray]]
+    data: Callable[[np.random.Generator, int], np.ndarray]
+    bad_frame: list[float]
+
+    @property
+    def x_dim(self) -> int:
+        return len(self.axes)
+
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points [M, D] and weights [M]."""
+        points = np.array(list(itertools.product(*[nodes for nodes, _ in self.axes])), np.float32)
+        weights = np.array([np.prod(w) for w in itertools.product(*[weights for _, weights in self.axes])])
+        return points, weights
+
+
+def interval(low: float, high: float, count: int = 160) -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return low + (high - low) * (nodes + 1.0) / 2.0, weights * (high - low) / 2.0
+
+
+BIT = (np.array([0.0, 1.0]), np.ones(2))
+
+
+def normal_data(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.normal([4.0, -3.0], [1.5, 0.6], (count, 2))
+
+
+def unit_data(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.normal([4.0, -3.0], 1.0, (count, 2))
+
+
+def bits(rng: np.random.Generator, count: int) -> np.ndarray:
+    return (rng.random((count, 4)) < [0.04, 0.3, 0.5, 0.9]).astype(np.float64)
+
+
+def powers(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.exponential([0.02, 7.0], (count, 2))
+
+
+def strokes(rng: np.random.Generator, count: int) -> np.ndarray:
+    offsets = rng.multivariate_normal([2.0, -1.0], [[1.0, 0.4], [0.4, 0.5]], count)
+    return np.concatenate([offsets, rng.random((count, 1)) < 0.1], axis=1)
+
+
+CASES = {
+    "gaussian": Case({}, [interval(-8, 8)] * 2, normal_data, [np.nan, 0.0]),
+    "identity_gaussian": Case({}, [interval(-8, 8)] * 2, unit_data, [np.inf, 0.0]),
+    "gaussian_mixture": Case({"num_components": 3}, [interval(-8, 8)] * 2, normal_data, [0.0, -np.inf]),
+    "bernoulli": Case({}, [BIT] * 4, bits, [0.0, 1.0, 0.5, 0.0]),
+    "autoregressive_bernoulli": Case(
+        {"hidden": HIDDEN, "activation": "tanh"}, [BIT] * 4, bits, [0.0, 1.0, 0.0, 2.0]
+    ),
+    "gamma": Case({}, [interval(0, 60, 200)] * 2, powers, [1.0, -0.01]),
+    "pen": Case({"num_components": 3}, [interval(-8, 8)] * 2 + [BIT], strokes, [0.0, 0.0, -1.0]),
+}
+
+FEATURES_DIM = 6
+
+
+def make(name: str, dtype: str | None = None, **arguments: Any) -> Observation:
+    """A built observation of the case; dependence between features is made strong where a family has any."""
+    case = CASES[name]
+    observation = OBSERVATIONS[name](**{**case.arguments, **arguments}, dtype=dtype)
+    observation.build((None, FEATURES_DIM), (None, case.x_dim))
+    for weight in observation.trainable_weights:
+        if weight.path.endswith("_kernel"):
+            weight.assign(np.random.default_rng(7).normal(size=weight.shape))
+    return observation
+
+
+def features_for(*leading: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1.0, 1.0, (*leading, FEATURES_DIM)).astype(np.float32)
+
+
+@pytest.fixture(params=sorted(CASES))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def case(name: str) -> Case:
+    return CASES[name]
+
+
+@pytest.fixture
+def observation(name: str) -> Observation:
+    return make(name)
+
+
+@pytest.fixture(scope="session")
+def cases() -> dict[str, Case]:
+    return CASES
+
+
+@pytest.fixture(scope="session", name="make")
+def make_fixture() -> Callable[..., Observation]:
+    return make
+
+
+@pytest.fixture(scope="session", name="features_for")
+def features_for_fixture() -> Callable[..., np.ndarray]:
+    return features_for

@@ -1,0 +1,55 @@
+"""What the readers and writers of this folder share."""
+
+import contextlib
+import importlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+__all__ = ["atomic_write", "import_music", "require_file"]
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """A binary file that appears at `path` complete, or not at all; parent folders are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def import_music(module: str, purpose: str) -> ModuleType:
+    """Imports a module of the extra `music`.
+
+    Raises:
+        ImportError: it is not installed; says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(f'{purpose} needs {package}: pip install "tfdvae[music]"') from error
+
+
+def require_file(path: str | os.PathLike) -> Path:
+    """`path` as a Path.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+        ValueError: it is not a file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file.")
+    return path

@@ -1,0 +1,59 @@
+"""The one place for masks: frames that do not exist are zeroed and moved to the end, once, before a model sees
+anything.
+
+A masked frame is skipped, as in Keras' own recurrent layers: the frame after a gap follows the frame before it. With
+the existing frames packed to the left, every model only ever meets right-padded sequences: causal recursions need no
+masks at all, backward ones start at the last existing frame, and padding can reach neither values nor gradients.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+__all__ = ["Packing", "pack", "reverse", "shift", "unpack", "zero_masked"]
+
+
+class Packing(NamedTuple):
+    """`order` `[B, T]`: which frame each packed place holds; `mask` `[B, T]`: which packed places are frames."""
+
+    order: tf.Tensor
+    mask: tf.Tensor
+
+
+def zero_masked(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """`x` `[B, T, ...]` with zeros where the frame does not exist, whatever stood there, NaN included."""
+    if mask is None:
+        return x
+    mask = tf.reshape(mask, tf.concat([tf.shape(mask), tf.ones([x.shape.rank - 2], tf.int32)], axis=0))
+    return tf.where(mask, x, tf.zeros([], x.dtype))
+
+
+def packing(mask: tf.Tensor) -> Packing:
+    """How to move the frames of a `[B, T]` mask to the left, keeping their order."""
+    time = tf.range(tf.shape(mask)[1])
+    key = tf.where(mask, time, time + tf.shape(mask)[1])
+    lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1, keepdims=True)
+    return Packing(tf.argsort(key, axis=1), time < lengths)
+
+
+def pack(x: tf.Tensor, how: Packing) -> tf.Tensor:
+    """Moves the frames of `x` `[B, T, ...]` to the left."""
+    return tf.ensure_shape(tf.gather(x, how.order, batch_dims=1), x.shape)
+
+
+def unpack(x: tf.Tensor, how: Packing) -> tf.Tensor:
+    """Moves packed frames back to where they were; zeros where no frame exists."""
+    x = zero_masked(x, how.mask)
+    return tf.ensure_shape(tf.gather(x, tf.argsort(how.order, axis=1), batch_dims=1), x.shape)
+
+
+def shift(x: tf.Tensor) -> tf.Tensor:
+    """The previous frame at each time, zeros at the first: `[B, T, F]`."""
+    return tf.concat([tf.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+
+
+def reverse(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """Reverses the frames of right-padded sequences `[B, T, F]` in time and leaves the padding where it is."""
+    if mask is None:
+        return tf.reverse(x, axis=[1])
+    return tf.reverse_sequence(x, tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), seq_axis=1, batch_axis=0)

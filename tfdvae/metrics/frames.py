@@ -1,0 +1,85 @@
+"""Means over frames, and the set of metrics that every model reports."""
+
+import keras
+import tensorflow as tf
+
+from tfdvae.types import StepTerms
+
+__all__ = ["ACTIVE_NATS", "FrameMean", "ObjectiveMetrics"]
+
+ACTIVE_NATS = 0.01
+"""A latent dimension whose mean KL is above this many nats per frame counts as active."""
+
+
+@keras.saving.register_keras_serializable(package="tfdvae")
+class FrameMean(keras.metrics.Metric):
+    """Sum of totals over sum of frames: a mean over all frames, however sequences were batched. A vector if `width`
+    is given.
+    """
+
+    def __init__(self, name: str, width: int | None = None, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.width = width
+        shape = () if width is None else (width,)
+        self.total = self.add_variable(shape, "zeros", name="total", dtype="float32")
+        self.frames = self.add_variable((), "zeros", name="frames", dtype="float32")
+
+    def update_state(self, total: tf.Tensor, frames: tf.Tensor) -> None:
+        """Adds a total in nats and the number of frames that it covers."""
+        self.total.assign_add(total)
+        self.frames.assign_add(frames)
+
+    def result(self) -> tf.Tensor:
+        return tf.math.divide_no_nan(tf.convert_to_tensor(self.total), self.frames)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "width": self.width}
+
+
+class ObjectiveMetrics:
+    """loss, elbo_nats_per_frame, log_likelihood_nats_per_frame (of x given z), kl_nats_per_frame, active_units,
+    skipped_batches.
+
+    `loss` is minus the objective, nats per frame; it differs from minus the ELBO where a KL weight, free bits,
+    penalties or another bound are in use. The ELBO is always the plain one. A unit is active where its KL exceeds
+    ACTIVE_NATS on average.
+
+    Args:
+        latent_dim: Z.
+        per_dimension: also report kl_00_nats_per_frame, kl_01_nats_per_frame, ...
+    """
+
+    def __init__(self, latent_dim: int, per_dimension: bool = False):
+        self.latent_dim = latent_dim
+        self.per_dimension = per_dimension
+        self.loss = FrameMean("loss")
+        self.elbo = FrameMean("elbo_nats_per_frame")
+        self.log_likelihood = FrameMean("log_likelihood_nats_per_frame")
+        self.kl = FrameMean("kl_nats_per_frame")
+        self.kl_vector = FrameMean("kl_vector", latent_dim)
+        self.skipped = keras.metrics.Sum("skipped_batches")
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """All of them, for Keras to reset."""
+        return [self.loss, self.elbo, self.log_likelihood, self.kl, self.kl_vector, self.skipped]
+
+    def update_state(self, loss: tf.Tensor, terms: StepTerms, valid: tf.Tensor | bool = True) -> None:
+        """Adds a batch: its loss in nats per frame and its terms. A batch that is not `valid` leaves no trace."""
+        frames = tf.reduce_sum(terms.weight)
+        kl_vector = tf.reduce_sum(terms.kl, axis=[0, 1])
+        kl = tf.reduce_sum(kl_vector) + tf.reduce_sum(terms.global_kl)
+        log_likelihood = tf.reduce_sum(terms.log_px)
+        totals = [loss * frames, log_likelihood - kl, log_likelihood, kl, kl_vector]
+        self.skipped.update_state(tf.where(valid, 0.0, 1.0))
+        for metric, total in zip(self.metrics[:-1], totals, strict=True):
+            metric.update_state(tf.where(valid, total, tf.zeros_like(total)), tf.where(valid, frames, 0.0))
+
+    def result(self) -> dict[str, tf.Tensor]:
+        """Name to value."""
+        per_unit = self.kl_vector.result()
+        logs = {m.name: m.result() for m in (self.loss, self.elbo, self.log_likelihood, self.kl, self.skipped)}
+        logs["active_units"] = tf.reduce_sum(tf.cast(per_unit > ACTIVE_NATS, tf.float32))
+        if self.per_dimension:
+            logs |= {f"kl_{i:02d}_nats_per_frame": per_unit[i] for i in range(self.latent_dim)}
+        return logs

@@ -1,0 +1,215 @@
+"""The one training path: compile, fit, evaluate, and the train step with the timestep-wise bound."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdvae import bounds, random, validation
+from tfdvae.metrics import ObjectiveMetrics
+from tfdvae.types import Batch
+
+__all__ = ["KLWeight", "TrainingMixin"]
+
+
+class KLWeight:
+    """A factor on the weight of the KL that callbacks may move; kept out of the model's saved state on purpose."""
+
+    def __init__(self) -> None:
+        self.variable = keras.Variable(1.0, trainable=False, name="kl_weight", dtype="float32")
+
+    def assign(self, value: float) -> None:
+        """Sets it from now on."""
+        self.variable.assign(value)
+
+
+class TrainingMixin:
+    """Keras' training verbs for a DVAE: mixed into `keras.Model`."""
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        *,
+        bound: str | bounds.Bound = "elbo",
+        beta: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
+        free_bits: float = 0.0,
+        clip_norm: float | None = 5.0,
+        kl_per_dimension: bool = False,
+        jit_compile: bool | str = "auto",
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Configures training.
+
+        Args:
+            optimizer: as in Keras.
+            bound: what to maximise: "elbo", "iwae" or a Bound.
+            beta: weight of the KL, a number or any Keras schedule of the optimizer's step (see `tfdvae.schedules`);
+                multiplied by `model.kl_weight`, which the callback `KLWarmup` moves per epoch.
+            free_bits: nats per frame and latent dimension that the KL is not pushed below.
+            clip_norm: largest global norm of the gradient of the loss (nats per frame); None does not clip.
+            kl_per_dimension: report the KL of each latent dimension.
+            jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU.
+            run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
+        """
+        if jit_compile == "auto":
+            jit_compile = bool(tf.config.list_physical_devices("GPU")) and not run_eagerly
+        if free_bits < 0.0:
+            raise ValueError(f"`free_bits` must not be negative, got {free_bits}.")
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            auto_scale_loss=auto_scale_loss,
+        )
+        self.bound = bounds.get(bound)
+        self.beta = beta
+        self.free_bits = free_bits
+        self.clip_norm = clip_norm
+        self.kl_per_dimension = kl_per_dimension
+        self.kl_weight = KLWeight()
+        self.objective_metrics = None
+        if self.built:
+            self.build_metrics()
+
+    def build_metrics(self) -> None:
+        """Creates the metrics, which need to know Z."""
+        if self.compiled:
+            self.objective_metrics = ObjectiveMetrics(self.latent_dim, self.kl_per_dimension)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        if not self.compiled or self.objective_metrics is None:
+            return []
+        return self.objective_metrics.metrics
+
+    def current_beta(self) -> tf.Tensor:
+        """The KL's weight at the optimizer's present step."""
+        beta = self.beta(self.optimizer.iterations) if callable(self.beta) else self.beta
+        return tf.cast(beta, tf.float32) * tf.convert_to_tensor(self.kl_weight.variable)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One update on the bound. A batch whose gradient is not finite is skipped and counted."""
+        batch = self._unpack(data)
+        seed = random.fold_in(random.make_seed(self.seed), self.optimizer.iterations)
+        beta = self.current_beta()
+        variables = self.trainable_variables
+        with tf.GradientTape() as tape:
+            with random.dropout_scope(random.fold_in(seed, "dropout")):
+                terms = self.sample_terms(batch, seed, self.bound.num_samples)
+            loss = self._loss(terms, beta)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, variables)
+        norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g in gradients])
+        finite = tf.math.is_finite(norm) & tf.math.is_finite(loss)
+        if self.clip_norm is not None:
+            limit = self.optimizer.scale_loss(tf.constant(self.clip_norm, tf.float32))
+            gradients = [g * tf.cast(limit / tf.maximum(norm, limit), g.dtype) for g in gradients]
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            self.optimizer.apply(gradients, variables)
+        else:
+            tf.cond(finite, lambda: self._apply(gradients, variables), lambda: tf.constant(False))
+        self.objective_metrics.update_state(loss, terms, finite)
+        return {**self.objective_metrics.result(), "kl_weight": beta}
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """The bound on a batch, plain, with the same noise at every evaluation of the same data."""
+        batch = self._unpack(data)
+        seen = tf.convert_to_tensor(self.objective_metrics.loss.frames)
+        seed = random.fold_in(random.fold_in(random.make_seed(self.seed), "evaluation"), seen)
+        terms = self.sample_terms(batch, seed, self.bound.num_samples)
+        frames = tf.reduce_sum(terms.weight) / self.bound.num_samples
+        loss = -tf.reduce_sum(self.bound.per_sequence(terms)) / tf.maximum(frames, 1.0)
+        self.objective_metrics.update_state(loss, terms)
+        return self.objective_metrics.result()
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As in Keras, on arrays, dicts of arrays or a tf.data.Dataset. There are no targets: `y` must stay None.
+
+        Raises:
+            ValueError: for data that cannot be right, before anything else happens (see `tfdvae.validation`).
+        """
+        if y is not None:
+            raise ValueError("A DVAE models x itself: pass frames (or a dict with 'x', 'mask', 'u') and no y.")
+        if not self.compiled:
+            raise ValueError("Call `compile` before `fit`.")
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = self._checked(kwargs["validation_data"])
+        x = self._checked(x)
+        if self.built and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().fit(x, None, *args, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As in Keras; see `fit`. The values are the plain bound and its parts, whatever weights training used."""
+        if y is not None:
+            raise ValueError("A DVAE models x itself: pass frames (or a dict with 'x', 'mask', 'u') and no y.")
+        return super().evaluate(self._checked(x), None, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """As in Keras: mean reconstructions `[N, T, D]`."""
+        return super().predict(self._checked(x), *args, **kwargs)
+
+    def _checked(self, data: Any) -> Any:
+        """Data as Keras takes it, checked; the model built for it."""
+        dims = {"x_dim": self.x_dim, "u_dim": self.u_dim}
+        if isinstance(data, tf.data.Dataset):
+            data = validation.check_dataset(data, **dims)
+            spec = data.element_spec
+            batch = validation.as_batch(spec[0] if isinstance(spec, tuple) else spec)
+        elif isinstance(data, Mapping) or tf.is_tensor(data) or isinstance(data, (np.ndarray, list)):
+            batch = validation.check_arrays(*validation.as_batch(data), **dims)
+            self.observation.validate(
+                batch.x.reshape(-1, batch.x.shape[-1]) if batch.mask is None else batch.x[batch.mask]
+            )
+            data = {k: v for k, v in batch._asdict().items() if v is not None}
+        else:
+            return data
+        self.build_for(batch.x.shape[-1], 0 if batch.u is None else batch.u.shape[-1])
+        return data
+
+    def _unpack(self, data: Any) -> Batch:
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                "A DVAE takes neither targets nor sample weights: expected x, or a dict with 'x', 'mask', 'u'."
+            )
+        batch = self._tensors(x)
+        validation.check_static(*batch, x_dim=self.x_dim, u_dim=self.u_dim)
+        return batch
+
+    def _loss(self, terms: Any, beta: tf.Tensor) -> tf.Tensor:
+        """Minus the objective, nats per frame, plus what layers added (weight decay)."""
+        frames = tf.reduce_sum(terms.weight) / self.bound.num_samples
+        objective = tf.reduce_sum(self.bound.objective(terms, beta, self.free_bits))
+        return sum(self.losses, -objective / tf.maximum(frames, 1.0))
+
+    def _apply(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> tf.Tensor:
+        self.optimizer.apply(gradients, variables)
+        return tf.constant(True)
+
+    def get_compile_config(self) -> dict | None:
+        if not self.compiled:
+            return None
+        names = (
+            "optimizer",
+            "bound",
+            "beta",
+            "free_bits",
+            "clip_norm",
+            "kl_per_dimension",
+            "jit_compile",
+            "run_eagerly",
+            "steps_per_execution",
+        )
+        return keras.saving.serialize_keras_object({k: getattr(self, k) for k in names})
+
+    def compile_from_config(self, config: dict) -> None:
+        if config:
+            self.compile(**keras.saving.deserialize_keras_object(config))
+            if self.built:
+                self.optimizer.build(self.trainable_variables)

@@ -1,0 +1,104 @@
+"""Diagonal Gaussian frames."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfdvae.observations import numerics
+from tfdvae.observations.base import Observation
+
+__all__ = ["Gaussian", "IdentityGaussian"]
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable(package="tfdvae")
+class Gaussian(Observation):
+    """N(x_t; loc, diag(scale^2)); parameters [.., 2D] are the location and the raw scale.
+
+    Args:
+        scale: "softplus" for scale = softplus(raw) + min_scale, or "exp" for raw = log-variance, softly
+            bounded to [2 log min_scale, 2 log 1e6].
+        min_scale: smallest standard deviation, in the units of x.
+
+    Raises ValueError for another `scale` or a `min_scale` outside of [1e-6, 1e3].
+    """
+
+    def __init__(self, scale: str = "softplus", min_scale: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if scale not in ("softplus", "exp"):
+            raise ValueError(f'scale must be "softplus" or "exp", got {scale!r}.')
+        self.scale = scale
+        self.min_scale = numerics.check_min_scale(min_scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale, "min_scale": self.min_scale}
+
+    @property
+    def params_dim(self) -> int:
+        return 2 * self._built_x_dim()
+
+    @property
+    def noise_dim(self) -> int:
+        return numerics.standard_normal_noise_dim(self._built_x_dim())
+
+    def loc_and_scale(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and standard deviation, both [.., D]."""
+        loc, raw = tf.split(tf.cast(params, tf.float32), 2, axis=-1)
+        scale_of = numerics.softplus_scale if self.scale == "softplus" else numerics.log_variance_scale
+        return loc, scale_of(raw, self.min_scale)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.MultivariateNormalDiag(*self.loc_and_scale(params))
+
+    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(x, tf.float32)
+        return tf.reduce_sum(numerics.normal_log_prob(x, *self.loc_and_scale(params)), axis=-1)
+
+    def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        loc, scale = self.loc_and_scale(params)
+        return loc + scale * numerics.standard_normal(tf.cast(noise, tf.float32), self.x_dim)
+
+    def mean(self, params: tf.Tensor) -> tf.Tensor:
+        return self.loc_and_scale(params)[0]
+
+    def _bias_from(self, frames: np.ndarray) -> np.ndarray:
+        inverse = numerics.softplus_scale_inverse if self.scale == "softplus" else numerics.log_variance_scale_inverse
+        return np.concatenate([frames.mean(axis=0), inverse(frames.std(axis=0), self.min_scale)])
+
+
+@keras.saving.register_keras_serializable(package="tfdvae")
+class IdentityGaussian(Observation):
+    """N(x_t; loc, I), normaliser included; parameters [.., D] are the location.
+
+    -log p is half the squared error plus D/2 log 2 pi: the observation of Girin et al. (2021, section 13.2.2)
+    for motion data.
+    """
+
+    @property
+    def params_dim(self) -> int:
+        return self._built_x_dim()
+
+    @property
+    def noise_dim(self) -> int:
+        return numerics.standard_normal_noise_dim(self._built_x_dim())
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.MultivariateNormalDiag(loc=tf.cast(params, tf.float32))
+
+    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        error = tf.cast(x, tf.float32) - tf.cast(params, tf.float32)
+        return -0.5 * tf.reduce_sum(tf.square(error), axis=-1) - 0.5 * self.x_dim * math.log(2.0 * math.pi)
+
+    def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        return tf.cast(params, tf.float32) + numerics.standard_normal(tf.cast(noise, tf.float32), self.x_dim)
+
+    def mean(self, params: tf.Tensor) -> tf.Tensor:
+        return tf.cast(params, tf.float32)
+
+    def _bias_from(self, frames: np.ndarray) -> np.ndarray:
+        return frames.mean(axis=0)

@@ -1,0 +1,138 @@
+"""Float32 building blocks which the observation families share.
+
+TensorFlow functions use only operations that LiteRT has built in; the `*_inverse` and statistics functions
+are NumPy, for bias initialisation outside of graphs.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+__all__ = [
+    "bernoulli_log_prob",
+    "bernoulli_sample",
+    "categorical_one_hot",
+    "check_min_scale",
+    "frequency_logits",
+    "log_variance_scale",
+    "log_variance_scale_inverse",
+    "normal_log_prob",
+    "soft_clip",
+    "soft_clip_inverse",
+    "softplus_inverse",
+    "softplus_scale",
+    "softplus_scale_inverse",
+    "spread_components",
+    "standard_normal",
+    "standard_normal_noise_dim",
+]
+
+LOG_2PI = math.log(2.0 * math.pi)
+MAX_LOG_VARIANCE = 2.0 * math.log(1e6)
+SMALLEST_UNIFORM = 2.0**-25
+
+
+def check_min_scale(min_scale: float) -> float:
+    """`min_scale` itself. ValueError outside of [1e-6, 1e3], where squared errors could overflow float32."""
+    if not 1e-6 <= min_scale <= 1e3:
+        raise ValueError(f"min_scale must be in [1e-6, 1e3], got {min_scale!r}.")
+    return min_scale
+
+
+def standard_normal_noise_dim(dim: int) -> int:
+    """Number of uniforms that `standard_normal` takes for `dim` normals: two per pair."""
+    return 2 * math.ceil(dim / 2)
+
+
+def standard_normal(noise: tf.Tensor, dim: int) -> tf.Tensor:
+    """`dim` independent standard normals [.., dim] from uniforms [.., 2 ceil(dim/2)] (Box & Muller 1958)."""
+    radius_noise, angle_noise = tf.split(noise, 2, axis=-1)
+    radius = tf.sqrt(-2.0 * tf.math.log(tf.maximum(radius_noise, SMALLEST_UNIFORM)))
+    angle = 2.0 * math.pi * angle_noise
+    return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=-1)[..., :dim]
+
+
+def normal_log_prob(x: tf.Tensor, loc: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Elementwise log N(x; loc, scale^2); x far from 0 keeps its digits, as loc is subtracted first."""
+    return -0.5 * tf.square((x - loc) / scale) - tf.math.log(scale) - 0.5 * LOG_2PI
+
+
+def bernoulli_log_prob(x: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Elementwise log Bernoulli(x; sigmoid(logits)) in its exponential-family form."""
+    return x * logits - tf.math.softplus(logits)
+
+
+def bernoulli_sample(logits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """0/1 samples as float32; one uniform each."""
+    return tf.cast(noise < tf.sigmoid(logits), tf.float32)
+
+
+def categorical_one_hot(logits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """One-hot categorical samples [.., K] from logits [.., K] and one uniform [.., 1], by the inverse CDF."""
+    cdf = tf.cumsum(tf.nn.softmax(logits), axis=-1)
+    index = tf.reduce_sum(tf.cast(noise >= cdf[..., :-1], tf.int32), axis=-1)
+    return tf.one_hot(index, logits.shape[-1], dtype=tf.float32)
+
+
+def soft_clip(value: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """Smooth bound to [low, high]: the identity well inside, softplus-shaped near the ends."""
+    value = high - tf.math.softplus(high - value)
+    return low + tf.math.softplus(value - low)
+
+
+def softplus_scale(raw: tf.Tensor, min_scale: float) -> tf.Tensor:
+    """softplus(raw) + min_scale."""
+    return tf.math.softplus(raw) + min_scale
+
+
+def log_variance_scale(raw: tf.Tensor, min_scale: float) -> tf.Tensor:
+    """exp(raw / 2) with the log-variance softly held between min_scale^2 and 1e12."""
+    return tf.exp(0.5 * soft_clip(raw, 2.0 * math.log(min_scale), MAX_LOG_VARIANCE))
+
+
+def softplus_inverse(value: np.ndarray) -> np.ndarray:
+    """y with log(1 + exp(y)) = value, for value > 0."""
+    value = np.asarray(value, np.float64)
+    return value + np.log(-np.expm1(-value))
+
+
+def soft_clip_inverse(value: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Inverse of `soft_clip` for values strictly inside (low, high)."""
+    return high - softplus_inverse(high - (low + softplus_inverse(value - low)))
+
+
+def softplus_scale_inverse(scale: np.ndarray, min_scale: float) -> np.ndarray:
+    """Inverse of `softplus_scale`; smaller scales are raised to 2 min_scale, where gradients are alive."""
+    return softplus_inverse(np.maximum(scale, 2.0 * min_scale) - min_scale)
+
+
+def log_variance_scale_inverse(scale: np.ndarray, min_scale: float) -> np.ndarray:
+    """Inverse of `log_variance_scale`, for scales held within [2 min_scale, 1e5]."""
+    log_variance = 2.0 * np.log(np.clip(scale, 2.0 * min_scale, 1e5))
+    return soft_clip_inverse(log_variance, 2.0 * math.log(min_scale), MAX_LOG_VARIANCE)
+
+
+def frequency_logits(binary: np.ndarray) -> np.ndarray:
+    """Logits [D] of the frequencies of ones in [N, D], with half a count added on either side."""
+    ones = binary.sum(axis=0) + 0.5
+    return np.log(ones) - np.log(binary.shape[0] + 1.0 - ones)
+
+
+def spread_components(frames: np.ndarray, num_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Locations [K, D] and a shared within-component covariance [D, D] for an equal-weight Gaussian mixture.
+
+    The mixture has exactly the mean and covariance of `frames` [N, D]. Component means are the data's
+    quantiles, in a fixed permutation per dimension, drawn towards the mean by sqrt(D + 1): then the spread
+    costs about half a nat of likelihood against a single Gaussian, whatever D is, and still tells the
+    components apart.
+    """
+    levels = (np.arange(num_components) + 0.5) / num_components
+    quantiles = np.random.default_rng(0).permuted(np.quantile(frames, levels, axis=0), axis=0)
+    dim = frames.shape[1]
+    offsets = (quantiles - quantiles.mean(axis=0)) / math.sqrt(dim + 1.0)
+    mean = frames.mean(axis=0)
+    centred = frames - mean
+    within = centred.T @ centred / len(frames) - offsets.T @ offsets / num_components
+    np.fill_diagonal(within, np.maximum(np.diagonal(within), 0.0))
+    return mean + offsets, within

@@ -1,0 +1,65 @@
+"""Stateless randomness: every number follows from a seed, on every device, in every execution mode.
+
+A model takes its noise as tensors that are drawn before its loop, so the same code runs eagerly, in a graph, under
+XLA, in a SavedModel and in LiteRT. Seeds are int32 `[2]` tensors; `fold_in` derives new ones. A training step folds
+the optimizer's iteration counter into the model's seed, which is why a resumed run continues as if never stopped.
+"""
+
+import contextlib
+import contextvars
+import zlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+__all__ = ["dropout", "dropout_scope", "fold_in", "make_seed", "normal", "uniform"]
+
+_dropout_seed: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("dropout_seed", default=None)
+
+
+def make_seed(seed: int) -> tf.Tensor:
+    """An int32 `[2]` seed tensor from a Python integer."""
+    return tf.constant([seed & 0x7FFFFFFF, (seed >> 31) & 0x7FFFFFFF], tf.int32)
+
+
+def fold_in(seed: tf.Tensor, data: tf.Tensor | int | str) -> tf.Tensor:
+    """A seed that follows from `seed` and a number or a name, and is independent of it for all practical purposes."""
+    if isinstance(data, str):
+        data = zlib.crc32(data.encode()) & 0x7FFFFFFF
+    return tf.random.experimental.stateless_fold_in(seed, tf.cast(data, tf.int32))
+
+
+def normal(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
+    """Standard normal noise. The algorithm is fixed, so that CPU, GPU and XLA draw the same numbers."""
+    return tf.random.stateless_normal(shape, seed, alg="philox")
+
+
+def uniform(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
+    """Uniform noise strictly inside (0, 1): the logarithm of it, and of one minus it, is finite."""
+    eps = 2.0**-24
+    return tf.clip_by_value(tf.random.stateless_uniform(shape, seed, alg="philox"), eps, 1.0 - eps)
+
+
+@contextlib.contextmanager
+def dropout_scope(seed: tf.Tensor | None) -> Iterator[None]:
+    """Within it, `dropout` drops; outside, or with None, it is the identity."""
+    token = _dropout_seed.set(seed)
+    try:
+        yield
+    finally:
+        _dropout_seed.reset(token)
+
+
+def dropout(x: tf.Tensor, rate: float, name: str) -> tf.Tensor:
+    """Drops units of `x` `[B, F]` or `[B, T, F]`, the same ones at every frame of a sequence.
+
+    One mask per sequence (Gal and Ghahramani 2016) is what recurrent models need, and it follows from the seed in
+    scope and from `name` alone: an equation has the same value whether a loop evaluates it frame by frame or at once.
+    """
+    seed = _dropout_seed.get()
+    if seed is None or rate == 0.0:
+        return x
+    batch, units = tf.shape(x)[0], x.shape[-1]
+    shape = [batch, units] if x.shape.rank == 2 else [batch, *[1] * (x.shape.rank - 2), units]
+    keep = tf.random.stateless_uniform(shape, fold_in(seed, name), alg="philox") >= rate
+    return tf.where(keep, x / tf.cast(1.0 - rate, x.dtype), tf.zeros([], x.dtype))
