@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Packing", "pack", "reverse", "shift", "unpack", "zero_masked"]
+from tfdvae.types import Batch
+
+__all__ = ["Packing", "pack", "pack_batch", "packing", "reverse", "shift", "unpack", "zero_masked"]
 
 
 class Packing(NamedTuple):
@@ -45,6 +47,15 @@ def unpack(x: tf.Tensor, how: Packing) -> tf.Tensor:
     """Moves packed frames back to where they were; zeros where no frame exists."""
     x = zero_masked(x, how.mask)
     return tf.ensure_shape(tf.gather(x, tf.argsort(how.order, axis=1), batch_dims=1), x.shape)
+
+
+def pack_batch(batch: Batch) -> tuple[Batch, Packing | None]:
+    """The batch right-padded, zero in the padding, and how to undo that; as it is, and None, where all frames exist."""
+    if batch.mask is None:
+        return batch, None
+    how = packing(batch.mask)
+    x, u = (None if y is None else pack(zero_masked(y, batch.mask), how) for y in (batch.x, batch.u))
+    return Batch(x, how.mask, u), how
 
 
 def shift(x: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ the optimizer's iteration counter into the model's seed, which is why a resumed 
 
 import contextlib
 import contextvars
+import math
 import zlib
 from collections.abc import Iterator
 
@@ -30,14 +31,23 @@ def fold_in(seed: tf.Tensor, data: tf.Tensor | int | str) -> tf.Tensor:
 
 
 def normal(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
-    """Standard normal noise. The algorithm is fixed, so that CPU, GPU and XLA draw the same numbers."""
-    return tf.random.stateless_normal(shape, seed, alg="philox")
+    """Standard normal noise: the same numbers, but for rounding, eagerly, in a graph and under XLA."""
+    return tf.math.erfinv(_centred(seed, shape) * 2.0**-22) * math.sqrt(2.0)
 
 
 def uniform(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
     """Uniform noise strictly inside (0, 1): the logarithm of it, and of one minus it, is finite."""
-    eps = 2.0**-24
-    return tf.clip_by_value(tf.random.stateless_uniform(shape, seed, alg="philox"), eps, 1.0 - eps)
+    return _centred(seed, shape) * 2.0**-23 + 0.5
+
+
+def _centred(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
+    """Whole numbers plus 1/2, uniform in (-2^22, 2^22).
+
+    From the integers of Philox, which are the same everywhere: TensorFlow's kernels and XLA make different floats of
+    them.
+    """
+    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+    return tf.cast(tf.bitwise.right_shift(bits, 9), tf.float32) + 0.5
 
 
 @contextlib.contextmanager
@@ -61,5 +71,5 @@ def dropout(x: tf.Tensor, rate: float, name: str) -> tf.Tensor:
         return x
     batch, units = tf.shape(x)[0], x.shape[-1]
     shape = [batch, units] if x.shape.rank == 2 else [batch, *[1] * (x.shape.rank - 2), units]
-    keep = tf.random.stateless_uniform(shape, fold_in(seed, name), alg="philox") >= rate
+    keep = uniform(fold_in(seed, name), shape) >= rate
     return tf.where(keep, x / tf.cast(1.0 - rate, x.dtype), tf.zeros([], x.dtype))

@@ -76,7 +76,7 @@ class DVAE(TrainingMixin, keras.Model):
         Returns:
             Trajectory aligned with x; zeros at frames that do not exist.
         """
-        batch, how = _pack(Batch(x, mask, u))
+        batch, how = masks.pack_batch(Batch(x, mask, u))
         if how is not None:
             noise = tf.nest.map_structure(lambda n: n if n is None or n.shape.rank < 3 else masks.pack(n, how), noise)
         path = self.infer_packed(batch.x, batch.mask, batch.u, noise)
@@ -89,7 +89,7 @@ class DVAE(TrainingMixin, keras.Model):
     def terms(self, path: Trajectory, x: tf.Tensor, mask: tf.Tensor | None) -> StepTerms:
         """The terms of every bound along a path: log p(x_t | .), KL_t, log p(z_t | .) - log q(z_t | .), in nats."""
         weight = tf.ones(tf.shape(x)[:2]) if mask is None else tf.cast(mask, tf.float32)
-        log_px = self.observation.log_prob(path.x, tf.cast(x, tf.float32))
+        log_px = self.observation.log_prob(path.x, masks.zero_masked(tf.cast(x, tf.float32), mask))
         kl = gaussian.kl_per_dimension(path.q, path.p)
         log_ratio = gaussian.log_prob(path.p, path.z) - gaussian.log_prob(path.q, path.z)
         zero = tf.zeros(tf.shape(x)[:1])
@@ -102,7 +102,7 @@ class DVAE(TrainingMixin, keras.Model):
 
     def sample_terms(self, batch: Batch, seed: tf.Tensor, num_samples: int = 1) -> StepTerms:
         """Terms of K paths per sequence, in adjacent rows: `[B * K, T]`."""
-        packed, _ = _pack(batch)
+        packed, _ = masks.pack_batch(batch)
         x, mask, u = (y if y is None or num_samples == 1 else tf.repeat(y, num_samples, axis=0) for y in packed)
         noise = self.draw_noise(seed, tf.shape(x)[0], x.shape[1] or tf.shape(x)[1])
         return self.terms(self.infer_packed(x, mask, u, noise), x, mask)
@@ -211,11 +211,3 @@ def as_arrays(x: Any, mask: Any = None) -> Batch:
     """Checked numpy arrays from frames, or from a dict of arrays."""
     batch = validation.as_batch(x)
     return validation.check_arrays(batch.x, batch.mask if mask is None else mask, batch.u)
-
-
-def _pack(batch: Batch) -> tuple[Batch, masks.Packing | None]:
-    if batch.mask is None:
-        return batch, None
-    how = masks.packing(batch.mask)
-    x, u = (None if y is None else masks.pack(masks.zero_masked(y, batch.mask), how) for y in (batch.x, batch.u))
-    return Batch(x, how.mask, u), how

@@ -92,14 +92,10 @@ class RecurrentDVAE(DVAE):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _reconstruct(self, batch: Batch, seed: tf.Tensor, teacher_forced: bool, sample: bool) -> tf.Tensor:
-        how = None if batch.mask is None else masks.packing(batch.mask)
-        x, u = (
-            y if y is None or how is None else masks.pack(masks.zero_masked(y, batch.mask), how)
-            for y in (batch.x, batch.u)
-        )
+        (x, mask, u), how = masks.pack_batch(batch)
         size, length = tf.shape(x)[0], tf.shape(x)[1]
         noise, emission = self._draw(seed, size, length, sample)
-        _, c, g = self._hoist(x, None if how is None else how.mask, u)
+        _, c, g = self._hoist(x, mask, u)
         frames = Frames(x, tf.fill(tf.shape(x), teacher_forced), g, None, c, noise, emission)
         simulated, _ = recurrence.simulate(self.cell, self.observation, frames, state=self.cell.initial_state(size))
         out = (
@@ -242,13 +238,11 @@ class RecurrentDVAE(DVAE):
         if first:
             filled = _tile(filled, num_samples)
         observed, mask, u = (_tile(y, num_samples) for y in (observed, batch.mask, batch.u))
-        how = None if mask is None else masks.packing(mask)
-        if how is not None:
-            filled, u = (None if y is None else masks.pack(masks.zero_masked(y, mask), how) for y in (filled, u))
-            observed = masks.pack(observed, how)
+        (filled, mask, u), how = masks.pack_batch(Batch(filled, mask, u))
+        observed = observed if how is None else masks.pack(observed, how)
         size, length = tf.shape(filled)[0], tf.shape(filled)[1]
         noise, emission = self._draw(seed, size, length, True)
-        _, c, g = self._hoist(filled, None if how is None else how.mask, u)
+        _, c, g = self._hoist(filled, mask, u)
         infer = tf.reduce_all(observed, axis=-1) if first else None
         frames = Frames(filled, observed, g, infer, c, noise, emission)
         simulated, _ = recurrence.simulate(self.cell, self.observation, frames, state=self.cell.initial_state(size))
@@ -319,12 +313,7 @@ class RecurrentDVAE(DVAE):
 
     def _after(self, batch: Batch, seed: tf.Tensor | None) -> State:
         """The state after the last existing frame of each sequence, along a drawn path (or along the means)."""
-        how = None if batch.mask is None else masks.packing(batch.mask)
-        x, u = (
-            y if y is None or how is None else masks.pack(masks.zero_masked(y, batch.mask), how)
-            for y in (batch.x, batch.u)
-        )
-        mask = None if how is None else how.mask
+        (x, mask, u), _ = masks.pack_batch(batch)
         e, c, g = self._hoist(x, mask, u)
         size, length = tf.shape(x)[0], tf.shape(x)[1]
         noise = None if seed is None else self.draw_noise(seed, size, length)

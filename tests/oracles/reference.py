@@ -1,0 +1,278 @@
+"""The models again, in float64 numpy, equation by equation from the papers, on the weights of a tfdvae cell.
+
+Nothing here calls the library: an array of weights goes in, the terms of the bound come out. Equation numbers are
+those of Girin et al. (2021). Frames are numbered from 1 there and from 0 here; what precedes the first is zero.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Draw = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+
+
+class Path(NamedTuple):
+    """z [N, T, Z]; loc and scale of q and of p along it; parameters [N, T, P] of p(x_t | .)."""
+
+    z: np.ndarray
+    q: tuple[np.ndarray, np.ndarray]
+    p: tuple[np.ndarray, np.ndarray]
+    params: np.ndarray
+
+
+def reparameterised(noise: np.ndarray) -> Draw:
+    """z_t = loc + scale * noise_t: a path of the posterior."""
+    return lambda t, loc, scale: loc + scale * noise[:, t]
+
+
+def given(z: np.ndarray) -> Draw:
+    """z_t is known, whatever the posterior says: for integrals over z."""
+    return lambda t, loc, scale: z[:, t]
+
+
+# Networks.
+
+
+def array(weight: Any) -> np.ndarray:
+    return np.asarray(weight, np.float64)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0.0, x)
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    return np.maximum(x, 0.0)
+
+
+def affine(dense: Any, x: np.ndarray) -> np.ndarray:
+    return x @ array(dense.kernel) + array(dense.bias)
+
+
+def mlp(net: Any, x: np.ndarray, activation: Callable[[np.ndarray], np.ndarray] = np.tanh) -> np.ndarray:
+    for dense in net.hidden:
+        x = activation(affine(dense, x))
+    return x
+
+
+def gaussian_head(head: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    loc, raw = np.split(affine(head.output_layer, x), 2, axis=-1)
+    return loc, (softplus(raw) if head.scale == "softplus" else np.exp(0.5 * raw)) + head.min_scale
+
+
+def join(*parts: np.ndarray | None) -> np.ndarray:
+    return np.concatenate([part for part in parts if part is not None], axis=-1)
+
+
+def lstm_step(
+    kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, x: np.ndarray, h: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hochreiter and Schmidhuber (1997) with forget gates (Gers et al. 2000); Keras' columns are i, f, c, o."""
+    i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru_step(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """Cho et al. (2014), version 1 (reset after the product); Keras' columns are z, r, h."""
+    xz, xr, xh = np.split(x @ kernel + bias[0], 3, axis=-1)
+    hz, hr, hh = np.split(h @ recurrent + bias[1], 3, axis=-1)
+    update, reset = sigmoid(xz + hz), sigmoid(xr + hr)
+    return update * h + (1.0 - update) * np.tanh(xh + reset * hh)
+
+
+class Stack:
+    """A stack of LSTM or GRU layers that remembers its state."""
+
+    def __init__(self, recurrent: Any, batch: int) -> None:
+        self.kind = recurrent.cell
+        cells = [layer.cell for layer in recurrent.stack]
+        self.weights = [(array(cell.kernel), array(cell.recurrent_kernel), array(cell.bias)) for cell in cells]
+        self.state = [(np.zeros([batch, recurrent.units]),) * 2 for _ in cells]
+
+    @property
+    def h(self) -> np.ndarray:
+        return self.state[-1][0]
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        for i, (weights, (h, c)) in enumerate(zip(self.weights, self.state, strict=True)):
+            if self.kind == "lstm":
+                self.state[i] = lstm_step(*weights, x, h, c)
+            else:
+                self.state[i] = (gru_step(*weights, x, h), c)
+            x = self.state[i][0]
+        return x
+
+
+def run(recurrent: Any, x: np.ndarray, backward: bool = False) -> np.ndarray:
+    """Outputs [N, T, H] of a stack over a whole sequence."""
+    stack, length = Stack(recurrent, len(x)), x.shape[1]
+    out = np.zeros([*x.shape[:2], recurrent.units])
+    for t in reversed(range(length)) if backward else range(length):
+        out[:, t] = stack.step(x[:, t])
+    return out
+
+
+# Models. Each takes frames x [N, T, D], inputs u [N, T, U] or None, and how to come by z_t.
+
+
+def each(x: np.ndarray, u: np.ndarray | None) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+    for t in range(x.shape[1]):
+        yield t, x[:, t], None if u is None else u[:, t]
+
+
+def collect(frames: list[tuple], observation: Any) -> Path:
+    z, q, p, features = zip(*frames, strict=True)
+    stack = [np.stack(y, axis=1) for y in (z, *zip(*q, strict=True), *zip(*p, strict=True), features)]
+    params = stack[5] @ array(observation.head.kernel) + array(observation.bias)
+    return Path(stack[0], (stack[1], stack[2]), (stack[3], stack[4]), params)
+
+
+def standard(loc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros_like(loc), np.ones_like(loc)
+
+
+def vae(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    frames = []
+    for t, x_t, u_t in each(x, u):
+        q = gaussian_head(cell.posterior_head, mlp(cell.encoder, join(x_t, u_t)))
+        z_t = draw(t, *q)
+        frames.append((z_t, q, standard(z_t), mlp(cell.decoder, join(z_t, u_t))))
+    return collect(frames, observation)
+
+
+def vrnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    rnn = Stack(cell.rnn, len(x))
+    frames = []
+    for t, x_t, u_t in each(x, u):
+        h = rnn.h
+        phi_x = mlp(cell.x_features, x_t)
+        q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(phi_x, h, u_t)))  # (8.11)
+        z_t = draw(t, *q)
+        phi_z = mlp(cell.z_features, z_t)
+        p = standard(z_t)
+        if cell.conditional_prior:
+            p = gaussian_head(cell.prior_head, mlp(cell.prior_net, join(h, u_t)))  # (8.4)
+        frames.append((z_t, q, p, mlp(cell.decoder, join(phi_z, h, u_t))))  # (8.2)
+        rnn.step(join(phi_x, phi_z, u_t))  # (8.1) of the next frame
+    return collect(frames, observation)
+
+
+def storn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    generation, inference = Stack(cell.rnn, len(x)), Stack(cell.encoder_rnn, len(x))
+    phi_x = np.zeros([len(x), cell.x_features.output_dim(x.shape[-1])])
+    frames = []
+    for t, x_t, u_t in each(x, u):
+        g = inference.step(join(mlp(cell.encoder_x_features, x_t), u_t))  # (7.15)
+        q = gaussian_head(cell.posterior_head, mlp(cell.encoder, g))  # (7.16)
+        z_t = draw(t, *q)
+        h = generation.step(join(phi_x, mlp(cell.z_features, z_t), u_t))  # (7.4)
+        frames.append((z_t, q, standard(z_t), mlp(cell.decoder, h)))  # (7.7), (7.5)
+        phi_x = mlp(cell.x_features, x_t)
+    return collect(frames, observation)
+
+
+def srnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    phi_x = mlp(cell.x_features, x)
+    phi_x = np.concatenate([np.zeros_like(phi_x[:, :1]), phi_x[:, :-1]], axis=1)
+    h = run(cell.rnn, join(phi_x, u))  # (9.1)
+    g = mlp(cell.smoother, join(h, x))
+    if cell.inference == "smooth":
+        g = run(cell.backward_rnn, g, backward=True)  # (9.10)
+    z_before = np.zeros([len(x), cell.latent_dim])
+    frames = []
+    for t in range(x.shape[1]):
+        p = gaussian_head(cell.prior_head, mlp(cell.prior_net, join(z_before, h[:, t])))  # (9.4)
+        loc, scale = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(z_before, g[:, t])))  # (9.11)
+        q = (loc + p[0], scale) if cell.residual_posterior else (loc, scale)
+        z_t = draw(t, *q)
+        frames.append((z_t, q, p, mlp(cell.decoder, join(z_t, h[:, t]))))  # (9.2)
+        z_before = z_t
+    return collect(frames, observation)
+
+
+def gated_transition(layer: Any, zu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    nu = sigmoid(affine(layer.gate_output, mlp(layer.gate, zu, relu)))  # (B.1)
+    nonlinear = affine(layer.nonlinear_output, mlp(layer.nonlinear, zu, relu))  # (B.2)
+    linear = affine(layer.linear, zu)  # (B.3)
+    loc = (1.0 - nu) * linear + nu * nonlinear  # (B.4)
+    variance = softplus(affine(layer.variance, relu(nonlinear)))  # (B.5)
+    return loc, np.sqrt(variance + layer.min_scale**2)
+
+
+def dkf(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    xu = join(x, u)
+    if cell.inference == "local":
+        nothing = np.zeros_like(xu[:, :1])
+        before, after = np.concatenate([nothing, xu[:, :-1]], axis=1), np.concatenate([xu[:, 1:], nothing], axis=1)
+        xu = join(before, xu, after)
+    features = mlp(cell.encoder_x_features, xu)
+    sources = {"l": ["forward"], "r": ["backward"], "lr": ["forward", "backward"]}
+    named = sources.get(cell.inference.removeprefix("st_").removeprefix("mf_"), [])
+    runs = [run(getattr(cell, f"{way}_rnn"), features, backward=way == "backward") for way in named]  # (5.4)
+    z_before = np.zeros([len(x), cell.latent_dim])
+    frames = []
+    for t, _, u_t in each(x, u):
+        terms = [g[:, t] for g in runs] or [features[:, t]]
+        if cell.inference.startswith("st_"):
+            terms.append(np.tanh(affine(cell.combiner_output, mlp(cell.combiner, z_before))))
+        g_t = sum(terms) / len(terms)  # (5.5)
+        q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, g_t))  # (5.6)
+        z_t = draw(t, *q)
+        p = standard(z_t) if t == 0 else gated_transition(cell.transition, join(z_before, u_t))
+        frames.append((z_t, q, p, mlp(cell.decoder, z_t)))  # (3.11)
+        z_before = z_t
+    return collect(frames, observation)
+
+
+def rnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    phi_x = mlp(cell.x_features, x)
+    phi_x = np.concatenate([np.zeros_like(phi_x[:, :1]), phi_x[:, :-1]], axis=1)
+    features = mlp(cell.decoder, run(cell.rnn, join(phi_x, u)))
+    params = features @ array(observation.head.kernel) + array(observation.bias)
+    none = np.zeros([*x.shape[:2], 0])
+    return Path(none, (none, none), (none, none), params)
+
+
+MODELS = {"VAE": vae, "VRNN": vrnn, "STORN": storn, "SRNN": srnn, "DKF": dkf, "RNN": rnn}
+
+
+def follow(model: Any, x: np.ndarray, draw: Draw, u: np.ndarray | None = None) -> Path:
+    """A path of a tfdvae model, by the function above that has the name of its class."""
+    return MODELS[type(model).__name__](model.cell, model.observation, array(x), u, draw)
+
+
+# Densities, in nats, summed over features or latent dimensions: [N, T].
+
+
+def normal_log_density(x: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return (-0.5 * ((x - loc) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2.0 * np.pi)).sum(axis=-1)
+
+
+def normal_divergence(q: tuple, p: tuple) -> np.ndarray:
+    """KL(q || p) of each dimension: [N, T, Z]."""
+    return np.log(p[1] / q[1]) + (q[1] ** 2 + (q[0] - p[0]) ** 2) / (2.0 * p[1] ** 2) - 0.5
+
+
+def observation_log_density(observation: Any, params: np.ndarray, x: np.ndarray) -> np.ndarray:
+    if type(observation).__name__ == "Bernoulli":
+        on = sigmoid(params)
+        return np.log(np.where(x > 0.5, on, 1.0 - on)).sum(axis=-1)
+    loc, raw = np.split(params, 2, axis=-1)
+    return normal_log_density(x, loc, softplus(raw) + observation.min_scale)
+
+
+def log_joint(model: Any, path: Path, x: np.ndarray) -> np.ndarray:
+    """log p(x, z) of each sequence: [N]."""
+    observed = observation_log_density(model.observation, path.params, array(x))
+    return (observed + normal_log_density(path.z, *path.p)).sum(axis=-1)
+
+
+def log_posterior(path: Path) -> np.ndarray:
+    """log q(z | x) of each sequence: [N]."""
+    return normal_log_density(path.z, *path.q).sum(axis=-1)
