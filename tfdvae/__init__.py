@@ -1,6 +1,6 @@
 """Dynamical variational autoencoders as Keras models."""
 
-from tfdvae import bounds, data, layers, metrics, models, observations
+from tfdvae import bounds, callbacks, data, layers, metrics, models, observations, plots, schedules
 from tfdvae.models import (
     DKF,
     DVAE,
@@ -46,9 +46,12 @@ __all__ = [
     "VRNN",
     "VRNNCell",
     "bounds",
+    "callbacks",
     "data",
     "layers",
     "metrics",
     "models",
     "observations",
+    "plots",
+    "schedules",
 ]

@@ -27,7 +27,9 @@ def fold_in(seed: tf.Tensor, data: tf.Tensor | int | str) -> tf.Tensor:
     """A seed that follows from `seed` and a number or a name, and is independent of it for all practical purposes."""
     if isinstance(data, str):
         data = zlib.crc32(data.encode()) & 0x7FFFFFFF
-    return tf.random.experimental.stateless_fold_in(seed, tf.cast(data, tf.int32))
+    folded = tf.random.experimental.stateless_fold_in(seed, tf.cast(data, tf.int32))
+    # XLA and TensorFlow widen negative seeds differently, and would draw different numbers from then on.
+    return tf.bitwise.bitwise_and(folded, 0x7FFFFFFF)
 
 
 def normal(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfdvae import random
 from tfdvae.types import Gaussian
 
-__all__ = ["MLP", "GaussianHead", "flat_call"]
+__all__ = ["MLP", "GaussianHead", "SplitNetwork", "flat_call"]
 
 MAX_LOG_VARIANCE = 20.0
 
@@ -58,6 +58,13 @@ class MLP(keras.layers.Layer):
             x = random.dropout(flat_call(dense, x), self.dropout, f"{self.name}/{i}")
         return x
 
+    def finish(self, preactivation: tf.Tensor) -> tf.Tensor:
+        """The output, from what the first layer computes before its activation (see `SplitNetwork`)."""
+        x = random.dropout(self.hidden[0].activation(preactivation), self.dropout, f"{self.name}/0")
+        for i, dense in enumerate(self.hidden[1:], start=1):
+            x = random.dropout(flat_call(dense, x), self.dropout, f"{self.name}/{i}")
+        return x
+
     def get_config(self) -> dict:
         return {**super().get_config(), "units": self.units, "activation": self.activation, "dropout": self.dropout}
 
@@ -87,7 +94,11 @@ class GaussianHead(keras.layers.Layer):
             self.output_layer.bias.assign([0.0] * self.latent_dim + [0.5413] * self.latent_dim)
 
     def call(self, x: tf.Tensor) -> Gaussian:
-        loc, raw = tf.split(tf.cast(flat_call(self.output_layer, x), tf.float32), 2, axis=-1)
+        return self.finish(flat_call(self.output_layer, x))
+
+    def finish(self, preactivation: tf.Tensor) -> Gaussian:
+        """The Gaussian, from what the layer computes before its nonlinearity (see `SplitNetwork`)."""
+        loc, raw = tf.split(tf.cast(preactivation, tf.float32), 2, axis=-1)
         if self.scale == "softplus":
             return Gaussian(loc, tf.nn.softplus(raw) + self.min_scale)
         return Gaussian(loc, tf.exp(0.5 * tf.minimum(raw, MAX_LOG_VARIANCE)) + self.min_scale)
@@ -95,3 +106,32 @@ class GaussianHead(keras.layers.Layer):
     def get_config(self) -> dict:
         config = {"latent_dim": self.latent_dim, "scale": self.scale, "min_scale": self.min_scale}
         return {**super().get_config(), **config}
+
+
+class SplitNetwork:
+    """An MLP and its Gaussian head, for a loop in which the first columns of their input are known beforehand.
+
+    `[a, b] W = a W_a + b W_b`: `hoist(a)` for all frames, then `network(hoisted_t, b)` in the loop equals
+    `head(mlp([a, b]))`. The kernel is cut once, here: cut in the loop's body, each frame would add its gradient to a
+    kernel full of zeros. Not a layer, and without weights of its own.
+
+    Args:
+        mlp: may have no layers; the head's is the first one then.
+        head: a built GaussianHead.
+        start: number of columns of a.
+    """
+
+    def __init__(self, mlp: MLP, head: GaussianHead, start: int):
+        first = mlp.hidden[0] if mlp.hidden else head.output_layer
+        kernel = tf.cast(first.kernel, mlp.compute_dtype)
+        self.kernels = kernel[:start], kernel[start:]
+        self.bias = tf.cast(first.bias, mlp.compute_dtype)
+        self.finish = (lambda y: head(mlp.finish(y))) if mlp.hidden else head.finish
+
+    def hoist(self, a: tf.Tensor) -> tf.Tensor:
+        """What `a` `[..., A]` contributes, `[..., H]`."""
+        return flat_call(lambda x: tf.nn.bias_add(tf.matmul(x, self.kernels[0]), self.bias), a)
+
+    def __call__(self, hoisted: tf.Tensor, b: tf.Tensor) -> Gaussian:
+        """The Gaussian, from the hoisted part and the rest of the input `[B, .]`."""
+        return self.finish(hoisted + tf.matmul(b, self.kernels[1]))

@@ -1,6 +1,6 @@
 """A stack of LSTM or GRU layers that runs a sequence at once or one frame at a time, on the same weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -81,6 +81,15 @@ class Recurrent(keras.layers.Layer):
                 projected = tf.matmul(below, tf.cast(layer.cell.kernel, self.compute_dtype))
             new.extend(_STEPS[self.cell](layer.cell, projected, old, self.compute_dtype))
         return RecurrentState(new[-1], tuple(new[:-1]))
+
+    def stepper(self, start: int) -> Callable[[tf.Tensor, tf.Tensor, RecurrentState], RecurrentState]:
+        """`step` for a loop, as a function of the projected first part of the input, the rest of it, and the state.
+
+        The kernel is cut here, at `start`, once: cut in the loop's body, each frame would add its gradient to a kernel
+        full of zeros.
+        """
+        kernel = tf.cast(self.stack[0].cell.kernel[start:], self.compute_dtype)
+        return lambda projected, x, state: self.step(projected + tf.matmul(x, kernel), state)
 
     def call(self, x: tf.Tensor, exists: tf.Tensor | None = None, backward: bool = False) -> tf.Tensor:
         """Outputs of the top layer for right-padded sequences `[B, T, F]`, in or, with `backward`, against time.

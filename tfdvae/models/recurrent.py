@@ -149,6 +149,8 @@ class RecurrentDVAE(DVAE):
     ) -> Generated:
         state = self.cell.initial_state(size)
         if prefix is not None:
+            # The state after a prefix has its static batch size; that of the noise must agree.
+            size = tf.shape(prefix.x)[0]
             state = self._after(prefix, random.fold_in(seed, "prefix") if sample else None)
         noise, emission = self._draw(seed, size, length, sample)
         frames = Frames(c=self.cell.embed_u(u), noise=noise, emission=emission)
@@ -229,7 +231,7 @@ class RecurrentDVAE(DVAE):
         for sweep in range(1, num_sweeps):
             filled, params = self._fill(filled, observed, batch, random.fold_in(seed_tensor, sweep), num_samples, False)
         mean = tf.reduce_mean(_untile(self.observation.mean(params), num_samples), axis=0)
-        return Imputed(_untile(filled, num_samples), tf.where(observed, batch.x, mean))
+        return Imputed(_untile(filled, num_samples), masks.zero_masked(tf.where(observed, batch.x, mean), batch.mask))
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _fill(

@@ -140,6 +140,8 @@ class TrainingMixin:
         if kwargs.get("validation_data") is not None:
             kwargs["validation_data"] = self._checked(kwargs["validation_data"])
         x = self._checked(x)
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # Keras warns otherwise: a Dataset shuffles itself
         if self.built and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return super().fit(x, None, *args, **kwargs)

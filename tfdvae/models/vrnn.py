@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from tfdvae import gaussian
 from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.mlp import SplitNetwork
 from tfdvae.layers.recurrent import RecurrentState
 from tfdvae.models.recurrent import RecurrentDVAE
+from tfdvae.recurrence import Unrolled, scan
 from tfdvae.types import Gaussian, State
 
 __all__ = ["VRNN", "VRNNCell"]
@@ -115,6 +117,24 @@ class VRNNCell(StochasticCell):
         projected = e["projected"] + self.rnn.project(after_z, start=e["phi_x"].shape[-1])
         h, memory = self.rnn.step(projected, RecurrentState(state["h"], state["memory"]))
         return {"h": h, "memory": memory}
+
+    def teacher_forced(self, x, e, c, g, noise, mask) -> Unrolled:
+        """The loop, with all that does not depend on z out of it."""
+        width = e["phi_x"].shape[-1]
+        step = self.rnn.stepper(width)
+        posterior = SplitNetwork(self.posterior_net, self.posterior_head, width)
+
+        def frame(state: RecurrentState, inputs: Any) -> tuple[RecurrentState, Any]:
+            projected, hoisted, c_t, noise_t = inputs
+            q = posterior(hoisted, concat(state.h, c_t))
+            z = gaussian.sample(q, noise_t)
+            phi_z = self.z_features(z)
+            return step(projected, concat(phi_z, c_t), state), (z, q, state.h, phi_z)
+
+        start = self.rnn.initial_state(tf.shape(x)[0])
+        _, (z, q, h, phi_z) = scan(frame, start, (e["projected"], posterior.hoist(g), c, noise))
+        known = self.absorb_u({"h": h, "phi_z": phi_z}, c)
+        return Unrolled(z, q, self.prior(known), self.observe(known))
 
     def get_config(self) -> dict:
         names = ("phi_x", "phi_z", "prior_units", "posterior_units", "decoder_units", "conditional_prior")

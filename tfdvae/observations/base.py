@@ -74,7 +74,7 @@ class Observation(keras.layers.Layer):
         )
 
     def get_build_config(self) -> dict[str, int | None]:
-        return {"features_dim": self.features_dim, "x_dim": self.x_dim}
+        return {"features_dim": self.features_dim, "x_dim": self.x_dim} if self.built else {}
 
     def build_from_config(self, config: dict[str, int | None]) -> None:
         if config.get("features_dim") and config.get("x_dim"):

@@ -52,7 +52,7 @@ class Gamma(Observation):
 
     def log_mean(self, params: tf.Tensor) -> tf.Tensor:
         """log m, [.., D]: the log-variance of the STFT coefficients."""
-        return numerics.soft_clip(tf.cast(params, tf.float32), math.log(self.min_mean), math.log(self.max_mean))
+        return numerics.hold_within(tf.cast(params, tf.float32), math.log(self.min_mean), math.log(self.max_mean))
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         gamma = tfd.Gamma(concentration=1.0, log_rate=-self.log_mean(params))
@@ -78,4 +78,4 @@ class Gamma(Observation):
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         mean = np.clip(frames.mean(axis=0), 2.0 * self.min_mean, 0.5 * self.max_mean)
-        return numerics.soft_clip_inverse(np.log(mean), math.log(self.min_mean), math.log(self.max_mean))
+        return np.log(mean)

@@ -15,11 +15,10 @@ __all__ = [
     "categorical_one_hot",
     "check_min_scale",
     "frequency_logits",
+    "hold_within",
     "log_variance_scale",
     "log_variance_scale_inverse",
     "normal_log_prob",
-    "soft_clip",
-    "soft_clip_inverse",
     "softplus_inverse",
     "softplus_scale",
     "softplus_scale_inverse",
@@ -75,10 +74,12 @@ def categorical_one_hot(logits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     return tf.one_hot(index, logits.shape[-1], dtype=tf.float32)
 
 
-def soft_clip(value: tf.Tensor, low: float, high: float) -> tf.Tensor:
-    """Smooth bound to [low, high]: the identity well inside, softplus-shaped near the ends."""
-    value = high - tf.math.softplus(high - value)
-    return low + tf.math.softplus(value - low)
+def hold_within(value: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """`value` clipped to [low, high], with the gradient of the identity: what strayed outside can come back.
+
+    Smooth bounds did the same at several times the cost; on 513 spectrogram bins that was an eighth of a train step.
+    """
+    return tf.stop_gradient(tf.clip_by_value(value, low, high)) + (value - tf.stop_gradient(value))
 
 
 def softplus_scale(raw: tf.Tensor, min_scale: float) -> tf.Tensor:
@@ -87,19 +88,14 @@ def softplus_scale(raw: tf.Tensor, min_scale: float) -> tf.Tensor:
 
 
 def log_variance_scale(raw: tf.Tensor, min_scale: float) -> tf.Tensor:
-    """exp(raw / 2) with the log-variance softly held between min_scale^2 and 1e12."""
-    return tf.exp(0.5 * soft_clip(raw, 2.0 * math.log(min_scale), MAX_LOG_VARIANCE))
+    """exp(raw / 2) with the log-variance held between min_scale^2 and 1e12."""
+    return tf.exp(0.5 * hold_within(raw, 2.0 * math.log(min_scale), MAX_LOG_VARIANCE))
 
 
 def softplus_inverse(value: np.ndarray) -> np.ndarray:
     """y with log(1 + exp(y)) = value, for value > 0."""
     value = np.asarray(value, np.float64)
     return value + np.log(-np.expm1(-value))
-
-
-def soft_clip_inverse(value: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Inverse of `soft_clip` for values strictly inside (low, high)."""
-    return high - softplus_inverse(high - (low + softplus_inverse(value - low)))
 
 
 def softplus_scale_inverse(scale: np.ndarray, min_scale: float) -> np.ndarray:
@@ -109,8 +105,7 @@ def softplus_scale_inverse(scale: np.ndarray, min_scale: float) -> np.ndarray:
 
 def log_variance_scale_inverse(scale: np.ndarray, min_scale: float) -> np.ndarray:
     """Inverse of `log_variance_scale`, for scales held within [2 min_scale, 1e5]."""
-    log_variance = 2.0 * np.log(np.clip(scale, 2.0 * min_scale, 1e5))
-    return soft_clip_inverse(log_variance, 2.0 * math.log(min_scale), MAX_LOG_VARIANCE)
+    return 2.0 * np.log(np.clip(scale, 2.0 * min_scale, 1e5))
 
 
 def frequency_logits(binary: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Experiments: `configs/<dataset>/<model>.py`, each with `get_config()`."""

@@ -1,0 +1,31 @@
+"""VRNN (Chung et al. 2015) on Bach chorales (music21).
+
+    python -m trainers.train --config configs/bach/vrnn.py --workdir runs/bach_vrnn
+
+Variants: `configs/bach/vrnn.py:smoke` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.defaults import experiment
+
+__all__ = ["get_config"]
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The experiment, in a variant of `configs.defaults.VARIANTS`."""
+    return experiment(
+        "bach",
+        "vrnn",
+        arg,
+        latent_dim=16,
+        units=200,
+        phi_x=(100,),
+        phi_z=(64,),
+        prior_units=(64,),
+        posterior_units=(64,),
+        decoder_units=(128,),
+        dropout=0.2,
+        training__kl_warmup_epochs=10,
+        training__kl_warmup_start=0.2,
+    )

@@ -1,0 +1,146 @@
+"""What all experiments share: sections, keys, default values, variants.
+
+A config has the sections `model`, `data`, `optimizer`, `training`, `evaluation`, and `seed`. Each key can be set on the
+command line, `--config.training.epochs=50`; each variant with a colon, `--config configs/bach/vrnn.py:smoke`. A key
+whose value is None is of the type that it was declared with.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from tfdvae import MODELS
+
+__all__ = ["DATA", "base", "cell_options", "experiment"]
+
+DATA: dict[str, dict[str, dict[str, Any]]] = {
+    "bach": {
+        "data": {"cache_dir": placeholder(str), "steps_per_quarter": 1, "limit": placeholder(int), "transpose": 3},
+        "training": {"batch_size": 32, "epochs": 100, "patience": 15},
+    },
+    "pianoroll": {
+        "data": {"path": "$TFDVAE_DATA/polyphonic/{set}.npz", "set": "jsb_chorales", "steps_per_quarter": 1},
+    },
+}
+"""Per data set the arguments of its loader, and what else differs from `base`. In a string of the section `data`,
+`$NAME` stands for an environment variable and `{key}` for another key of the section."""
+
+
+def base() -> ConfigDict:
+    """Every section with every key that does not depend on the model or the data set."""
+    config = ConfigDict()
+    config.seed = 0
+    config.model = {
+        "name": "",
+        "observation": "bernoulli",  # a name in tfdvae.observations.OBSERVATIONS
+        "observation_options": {},  # its arguments
+        "precision": "float32",  # or mixed_bfloat16, mixed_float16
+    }
+    config.data = {
+        "name": "",
+        "transpose": 0,  # also train on every transposition of up to so many semitones
+        "window": placeholder(int),  # cut training sequences into windows of so many frames
+        "hop": placeholder(int),  # frames from window to window; as `window` by default
+        "max_sequences": placeholder(int),  # of each split, to try things out
+    }
+    config.optimizer = {
+        "name": "adam",
+        "learning_rate": 2e-3,
+        "weight_decay": placeholder(float),
+        "schedule": "constant",  # or cosine, exponential: from learning_rate to final_fraction of it
+        "warmup_steps": 0,  # linear, before a schedule that is not constant
+        "final_fraction": 0.05,
+        "plateau_patience": placeholder(int),  # epochs without a better validation ELBO before the rate is multiplied
+        "plateau_factor": 0.5,
+    }
+    config.training = {
+        "batch_size": 32,
+        "epochs": 100,
+        "patience": placeholder(int),  # epochs without a better validation ELBO before training stops
+        "bound": "elbo",  # or iwae
+        "bound_samples": 1,  # paths per sequence in the bound
+        "beta": 1.0,
+        "kl_warmup_epochs": 0,  # from kl_warmup_start to beta
+        "kl_warmup_steps": 0,
+        "kl_warmup_start": 0.0,
+        "kl_warmup_stairs": placeholder(int),  # jumps; a straight line by default
+        "free_bits": 0.0,  # nats per frame and latent dimension
+        "clip_norm": 5.0,
+        "jit_compile": placeholder(bool),  # by default on a GPU only
+        "buckets": 4,  # groups of similar length
+        "multiple_of": 8,  # padded lengths are rounded up to a multiple
+    }
+    config.evaluation = {"num_samples": 40, "chunk": 8, "batch_size": 32}
+    return config
+
+
+def cell_options(model: str) -> dict[str, Any]:
+    """The arguments of a model's cell and their default values.
+
+    Raises:
+        ValueError: no such model.
+    """
+    if model not in MODELS:
+        raise ValueError(f"Unknown model {model!r}: expected one of {sorted(MODELS)}.")
+    options: dict[str, Any] = {}
+    for ancestor in reversed(MODELS[model].cell_class.__mro__):
+        if ancestor.__module__.partition(".")[0] == "tfdvae" and "__init__" in vars(ancestor):
+            parameters = list(inspect.signature(ancestor.__init__).parameters.values())[1:]
+            options |= {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+    return options
+
+
+def experiment(dataset: str, model: str, arg: str = "", **options: Any) -> ConfigDict:
+    """A model on a data set.
+
+    Args:
+        dataset: a name in DATA.
+        model: a name in `tfdvae.MODELS`.
+        arg: what stands behind the colon of `--config FILE:ARG`: a name in VARIANTS, or nothing.
+        **options: arguments of the model's cell; keys of other sections as "training__epochs".
+
+    Raises:
+        ValueError: an unknown data set, model or variant.
+        KeyError: an unknown option.
+    """
+    for what, name, known in (("data set", dataset, DATA), ("variant", arg, VARIANTS)):
+        if name not in known:
+            raise ValueError(f"Unknown {what} {name!r}: expected one of {sorted(known)}.")
+    config = base()
+    for section, values in DATA[dataset].items():
+        config[section].update(values)
+    config.data.name = dataset
+    config.model.update(name=model, **cell_options(model))
+    config.lock()
+    for key, value in options.items():
+        section, _, name = key.rpartition("__")
+        config[section or "model"][name] = value
+    VARIANTS[arg](config)
+    return config
+
+
+def _smoke(config: ConfigDict) -> None:
+    """Everything small: seconds on a laptop, to see that all runs."""
+    for name, value in config.model.items():
+        if isinstance(value, tuple):
+            config.model[name] = (8,) * len(value)
+    config.model.units = 8
+    config.model.latent_dim = min(config.model.latent_dim, 2)
+    if "limit" in config.data:
+        config.data.limit = 6
+    config.data.update(transpose=0, max_sequences=6)
+    config.training.update(epochs=2, batch_size=4, kl_warmup_epochs=min(config.training.kl_warmup_epochs, 1))
+    config.evaluation.update(num_samples=4, chunk=2, batch_size=4)
+
+
+def _demo(config: ConfigDict) -> None:
+    """What two cores can do in one to three minutes."""
+    config.model.update(observation="autoregressive_bernoulli", dropout=0.0)
+    config.optimizer.update(learning_rate=3e-3, schedule="cosine")
+    config.training.update(epochs=16, buckets=4, kl_warmup_epochs=4, kl_warmup_start=0.2)
+
+
+VARIANTS: dict[str, Callable[[ConfigDict], None]] = {"": lambda config: None, "demo": _demo, "smoke": _smoke}

@@ -1,0 +1,40 @@
+"""Configs as the command line gives them, and programs as the shell runs them."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+ROOT = Path(__file__).resolve().parents[2]
+DATASETS = ("bach", "pianoroll")
+MODELS = ("dkf", "rnn", "srnn", "storn", "vae", "vrnn")
+
+
+def load(dataset: str, model: str, arg: str = "") -> ConfigDict:
+    """`configs/<dataset>/<model>.py:<arg>`."""
+    spec = importlib.util.spec_from_file_location("experiment", ROOT / "configs" / dataset / f"{model}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(arg)
+
+
+def smoke(dataset: str, model: str, path: Path | None = None, /, **sections: Mapping[str, Any]) -> ConfigDict:
+    """The smoke variant, on the rolls in `path`, with other values in some sections."""
+    config = load(dataset, model, "smoke")
+    if path is not None:
+        config.data.path = str(path)
+    for section, values in sections.items():
+        config[section].update(values)
+    return config
+
+
+def program(name: str, *arguments: Any, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """`python -m trainers.<name> ...` from the folder of the repository."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"trainers.{name}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)

@@ -1,0 +1,146 @@
+"""Every experiment can be read, checked and built; unknown keys are named together with those that exist."""
+
+import math
+
+import pytest
+from ml_collections import ConfigDict
+
+import tfdvae
+from configs import defaults
+from tests.trainers.helpers import DATASETS, MODELS, ROOT, load
+from trainers import building, settings
+
+
+def test_each_model_has_a_config_for_each_data_set() -> None:
+    assert set(MODELS) == set(tfdvae.MODELS)
+    assert set(DATASETS) == set(defaults.DATA) == set(tfdvae.data.DATASETS)
+    for dataset in DATASETS:
+        assert {path.stem for path in (ROOT / "configs" / dataset).glob("*.py")} == set(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_config_names_its_command_and_builds_in_every_variant(dataset: str, model: str) -> None:
+    text = (ROOT / "configs" / dataset / f"{model}.py").read_text()
+    assert f"python -m trainers.train --config configs/{dataset}/{model}.py --workdir runs/{dataset}_{model}" in text
+    sizes = {}
+    for variant in defaults.VARIANTS:
+        config = load(dataset, model, variant)
+        settings.check(config)
+        assert (config.data.name, config.model.name) == (dataset, model)
+        built = building.build_model(config)
+        building.compile_model(built, config, steps_per_epoch=10)
+        building.learning_callbacks(config, ROOT / "best.weights.h5")
+        building.kl_callbacks(config.training)
+        built.build_for(88)
+        assert type(built) is tfdvae.MODELS[model]
+        sizes[variant] = built.count_params()
+    assert sizes["smoke"] < sizes[""]
+
+
+def test_the_options_of_a_model_are_those_of_its_cell() -> None:
+    config = load("bach", "srnn")
+    for option, value in defaults.cell_options("srnn").items():
+        assert option in config.model
+        if isinstance(value, tuple):
+            config.model[option] = (5,) * len(value)
+    config.model.update(inference="filter", num_layers=2, cell="gru")
+    cell = building.build_model(config).cell
+    assert (cell.inference, cell.num_layers, cell.cell, cell.prior_units) == ("filter", 2, "gru", (5, 5))
+
+
+def test_observation_options_reach_the_observation() -> None:
+    config = load("bach", "vae")
+    config.model.observation = "autoregressive_bernoulli"
+    with config.unlocked():
+        config.model.observation_options = ConfigDict({"hidden": 99})
+    assert building.build_model(config).observation.hidden == 99
+
+
+def wrong(change, message: str):
+    return pytest.param(change, message, id=message[:40])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        wrong(lambda c: c.training.update(epoch=3), r"config\.training has no key 'epoch'; its keys are batch_size"),
+        wrong(lambda c: c.update(extra=ConfigDict()), r"the config has no key 'extra'; its keys are data, evaluation"),
+        wrong(lambda c: c.model.update(phi_y=(3,)), r"config\.model has no key 'phi_y'; its keys are .*phi_x"),
+        wrong(lambda c: c.data.update(paht="x"), r"config\.data has no key 'paht'; its keys are .*limit"),
+        wrong(lambda c: c.optimizer.__delitem__("name"), r"config\.optimizer lacks the key 'name'"),
+        wrong(lambda c: c.model.update(observation="poisson"), r"Unknown observation 'poisson': expected one of"),
+        wrong(lambda c: c.model.observation_options.update(k=3), r"observation_options has no key 'k'"),
+        wrong(lambda c: c.model.update(name="lstm"), r"Unknown model 'lstm': expected one of \['dkf'"),
+        wrong(lambda c: c.data.update(name="mozart"), r"Unknown data set 'mozart': expected one of \['bach'"),
+    ],
+)
+def test_a_config_with_other_keys_is_refused(change, message: str) -> None:
+    config = load("bach", "vrnn", "smoke")
+    with config.unlocked():
+        change(config)
+    with pytest.raises(ValueError, match=message):
+        settings.check(config)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("model", {"cell": "elman"}, "elman"),
+        ("optimizer", {"name": "adamm"}, r"Unknown optimizer 'adamm': expected one of .*'adam'"),
+        ("optimizer", {"schedule": "linear"}, r"Unknown schedule 'linear': expected one of \['constant'"),
+        ("optimizer", {"schedule": "exponential", "warmup_steps": 5}, "warmup_steps goes with schedule='cosine'"),
+        ("optimizer", {"schedule": "cosine", "plateau_patience": 5}, "plateau_patience needs schedule='constant'"),
+        ("training", {"bound": "fivoo"}, r"Unknown bound 'fivoo': expected one of \['elbo'"),
+        ("training", {"kl_warmup_steps": 5, "kl_warmup_epochs": 5}, "exclude each other"),
+        ("training", {"patience": 0}, "at least 1 epoch"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused(section: str, values: dict, message: str) -> None:
+    config = load("bach", "vrnn", "smoke")
+    config[section].update(values)
+    with pytest.raises(ValueError, match=message):
+        model = building.build_model(config)
+        model.build_for(88)
+        building.compile_model(model, config, steps_per_epoch=10)
+        building.learning_callbacks(config, ROOT / "best.weights.h5")
+
+
+def test_an_unknown_variant_or_option_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Unknown variant 'tiny': expected one of .*'smoke'"):
+        load("bach", "vrnn", "tiny")
+    with pytest.raises(KeyError, match="phi_y"):
+        defaults.experiment("bach", "vrnn", phi_y=(3,))
+
+
+def rate(step: int, **values) -> float:
+    config = load("bach", "vrnn", "smoke")
+    config.optimizer.update(learning_rate=0.1, final_fraction=0.01, **values)
+    optimizer = building.build_optimizer(config.optimizer, steps=100)
+    optimizer.build([])
+    optimizer.iterations.assign(step)
+    return float(optimizer.learning_rate)
+
+
+def test_learning_rates_end_where_the_config_says() -> None:
+    assert [rate(step, schedule="constant") for step in (0, 100)] == pytest.approx([0.1, 0.1])
+    assert [rate(step, schedule="cosine") for step in (0, 50, 100)] == pytest.approx([0.1, 0.0505, 0.001])
+    exponential = [rate(step, schedule="exponential") for step in (0, 50, 100)]
+    assert exponential == pytest.approx([0.1, 0.1 * math.sqrt(0.01), 0.001])
+    warm = [rate(step, schedule="cosine", warmup_steps=20) for step in (0, 10, 20, 60, 100)]
+    assert warm == pytest.approx([0.0, 0.05, 0.1, 0.0505, 0.001])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"beta": 0.8}, [0.8, 0.8, 0.8]),
+        ({"beta": 0.8, "kl_warmup_steps": 10, "kl_warmup_start": 0.5}, [0.4, 0.6, 0.8]),
+        ({"beta": 0.8, "kl_warmup_steps": 10, "kl_warmup_stairs": 1}, [0.0, 0.0, 0.8]),
+    ],
+)
+def test_the_weight_of_the_kl_by_steps(values: dict, expected: list[float]) -> None:
+    training = load("bach", "vae", "smoke").training
+    training.update(values)
+    beta = building.kl_schedule(training)
+    assert [float(beta(s)) if callable(beta) else beta for s in (0, 5, 10)] == pytest.approx(expected)

@@ -1,0 +1,90 @@
+"""The numbers of the final table, against slower ways to the same numbers."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfdvae
+from tfdvae import random
+from tfdvae.data import from_arrays, pad
+from tfdvae.types import Batch
+from trainers import scoring
+from trainers.scoring import Score, Scores
+
+
+def sequences() -> tfdvae.data.Sequences:
+    rng = np.random.default_rng(0)
+    return from_arrays([(rng.random((length, 5)) < 0.4).astype(np.float32) for length in (2, 9, 4, 7, 3)])
+
+
+def test_an_exact_likelihood_in_all_units() -> None:
+    model = tfdvae.RNN(units=4, phi_x=(4,), observation="bernoulli")
+    model.build_for(5)
+    elbo, iwae, num_samples = scoring.score(model, sequences(), num_samples=7, batch_size=2)
+    log_p, lengths = [], sequences().lengths
+    for x in sequences().x:
+        logits = model.infer(x[None]).x
+        log_p.append(-tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(x[None], logits)).numpy())
+    log_p = np.array(log_p)
+    expected = (log_p.sum() / lengths.sum(), (log_p / lengths).mean(), log_p.mean())
+    np.testing.assert_allclose(elbo, expected, rtol=1e-5)
+    np.testing.assert_allclose(iwae, expected, rtol=1e-5)
+    assert num_samples == 1
+
+
+def test_bounds_agree_with_the_models_own_estimates() -> None:
+    """K paths in chunks of a batch, against all paths at once with other seeds, within five standard errors."""
+    model = tfdvae.VRNN(2, units=4, phi_x=(4,), phi_z=(4,), observation="bernoulli")
+    model.build_for(5)
+    paths = 192
+    elbo, iwae, _ = scoring.score(model, sequences(), num_samples=paths, chunk=80, batch_size=2)
+    batch = pad(sequences())
+    log_probs = [np.mean(model.log_prob(**batch, num_samples=paths, chunk=paths, seed=seed)) for seed in range(1, 9)]
+    assert abs(iwae.nats_per_sequence - np.mean(log_probs)) < 5.0 * np.std(log_probs, ddof=1)
+    terms = model.sample_terms(Batch(**{k: tf.constant(v) for k, v in batch.items()}), random.make_seed(9), 400)
+    elbos = np.sum(terms.log_px - tf.reduce_sum(terms.kl, axis=-1), axis=1).reshape(-1, 400).mean(axis=0)
+    error = np.std(elbos, ddof=1) * np.sqrt(1 / 400 + 1 / paths)
+    assert abs(elbo.nats_per_sequence - elbos.mean()) < 5.0 * error
+    assert iwae.nats_per_frame > elbo.nats_per_frame
+
+
+def test_more_samples_tighten_the_bound() -> None:
+    """In expectation; the mean over seeds has a standard error, and the difference is many of them."""
+    model = tfdvae.VAE(3, encoder_units=(8,), decoder_units=(8,), observation="bernoulli")
+    model.build_for(5)
+    for variable in model.trainable_variables:
+        variable.assign(3.0 * variable)
+    bounds = {
+        k: [scoring.score(model, sequences(), num_samples=k, seed=seed)[1].nats_per_frame for seed in range(6)]
+        for k in (1, 8)
+    }
+    error = np.sqrt(sum(np.var(values, ddof=1) / len(values) for values in bounds.values()))
+    assert np.mean(bounds[8]) - np.mean(bounds[1]) > 5.0 * error
+
+
+def test_the_same_seed_gives_the_same_numbers() -> None:
+    model = tfdvae.VAE(3, encoder_units=(8,), decoder_units=(8,), observation="bernoulli")
+    model.build_for(5)
+    a, b, c = (scoring.score(model, sequences(), num_samples=4, seed=seed) for seed in (1, 1, 2))
+    assert a == b
+    assert a != c
+
+
+def test_wrong_numbers_of_samples() -> None:
+    model = tfdvae.VAE(3)
+    with pytest.raises(ValueError, match="num_samples and chunk must be at least 1"):
+        scoring.score(model, sequences(), num_samples=0)
+
+
+SCORES = Scores("vrnn", "bach", "test", 2, 30, 40, Score(-6.5, -6.25, -97.5), Score(-6.0, -5.75, -90.0))
+
+
+def test_tables_hold_every_number_with_its_unit() -> None:
+    text, markdown = scoring.as_text(SCORES).splitlines(), scoring.as_markdown(SCORES).splitlines()
+    assert text[0] == markdown[0]
+    assert text[0].startswith("vrnn on bach, split test: 2 sequences, 30 frames.")
+    assert text[1].split() == ["nats_per_frame", "nats_per_frame_seqmean", "nats_per_sequence"]
+    assert text[2].split() == ["ELBO", "-6.5000", "-6.2500", "-97.5000"]
+    assert text[3].split("  ")[-1].strip() == "-90.0000"
+    assert markdown[-1] == "| IWAE (K = 40) | -6.0000 | -5.7500 | -90.0000 |"
+    assert scoring.as_json(SCORES)["iwae"]["nats_per_frame_seqmean"] == -5.75

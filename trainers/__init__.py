@@ -1,0 +1,1 @@
+"""Programs: train, evaluate, generate, demo, benchmark. Run them as `python -m trainers.train --help`."""

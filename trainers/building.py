@@ -1,0 +1,163 @@
+"""Models, optimizers and callbacks from the sections of a config."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+from ml_collections import ConfigDict
+
+from tfdvae import MODELS, bounds, schedules
+from tfdvae.callbacks import BestWeights, KLWarmup
+from tfdvae.models import DVAE
+from trainers.settings import FILE
+
+__all__ = ["build_model", "compile_model", "learning_callbacks", "load_model"]
+
+MODEL_FILE = "model.keras"
+MONITOR = "val_elbo_nats_per_frame"
+Rate = float | keras.optimizers.schedules.LearningRateSchedule
+
+
+def build_model(config: ConfigDict) -> DVAE:
+    """The model of the section `model`, without weights.
+
+    Raises:
+        ValueError, TypeError: options that its cell or its observation does not take.
+    """
+    options = config.model.to_dict()
+    observation = {"class_name": options.pop("observation"), "config": options.pop("observation_options")}
+    name, precision = options.pop("name"), options.pop("precision")
+    return MODELS[name](observation=observation, seed=config.seed, dtype=precision, **options)
+
+
+def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None:
+    """Compiles it as the sections `optimizer` and `training` say.
+
+    Raises:
+        ValueError: an unknown optimizer, schedule or bound, or settings that exclude each other.
+    """
+    training = config.training
+    if training.bound not in bounds.BOUNDS:
+        raise ValueError(f"Unknown bound {training.bound!r}: expected one of {sorted(bounds.BOUNDS)}.")
+    model.compile(
+        build_optimizer(config.optimizer, steps_per_epoch * training.epochs),
+        bound=bounds.BOUNDS[training.bound](training.bound_samples),
+        beta=kl_schedule(training),
+        free_bits=training.free_bits,
+        clip_norm=training.clip_norm,
+        jit_compile="auto" if training.jit_compile is None else training.jit_compile,
+    )
+
+
+def learning_callbacks(config: ConfigDict, best_weights: Path) -> list[keras.callbacks.Callback]:
+    """What steers training, in order: plateaus of the learning rate, best weights and early stopping."""
+    optimizer, training = config.optimizer, config.training
+    callbacks: list[keras.callbacks.Callback] = []
+    if optimizer.plateau_patience is not None:
+        if optimizer.schedule != "constant":
+            raise ValueError(
+                f"plateau_patience needs schedule='constant', got {optimizer.schedule!r}: one of the two can set the "
+                "learning rate."
+            )
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                MONITOR, optimizer.plateau_factor, optimizer.plateau_patience, mode="max", min_delta=0.0
+            )
+        )
+    return [*callbacks, BestWeights(MONITOR, patience=training.patience, path=best_weights)]
+
+
+def kl_callbacks(training: ConfigDict) -> list[keras.callbacks.Callback]:
+    """Warm-up of the KL by epochs, if there is one."""
+    if not training.kl_warmup_epochs:
+        return []
+    return [KLWarmup(training.kl_warmup_epochs, training.kl_warmup_start, 1.0, training.kl_warmup_stairs)]
+
+
+def kl_schedule(training: ConfigDict) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Weight of the KL by steps."""
+    if not training.kl_warmup_steps:
+        return training.beta
+    if training.kl_warmup_epochs:
+        raise ValueError("kl_warmup_steps and kl_warmup_epochs exclude each other: set one of them to 0.")
+    span = (training.kl_warmup_start * training.beta, training.beta)
+    if training.kl_warmup_stairs is None:
+        return schedules.LinearWarmup(training.kl_warmup_steps, *span)
+    return schedules.StaircaseWarmup(training.kl_warmup_steps, training.kl_warmup_stairs, *span)
+
+
+def build_optimizer(optimizer: ConfigDict, steps: int) -> keras.optimizers.Optimizer:
+    """A Keras optimizer by its name in lower case, for a run of `steps` updates."""
+    if optimizer.schedule not in RATES:
+        raise ValueError(f"Unknown schedule {optimizer.schedule!r}: expected one of {sorted(RATES)}.")
+    options = {"learning_rate": RATES[optimizer.schedule](optimizer, steps)}
+    if optimizer.weight_decay is not None:
+        options["weight_decay"] = optimizer.weight_decay
+    known = {
+        name.lower(): kind
+        for name, kind in vars(keras.optimizers).items()
+        if isinstance(kind, type) and issubclass(kind, keras.optimizers.Optimizer)
+    }
+    if optimizer.name.lower() not in known:
+        raise ValueError(f"Unknown optimizer {optimizer.name!r}: expected one of {sorted(known)}.")
+    return known[optimizer.name.lower()](**options)
+
+
+def _constant(optimizer: ConfigDict, steps: int) -> Rate:
+    _no_warmup(optimizer)
+    return optimizer.learning_rate
+
+
+def _cosine(optimizer: ConfigDict, steps: int) -> Rate:
+    if optimizer.warmup_steps == 0:
+        return keras.optimizers.schedules.CosineDecay(optimizer.learning_rate, steps, optimizer.final_fraction)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps - optimizer.warmup_steps),
+        optimizer.final_fraction,
+        warmup_target=optimizer.learning_rate,
+        warmup_steps=optimizer.warmup_steps,
+    )
+
+
+def _exponential(optimizer: ConfigDict, steps: int) -> Rate:
+    _no_warmup(optimizer)
+    return keras.optimizers.schedules.ExponentialDecay(optimizer.learning_rate, steps, optimizer.final_fraction)
+
+
+def _no_warmup(optimizer: ConfigDict) -> None:
+    if optimizer.warmup_steps:
+        raise ValueError(f"warmup_steps goes with schedule='cosine', got {optimizer.schedule!r}.")
+
+
+RATES: dict[str, Callable[[ConfigDict, int], Rate]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "exponential": _exponential,
+}
+
+
+def load_model(workdir: Path) -> DVAE:
+    """The trained model of a run.
+
+    Raises:
+        FileNotFoundError: training has not finished, or `workdir` is no folder of a run.
+        ValueError: the file holds something else, or is damaged.
+    """
+    path = workdir / MODEL_FILE
+    if not path.is_file():
+        begun = (workdir / FILE).is_file()
+        advice = (
+            "the run has not finished; the command that began it goes on"
+            if begun
+            else "--workdir must be the folder of a run of trainers.train"
+        )
+        raise FileNotFoundError(f"There is no {path}: {advice}.")
+    try:
+        model = keras.models.load_model(path)
+    # A damaged file raises nearly anything inside zipfile, json and h5py.
+    except Exception as error:
+        raise ValueError(f"{path} cannot be loaded as a model of this library: {error}") from error
+    if not isinstance(model, DVAE):
+        raise ValueError(f"{path} holds a {type(model).__name__}, expected a model of this library.")
+    return model

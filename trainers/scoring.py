@@ -1,0 +1,145 @@
+"""What a model is worth on a data set: ELBO and importance-weighted bound, in every unit of the literature."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from tfdvae import bounds, random
+from tfdvae.data import Sequences, batches
+from tfdvae.data.files import atomic_write
+from tfdvae.models import DVAE
+from tfdvae.types import Batch
+
+__all__ = ["Score", "Scores", "as_markdown", "as_text", "score", "write_scores"]
+
+
+class Score(NamedTuple):
+    """One bound on log p(x).
+
+    Attributes:
+        nats_per_frame: its sum over the data divided by the number of frames.
+        nats_per_frame_seqmean: mean over sequences of each sequence's own nats per frame.
+        nats_per_sequence: mean over sequences.
+    """
+
+    nats_per_frame: float
+    nats_per_frame_seqmean: float
+    nats_per_sequence: float
+
+
+class Scores(NamedTuple):
+    """A row of a table of results: what was scored on what, by how many samples, and the scores."""
+
+    model: str
+    data: str
+    split: str
+    sequences: int
+    frames: int
+    num_samples: int
+    elbo: Score
+    iwae: Score
+
+
+def score(
+    model: DVAE, sequences: Sequences, *, num_samples: int = 40, chunk: int = 8, batch_size: int = 32, seed: int = 0
+) -> tuple[Score, Score, int]:
+    """ELBO (averaged over K paths), IWAE with K paths (Burda et al. 2016), and K; from the same paths.
+
+    Without latent variables both are the exact log-likelihood, and K is 1.
+
+    Args:
+        num_samples: K.
+        chunk: paths per sequence that are in memory at a time.
+    """
+    if num_samples < 1 or chunk < 1:
+        raise ValueError(f"num_samples and chunk must be at least 1; got {num_samples} and {chunk}.")
+    num_samples = num_samples if model.latent_dim else 1
+
+    dataset = batches(sequences, batch_size)
+
+    @functools.cache
+    def paths(count: int) -> Callable[[dict[str, tf.Tensor], tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """One graph for all batches, whatever their sizes."""
+
+        def draw(batch: dict[str, tf.Tensor], noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            terms = model.sample_terms(Batch(**batch), noise, count)
+            values = bounds.ELBO().per_sequence(terms), bounds.log_weight(terms)
+            return tuple(tf.reshape(value, [-1, count]) for value in values)
+
+        signature = [dataset.element_spec, tf.TensorSpec([2], tf.int32)]
+        return tf.function(draw, input_signature=signature, autograph=False)
+
+    elbos, iwaes = [], []
+    for i, batch in enumerate(dataset):
+        drawn = []
+        for start in range(0, num_samples, chunk):
+            noise = random.fold_in(random.fold_in(random.make_seed(seed), i), start)
+            drawn.append(paths(min(chunk, num_samples - start))(batch, noise))
+        elbo, weights = (np.concatenate(values, axis=1, dtype=np.float64) for values in zip(*drawn, strict=True))
+        elbos.append(elbo.mean(axis=1))
+        iwaes.append(np.logaddexp.reduce(weights, axis=1) - np.log(num_samples))
+    return *(_in_units(np.concatenate(values), sequences.lengths) for values in (elbos, iwaes)), num_samples
+
+
+def score_split(config: ConfigDict, model: DVAE, sequences: Sequences, split: str) -> Scores:
+    """Scores as the section `evaluation` of a config asks for."""
+    elbo, iwae, num_samples = score(model, sequences, seed=config.seed, **config.evaluation.to_dict())
+    data = config.data.get("set") or config.data.name
+    return Scores(
+        config.model.name, data, split, sequences.num_sequences, sequences.num_frames, num_samples, elbo, iwae
+    )
+
+
+def as_text(scores: Scores) -> str:
+    """A table for a terminal."""
+    rows = [("", *Score._fields), *((name, *map(_number, values)) for name, values in _rows(scores))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join([_title(scores), *lines])
+
+
+def as_markdown(scores: Scores) -> str:
+    """The same table in Markdown."""
+    header = ["| | " + " | ".join(Score._fields) + " |", "|---" + "|---:" * len(Score._fields) + "|"]
+    rows = [f"| {name} | " + " | ".join(map(_number, values)) + " |" for name, values in _rows(scores)]
+    return "\n".join([_title(scores), "", *header, *rows])
+
+
+def as_json(scores: Scores) -> dict[str, Any]:
+    """All digits."""
+    return {**scores._asdict(), "elbo": scores.elbo._asdict(), "iwae": scores.iwae._asdict()}
+
+
+def write_scores(workdir: Path, scores: Scores) -> list[Path]:
+    """Writes `scores_<split>` as .txt, .md and .json."""
+    texts = {".txt": as_text(scores), ".md": as_markdown(scores), ".json": json.dumps(as_json(scores), indent=2)}
+    paths = [workdir / f"scores_{scores.split}{suffix}" for suffix in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        with atomic_write(path) as file:
+            file.write((text + "\n").encode())
+    return paths
+
+
+def _in_units(log_p: np.ndarray, lengths: np.ndarray) -> Score:
+    return Score(*(float(y) for y in (log_p.sum() / lengths.sum(), (log_p / lengths).mean(), log_p.mean())))
+
+
+def _title(scores: Scores) -> str:
+    return (
+        f"{scores.model} on {scores.data}, split {scores.split}: {scores.sequences} sequences, {scores.frames} frames. "
+        "Bounds on log p(x), higher is better."
+    )
+
+
+def _rows(scores: Scores) -> list[tuple[str, Score]]:
+    return [("ELBO", scores.elbo), (f"IWAE (K = {scores.num_samples})", scores.iwae)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}"

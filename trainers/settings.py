@@ -1,0 +1,193 @@
+"""Configs: checked, written to the folder of a run, read from it, and read from the command line."""
+
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from configs import defaults
+from tfdvae.data import DATASETS
+from tfdvae.data.files import atomic_write
+from tfdvae.observations import OBSERVATIONS
+
+__all__ = ["DATA_KEYS", "as_json", "check", "claim", "load", "loader_options", "override", "run_app"]
+
+FILE = "config.json"
+DATA_KEYS = {*defaults.base().data, "set", "steps_per_quarter"}
+"""Keys of the section `data` that mean something to the programs, whatever the loader takes."""
+
+
+def check(config: ConfigDict) -> None:
+    """Raises one ValueError for a missing section, an unknown key, model or data set; it lists what exists."""
+    expected = defaults.base()
+    _compare("the config", config.keys(), expected.keys())
+    for section in ("optimizer", "training", "evaluation"):
+        _compare(f"config.{section}", config[section].keys(), expected[section].keys())
+    known = [*expected.model, *defaults.cell_options(config.model.name)]
+    _compare("config.model", config.model.keys(), known, required=expected.model.keys())
+    if config.model.observation not in OBSERVATIONS:
+        raise ValueError(f"Unknown observation {config.model.observation!r}: expected one of {sorted(OBSERVATIONS)}.")
+    known = _arguments(OBSERVATIONS[config.model.observation])
+    _compare("config.model.observation_options", config.model.observation_options.keys(), known, required=())
+    if config.data.name not in DATASETS:
+        raise ValueError(f"Unknown data set {config.data.name!r}: expected one of {sorted(DATASETS)}.")
+    known = [*DATA_KEYS, *loader_options(config.data.name)]
+    _compare("config.data", config.data.keys(), known, required=expected.data.keys())
+
+
+def loader_options(name: str) -> list[str]:
+    """Arguments of the loader of a data set."""
+    return [key for key in _arguments(DATASETS[name]) if key != "verbose"]
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """Plain values, as they come back from a file."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Makes `workdir` the folder of this config's run.
+
+    Raises:
+        ValueError: it is that of another config, or its config cannot be read. Nothing has been written then.
+    """
+    path = workdir / FILE
+    if not path.exists():
+        with atomic_write(path) as file:
+            file.write((json.dumps(as_json(config), indent=2) + "\n").encode())
+        return
+    here, there = _flat(as_json(config)), _flat(_read(path))
+    different = [
+        f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
+        for key in sorted(here.keys() | there.keys())
+        if here.get(key) != there.get(key)
+    ]
+    if different:
+        more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
+        raise ValueError(
+            f"{workdir} holds a run with another config: {'; '.join(different[:5])}{more}. Choose another --workdir, "
+            "or give the config that it began with."
+        )
+
+
+def load(workdir: Path) -> ConfigDict:
+    """The config of the run in `workdir`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it cannot be read, or has unknown keys.
+    """
+    path = workdir / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no {path}: --workdir must be the folder of a run of trainers.train.")
+    config = ConfigDict(_read(path))
+    check(config)
+    return config
+
+
+def override(section: ConfigDict, assignments: Sequence[str]) -> None:
+    """Sets keys of a section of a config from "key=value".
+
+    Raises:
+        ValueError: something else than key=value, or no such key.
+    """
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or key not in section:
+            raise ValueError(f"Expected key=value with a key of {', '.join(sorted(section))}; got {assignment!r}.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        with section.ignore_type():
+            section[key] = value
+
+
+def run_app(main: Callable[[], Any]) -> None:
+    """Runs a program: flags are parsed, and what a user can put right ends it with one line instead of a traceback."""
+    flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+
+    def guarded(argv: Sequence[str]) -> int:
+        if len(argv) > 1:
+            raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+        try:
+            main()
+        except (ValueError, OSError, ImportError) as error:
+            if flags.FLAGS.traceback:
+                raise
+            print(f"{type(error).__name__}: {error}\n(--traceback shows where.)", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("\nInterrupted. The same command goes on from the last epoch that was finished.", file=sys.stderr)
+            return 130
+        return 0
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    # An override of a key that does not exist raises AttributeError or KeyError.
+    except (flags.Error, AttributeError, KeyError, TypeError) as error:
+        message = str(error).strip()
+        if "Traceback" in message:
+            message = message.splitlines()[-1]
+        print(f"{_unknown_key(argv) or message}\nPass --help to see the flags.", file=sys.stderr)
+        sys.exit(2)
+
+
+def _unknown_key(argv: Sequence[str]) -> str | None:
+    """Which override names a key that does not exist, and which keys do."""
+    if "config" not in flags.FLAGS:
+        return None
+    following = dict(zip(argv, [*argv[1:], ""], strict=True)).get("--config")
+    path = next((a.removeprefix("--config=") for a in argv if a.startswith("--config=")), following)
+    try:
+        config = flags.FLAGS["config"].parser.parse(path or flags.FLAGS["config"].default)
+    except (TypeError, ValueError):
+        return None
+    for argument in argv:
+        if not argument.startswith("--config.") or not isinstance(config, ConfigDict):
+            continue
+        section, keys = config, argument.removeprefix("--config.").partition("=")[0].split(".")
+        for depth, key in enumerate(keys):
+            if not isinstance(section, ConfigDict) or key not in section:
+                where = ".".join(["config", *keys[:depth]])
+                known = ", ".join(sorted(section)) if isinstance(section, ConfigDict) else "no keys"
+                return f"There is no {'.'.join(['config', *keys])}: {where} has {known}."
+            section = section[key]
+    return None
+
+
+def _compare(what: str, got: Iterable[str], known: Iterable[str], required: Iterable[str] | None = None) -> None:
+    unknown, missing = sorted(set(got) - set(known)), sorted(set(known if required is None else required) - set(got))
+    if unknown or missing:
+        problem = f"has no key {unknown[0]!r}" if unknown else f"lacks the key {missing[0]!r}"
+        raise ValueError(f"{what} {problem}; its keys are {', '.join(sorted(known))}.")
+
+
+def _arguments(function: Callable) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        contents = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no config of a run: {error}") from error
+    if not isinstance(contents, dict):
+        raise ValueError(f"{path} is no config of a run: expected a JSON object.")
+    return contents
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}.{key}".lstrip(".")).items()}

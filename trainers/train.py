@@ -1,0 +1,120 @@
+"""Trains a model on a data set.
+
+    python -m trainers.train --config configs/bach/vrnn.py --workdir runs/bach_vrnn --config.model.latent_dim=32
+
+The same command again goes on after an interruption, to the same result. In the working folder are then
+
+    config.json            what was asked for
+    model.keras            the model with the weights of the best epoch
+    scores_test.txt .md .json   ELBO and IWAE on the test split
+    log.csv, tensorboard/  curves
+    best.weights.h5, checkpoints/   what an interrupted run goes on with
+"""
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from tfdvae.callbacks import Resume
+from tfdvae.data import Splits, batches, describe, steps_per_epoch
+from tfdvae.data.files import atomic_write
+from tfdvae.models import DVAE
+from trainers import building, loading, scoring, settings
+from trainers.scoring import Scores
+
+__all__ = ["run"]
+
+
+def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
+    """Trains, scores and saves; prints what it does.
+
+    Args:
+        config: see `configs.defaults`.
+        workdir: folder of the run.
+
+    Returns:
+        The model with the weights of the best epoch, the data, and the scores on the test split.
+
+    Raises:
+        ValueError, TypeError: a config that cannot be right, or another one than that of the run in `workdir`; before
+            anything is written.
+    """
+    settings.check(config)
+    keras.utils.set_random_seed(config.seed)
+    model = building.build_model(config)
+    splits = loading.load_splits(config.data)
+    train = loading.training_set(config.data, splits.train)
+    steps = steps_per_epoch(train, config.training.batch_size)
+    building.compile_model(model, config, steps)
+    model.build_for(train.features, train.inputs)
+    model.adapt(np.concatenate(train.x)[None])
+    steering = building.learning_callbacks(config, workdir / "best.weights.h5")
+    warmup = building.kl_callbacks(config.training)
+    settings.claim(workdir, config)
+
+    print(f"train: {describe(train)}\nvalid: {describe(splits.valid)}\ntest:  {describe(splits.test)}")
+    print(f"{config.model.name}: {model.count_params()} parameters, Z = {model.latent_dim}", flush=True)
+    resume = Resume(workdir / "checkpoints", steering, config=settings.as_json(config))
+    epochs = resume.epochs(config.training.epochs)
+    if resume.initial_epoch:
+        print(f"Going on after epoch {resume.initial_epoch}." if epochs else "Training was complete.", flush=True)
+    _cut_log(workdir / "log.csv", resume.initial_epoch)
+    model.fit(
+        loading.epochs_of(config, train, epochs or range(1)),
+        steps_per_epoch=steps,
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
+        shuffle=False,
+        validation_data=batches(splits.valid, config.evaluation.batch_size, multiple_of=config.training.multiple_of),
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            *warmup,
+            *steering,
+            keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
+            keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+            resume,
+        ],
+    )
+    save_model(model, workdir / building.MODEL_FILE)
+    scores = scoring.score_split(config, model, splits.test, "test")
+    scoring.write_scores(workdir, scores)
+    print(f"\n{scoring.as_text(scores)}", flush=True)
+    return model, splits, scores
+
+
+def save_model(model: DVAE, path: Path) -> None:
+    """Writes a .keras file, completely or not at all."""
+    temporary = path.with_name(f".unfinished.{path.name}")
+    model.save(temporary)
+    temporary.replace(path)
+
+
+def _cut_log(path: Path, epochs: int) -> None:
+    """Removes epochs that were logged but not finished, and will be run again."""
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < epochs]
+    if len(kept) < len(rows):
+        text = io.StringIO()
+        csv.writer(text).writerows(kept if epochs else [])
+        with atomic_write(path) as file:
+            file.write(text.getvalue().encode())
+
+
+def main() -> None:
+    run(flags.FLAGS.config, Path(flags.FLAGS.workdir))
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", None, "File with get_config(), see configs/.")
+    flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.mark_flags_as_required(["config", "workdir"])
+    settings.run_app(main)
