@@ -1,0 +1,168 @@
+"""One tiny case per model and per variant of a model; `tests/contract` and `tests/dependencies` run over this table."""
+
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+import tfdvae
+from tfdvae.types import Batch
+
+BATCH, LENGTH, X_DIM, U_DIM = 3, 5, 4, 2
+
+SIZES: dict[str, dict[str, Any]] = {
+    "rnn": {"phi_x": (6,), "decoder_units": (4,)},
+    "vae": {"latent_dim": 2, "encoder_units": (6, 4), "decoder_units": (4,)},
+    "dkf": {
+        "latent_dim": 2,
+        "transition_units": (4,),
+        "decoder_units": (6,),
+        "encoder_phi_x": (6,),
+        "combiner_units": (4,),
+        "posterior_units": (4,),
+    },
+    "storn": {
+        "latent_dim": 2,
+        "phi_x": (6,),
+        "phi_z": (4,),
+        "encoder_phi_x": (4,),
+        "encoder_units": (6,),
+        "decoder_units": (4,),
+    },
+    "vrnn": {
+        "latent_dim": 2,
+        "phi_x": (6,),
+        "phi_z": (4,),
+        "prior_units": (4,),
+        "posterior_units": (6,),
+        "decoder_units": (4,),
+    },
+    "srnn": {
+        "latent_dim": 2,
+        "phi_x": (6,),
+        "prior_units": (4,),
+        "smoother_units": (6,),
+        "posterior_units": (4,),
+        "decoder_units": (6,),
+    },
+}
+"""Every width differs from its neighbours, so that a mix-up of two shapes cannot pass."""
+
+GRU2 = {"cell": "gru", "num_layers": 2}
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "rnn": ("rnn", {}),
+    "rnn-gru2": ("rnn", {**GRU2, "phi_x": (), "decoder_units": ()}),
+    "vae": ("vae", {}),
+    "vrnn": ("vrnn", {}),
+    "vrnn-independent": ("vrnn", {"conditional_prior": False}),
+    "vrnn-gru2": ("vrnn", {**GRU2, "latent_dim": 3, "prior_units": (), "posterior_units": (), "decoder_units": ()}),
+    "storn": ("storn", {}),
+    "storn-gru2": ("storn", {**GRU2, "scale": "exp", "activation": "elu"}),
+    "srnn-smooth": ("srnn", {}),
+    "srnn-filter": ("srnn", {"inference": "filter", "scale": "exp"}),
+    "srnn-residual": ("srnn", {"residual_posterior": True}),
+    "srnn-gru2": ("srnn", {**GRU2, "latent_dim": 3, "phi_x": (), "smoother_units": ()}),
+    "dkf-st_r": ("dkf", {"inference": "st_r"}),
+    "dkf-st_l": ("dkf", {"inference": "st_l"}),
+    "dkf-st_lr": ("dkf", {"inference": "st_lr", **GRU2, "latent_dim": 3}),
+    "dkf-mf_l": ("dkf", {"inference": "mf_l"}),
+    "dkf-mf_lr": ("dkf", {"inference": "mf_lr"}),
+    "dkf-local": ("dkf", {"inference": "local"}),
+    "dkf-frame": ("dkf", {"inference": "frame"}),
+}
+
+
+class Case(NamedTuple):
+    """A model with its options, in driven mode where `u_dim` is not 0."""
+
+    model: str
+    variant: str
+    options: dict[str, Any]
+    u_dim: int
+
+
+CASES: dict[str, Case] = {
+    variant + suffix: Case(model, variant, {"units": 5, "dropout": 0.2, **SIZES[model], **options}, u_dim)
+    for variant, (model, options) in VARIANTS.items()
+    for suffix, u_dim in (("", 0), ("-u", U_DIM))
+}
+
+SUITE = (
+    "rnn",
+    "rnn-gru2-u",
+    "vae",
+    "vae-u",
+    "vrnn",
+    "vrnn-independent",
+    "vrnn-gru2-u",
+    "storn",
+    "storn-gru2-u",
+    "srnn-smooth-u",
+    "srnn-filter-u",
+    "srnn-residual",
+    "srnn-gru2",
+    "dkf-st_r",
+    "dkf-st_l-u",
+    "dkf-st_lr-u",
+    "dkf-mf_l",
+    "dkf-mf_lr-u",
+    "dkf-local-u",
+    "dkf-frame",
+)
+"""Every variant once, every model with inputs and without: what the contract suite runs."""
+
+PRIMARY = ("rnn-gru2-u", "vae-u", "vrnn", "storn", "srnn-smooth-u", "dkf-st_r")
+"""Every model once, for what costs a compilation."""
+
+
+def make(name: str, *, seed: int = 0, randomise: bool = True, **overrides: Any) -> tfdvae.DVAE:
+    """The built model of a case. Weights that start at zero would hide what depends on them, so all are moved a
+    little."""
+    case = CASES[name]
+    tf.keras.utils.set_random_seed(zlib.crc32(name.encode()) & 0xFFFF)
+    model = tfdvae.MODELS[case.model](**{**case.options, "seed": seed, **overrides})
+    model.build_for(X_DIM, case.u_dim)
+    if randomise:
+        jitter(model.trainable_variables, zlib.crc32(name.encode()))
+    return model
+
+
+def jitter(variables: list, seed: int, scale: float = 0.2) -> None:
+    rng = np.random.default_rng(seed)
+    for variable in variables:
+        variable.assign_add(scale * rng.normal(size=variable.shape).astype("float32"))
+
+
+def frames(name: str, batch: int = BATCH, length: int = LENGTH, seed: int = 1) -> Batch:
+    """Frames, and inputs in driven mode, without a mask."""
+    rng = np.random.default_rng(seed)
+    x = tf.constant(rng.normal(size=(batch, length, X_DIM)), tf.float32)
+    u = tf.constant(rng.normal(size=(batch, length, U_DIM)), tf.float32) if CASES[name].u_dim else None
+    return Batch(x, None, u)
+
+
+def noise(model: tfdvae.DVAE, batch: int = BATCH, length: int = LENGTH, seed: int = 2) -> tf.Tensor:
+    """Standard normal `[B, T, Z]`."""
+    rng = np.random.default_rng(seed)
+    return tf.constant(rng.normal(size=(batch, length, model.latent_dim)), tf.float32)
+
+
+def given(batch: Batch) -> dict[str, np.ndarray]:
+    """The batch as the dict of arrays that Keras' verbs take."""
+    return {k: np.asarray(v) for k, v in batch._asdict().items() if v is not None}
+
+
+def training_data(name: str, count: int = 16, length: int = 8) -> dict[str, np.ndarray]:
+    """Smooth sequences of different lengths, NaN where no frame exists, and inputs that drive them."""
+    rng = np.random.default_rng(5)
+    time = np.arange(length)[None, :, None]
+    phase = rng.uniform(0, 2 * np.pi, (count, 1, X_DIM))
+    x = 1.5 * np.sin(0.7 * time + phase) + 0.1 * rng.normal(size=(count, length, X_DIM)) + 1.0
+    mask = np.arange(length)[None] < rng.integers(2, length + 1, count)[:, None]
+    data = {"x": np.where(mask[..., None], x, np.nan).astype("float32"), "mask": mask}
+    if CASES[name].u_dim:
+        u = np.concatenate([np.cos(phase[..., :1] + 0.7 * time), np.sin(phase[..., :1] + 0.7 * time)], axis=-1)
+        data["u"] = np.where(mask[..., None], u, np.nan).astype("float32")
+    return data

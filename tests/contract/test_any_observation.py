@@ -1,0 +1,87 @@
+"""Any observation goes with any model, by name, by config, or as an object."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+import tfdvae
+from tests import cases
+from tests.contract.checks import assert_equal
+from tfdvae.observations import OBSERVATIONS, Observation
+
+EVERYWHERE = ("pen", "autoregressive_bernoulli")
+"""The two that are least like the others meet every model; every other one meets the VRNN."""
+PAIRS = [
+    *itertools.product(sorted(tfdvae.MODELS), EVERYWHERE),
+    *(("vrnn", name) for name in sorted(OBSERVATIONS) if name not in EVERYWHERE),
+]
+
+
+def data(observation: str) -> dict[str, np.ndarray]:
+    """Eight sequences in the support of the observation, three features each."""
+    rng = np.random.default_rng(3)
+    shape = (8, 6, 3)
+    real, bits = rng.normal(size=shape), rng.random(shape) < 0.15
+    x = {
+        "bernoulli": bits,
+        "autoregressive_bernoulli": bits,
+        "gamma": rng.exponential(size=shape),
+        "pen": np.concatenate([real[..., :2], bits[..., 2:]], axis=-1),
+    }.get(observation, real)
+    mask = np.arange(6)[None] < rng.integers(1, 7, 8)[:, None]
+    return {"x": np.where(mask[..., None], x, np.nan).astype("float32"), "mask": mask}
+
+
+def make(model: str, observation: str | dict | Observation, **options) -> tfdvae.DVAE:
+    keras.utils.set_random_seed(0)
+    return tfdvae.MODELS[model](units=5, **cases.SIZES[model], observation=observation, **options)
+
+
+@pytest.mark.parametrize(("model", "observation"), PAIRS)
+def test_the_pair_trains_and_draws_frames_within_the_support(model: str, observation: str) -> None:
+    pair, frames = make(model, observation), data(observation)
+    pair.build_for(3)
+    pair.compile(keras.optimizers.Adam(0.02), run_eagerly=True)
+    before = pair.evaluate(frames, verbose=0, return_dict=True)["loss"]
+    history = pair.fit(frames, epochs=8, batch_size=8, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert pair.evaluate(frames, verbose=0, return_dict=True)["loss"] < before
+    assert history["skipped_batches"] == [0.0] * 8
+    frame, _ = pair.generate_step(
+        pair.initial_state(50),
+        noise=cases.noise(pair, 50, 1)[:, 0],
+        emission=np.random.default_rng(1).uniform(0.01, 0.99, (50, pair.observation.noise_dim)).astype("float32"),
+    )
+    assert tuple(frame.x.shape) == (50, 3)
+    pair.observation.validate(frame.x.numpy())
+    assert np.isfinite(pair.predict(frames, verbose=0)).all()
+    assert np.isfinite(pair.log_prob(**frames, num_samples=2)).all()
+
+
+@pytest.mark.parametrize("observation", sorted(OBSERVATIONS))
+def test_a_name_a_config_and_an_object_are_the_same_observation(observation: str) -> None:
+    instance = OBSERVATIONS[observation]()
+    given = [
+        observation,
+        {"class_name": observation, "config": {}},
+        keras.saving.serialize_keras_object(OBSERVATIONS[observation]()),
+        instance,
+    ]
+    frames = data(observation)
+    models = [make("vrnn", g) for g in given]
+    assert models[-1].observation is instance
+    assert {type(m.observation) for m in models} == {OBSERVATIONS[observation]}
+    expected = models[0](frames)
+    for other in models[1:]:
+        other.build_for(3)
+        other.set_weights(models[0].get_weights())
+        assert_equal(other(frames), expected)
+
+
+def test_arguments_of_an_observation_survive_the_config_of_the_model() -> None:
+    model = make("vrnn", tfdvae.observations.GaussianMixture(num_components=7))
+    again = type(model).from_config(model.get_config())
+    assert again.observation.num_components == 7
+    assert again.observation is not model.observation
