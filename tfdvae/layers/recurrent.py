@@ -86,10 +86,21 @@ class Recurrent(keras.layers.Layer):
         """`step` for a loop, as a function of the projected first part of the input, the rest of it, and the state.
 
         The kernel is cut here, at `start`, once: cut in the loop's body, each frame would add its gradient to a kernel
-        full of zeros.
+        full of zeros. An LSTM without layers above it takes input and state through one product.
         """
-        kernel = tf.cast(self.stack[0].cell.kernel[start:], self.compute_dtype)
-        return lambda projected, x, state: self.step(projected + tf.matmul(x, kernel), state)
+        cell, dtype = self.stack[0].cell, self.compute_dtype
+        kernel = tf.cast(cell.kernel[start:], dtype)
+        if self.cell != "lstm" or self.num_layers > 1:
+            return lambda projected, x, state: self.step(projected + tf.matmul(x, kernel), state)
+        joint = tf.concat([kernel, tf.cast(cell.recurrent_kernel, dtype)], axis=0)
+        bias = tf.cast(cell.bias, dtype)
+
+        def step(projected: tf.Tensor, x: tf.Tensor, state: RecurrentState) -> RecurrentState:
+            gates = tf.nn.bias_add(projected + tf.matmul(tf.concat([x, state.h], axis=-1), joint), bias)
+            c, h = _lstm_update(gates, state.memory[0])
+            return RecurrentState(h, (c,))
+
+        return step
 
     def call(self, x: tf.Tensor, exists: tf.Tensor | None = None, backward: bool = False) -> tf.Tensor:
         """Outputs of the top layer for right-padded sequences `[B, T, F]`, in or, with `backward`, against time.
@@ -114,6 +125,10 @@ def _lstm_step(
     """Keras' LSTM equations, gates in the order i, f, c, o; the state is (carry, output)."""
     c, h = state
     gates = projected + tf.matmul(h, tf.cast(cell.recurrent_kernel, dtype)) + tf.cast(cell.bias, dtype)
+    return _lstm_update(gates, c)
+
+
+def _lstm_update(gates: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     i, f, g, o = tf.split(gates, 4, axis=-1)
     c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
     return c, tf.sigmoid(o) * tf.tanh(c)
