@@ -14,7 +14,7 @@ from ml_collections.config_dict import placeholder
 
 from tfdvae import MODELS
 
-__all__ = ["DATA", "base", "cell_options", "experiment"]
+__all__ = ["DATA", "base", "experiment", "model_options"]
 
 DATA: dict[str, dict[str, dict[str, Any]]] = {
     "bach": {
@@ -23,6 +23,21 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
     },
     "pianoroll": {
         "data": {"path": "$TFDVAE_DATA/polyphonic/{set}.npz", "set": "jsb_chorales", "steps_per_quarter": 1},
+    },
+    "bouncing_balls": {
+        "data": {"num_train": 4000, "num_valid": 200, "num_test": 200, "length": 100, "resolution": 30, "window": 25},
+        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}},
+        "training": {"batch_size": 32, "epochs": 20},
+        "evaluation": {"num_samples": 8},
+    },
+    "pendulum": {
+        "data": {"num_train": 500, "num_valid": 100, "num_test": 100, "length": 30, "max_torque": 5.0},
+        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}},
+        "training": {"batch_size": 32, "epochs": 300},
+    },
+    "ball_in_box": {
+        "data": {"num_train": 5000, "num_valid": 500, "num_test": 500, "length": 20, "resolution": 32},
+        "training": {"batch_size": 32, "epochs": 60},
     },
 }
 """Per data set the arguments of its loader, and what else differs from `base`. In a string of the section `data`,
@@ -68,6 +83,11 @@ def base() -> ConfigDict:
         "kl_warmup_start": 0.0,
         "kl_warmup_stairs": placeholder(int),  # jumps; a straight line by default
         "free_bits": 0.0,  # nats per frame and latent dimension
+        "reconstruction_weight": 1.0,  # of log p(x_t | .), in training alone
+        "penalty_weight": 1.0,  # of a model's auxiliary losses
+        "penalty_warmup_steps": 0,  # from 0 to penalty_weight
+        "frozen": (),  # names of layers that are not trained in the first frozen_epochs
+        "frozen_epochs": 0,
         "clip_norm": 5.0,
         "jit_compile": placeholder(bool),  # by default on a GPU only
         "buckets": 4,  # groups of similar length
@@ -77,8 +97,8 @@ def base() -> ConfigDict:
     return config
 
 
-def cell_options(model: str) -> dict[str, Any]:
-    """The arguments of a model's cell and their default values.
+def model_options(model: str) -> dict[str, Any]:
+    """The arguments of a model and their default values: those of its cell, where it has one.
 
     Raises:
         ValueError: no such model.
@@ -86,11 +106,11 @@ def cell_options(model: str) -> dict[str, Any]:
     if model not in MODELS:
         raise ValueError(f"Unknown model {model!r}: expected one of {sorted(MODELS)}.")
     options: dict[str, Any] = {}
-    for ancestor in reversed(MODELS[model].cell_class.__mro__):
+    for ancestor in reversed(getattr(MODELS[model], "cell_class", MODELS[model]).__mro__):
         if ancestor.__module__.partition(".")[0] == "tfdvae" and "__init__" in vars(ancestor):
             parameters = list(inspect.signature(ancestor.__init__).parameters.values())[1:]
             options |= {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
-    return options
+    return {k: v for k, v in options.items() if k not in ("observation", "seed", "name", "dtype")}
 
 
 def experiment(dataset: str, model: str, arg: str = "", **options: Any) -> ConfigDict:
@@ -100,7 +120,7 @@ def experiment(dataset: str, model: str, arg: str = "", **options: Any) -> Confi
         dataset: a name in DATA.
         model: a name in `tfdvae.MODELS`.
         arg: what stands behind the colon of `--config FILE:ARG`: a name in VARIANTS, or nothing.
-        **options: arguments of the model's cell; keys of other sections as "training__epochs".
+        **options: arguments of the model; keys of other sections as "training__epochs".
 
     Raises:
         ValueError: an unknown data set, model or variant.
@@ -113,7 +133,7 @@ def experiment(dataset: str, model: str, arg: str = "", **options: Any) -> Confi
     for section, values in DATA[dataset].items():
         config[section].update(values)
     config.data.name = dataset
-    config.model.update(name=model, **cell_options(model))
+    config.model.update(name=model, **model_options(model))
     config.lock()
     for key, value in options.items():
         section, _, name = key.rpartition("__")
@@ -129,15 +149,21 @@ def _smoke(config: ConfigDict) -> None:
             config.model[name] = (8,) * len(value)
     config.model.units = 8
     config.model.latent_dim = min(config.model.latent_dim, 2)
-    if "limit" in config.data:
-        config.data.limit = 6
+    few = {"limit": 6, "num_train": 8, "num_valid": 4, "num_test": 4, "length": 8, "resolution": 12}
+    config.data.update({key: value for key, value in few.items() if key in config.data})
     config.data.update(transpose=0, max_sequences=6)
+    config.training.update(frozen_epochs=min(config.training.frozen_epochs, 1))
     config.training.update(epochs=2, batch_size=4, kl_warmup_epochs=min(config.training.kl_warmup_epochs, 1))
     config.evaluation.update(num_samples=4, chunk=2, batch_size=4)
 
 
 def _demo(config: ConfigDict) -> None:
-    """What two cores can do in one to three minutes."""
+    """What two cores can do with music in one to three minutes."""
+    if config.model.observation != "bernoulli":
+        raise ValueError(
+            f"The variant 'demo' is for frames of 0 and 1, got the observation {config.model.observation!r}: choose "
+            "'smoke', or no variant."
+        )
     config.model.update(observation="autoregressive_bernoulli", dropout=0.0)
     config.optimizer.update(learning_rate=3e-3, schedule="cosine")
     config.training.update(epochs=16, buckets=4, kl_warmup_epochs=4, kl_warmup_start=0.2)

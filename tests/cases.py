@@ -1,12 +1,14 @@
 """One tiny case per model and per variant of a model; `tests/contract` and `tests/dependencies` run over this table."""
 
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 import tfdvae
+from tfdvae import random
 from tfdvae.types import Batch
 
 BATCH, LENGTH, X_DIM, U_DIM = 3, 5, 4, 2
@@ -46,6 +48,38 @@ SIZES: dict[str, dict[str, Any]] = {
         "posterior_units": (4,),
         "decoder_units": (6,),
     },
+    "rvae": {"latent_dim": 2, "posterior_units": (6,), "decoder_units": (4,)},
+    "rvae_noncausal": {"latent_dim": 2, "posterior_units": (6,), "decoder_units": (4,)},
+    "dsae": {"latent_dim": 2, "global_dim": 3, "prior_units": (4,), "posterior_units": (6,), "decoder_units": (4,)},
+    "vrae": {"latent_dim": 3, "decoder_units": (6,)},
+    "kvae": {
+        "latent_dim": 3,
+        "encoding_dim": 2,
+        "num_mixtures": 4,
+        "encoder_units": (6,),
+        "decoder_units": (7,),
+    },
+    "vssn": {
+        "latent_dim": 2,
+        "noise_dim": 3,
+        "universal_dim": 4,
+        "num_sequences": 4,
+        "phi_u": (6,),
+        "noise_units": (4,),
+        "prior_units": (4,),
+        "smoother_units": (6,),
+        "posterior_units": (4,),
+        "decoder_units": (6,),
+    },
+    "zforcing_vrnn": {
+        "latent_dim": 2,
+        "phi_x": (6,),
+        "phi_z": (4,),
+        "prior_units": (4,),
+        "posterior_units": (6,),
+        "decoder_units": (4,),
+        "auxiliary_units": (3,),
+    },
 }
 """Every width differs from its neighbours, so that a mix-up of two shapes cannot pass."""
 
@@ -71,6 +105,28 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dkf-mf_lr": ("dkf", {"inference": "mf_lr"}),
     "dkf-local": ("dkf", {"inference": "local"}),
     "dkf-frame": ("dkf", {"inference": "frame"}),
+    "rvae": ("rvae", {}),
+    "rvae-gru2": ("rvae", {**GRU2, "latent_dim": 3, "scale": "exp", "posterior_units": (), "decoder_units": ()}),
+    "rvae_noncausal": ("rvae_noncausal", {}),
+    "rvae_noncausal-gru2": ("rvae_noncausal", {**GRU2, "latent_dim": 3, "posterior_units": (), "decoder_units": ()}),
+    "dsae-full": ("dsae", {}),
+    "dsae-factorized": ("dsae", {"inference": "factorized", "scale": "exp"}),
+    "dsae-gru2": ("dsae", {**GRU2, "latent_dim": 3, "global_dim": 2, "prior_units": (), "posterior_units": ()}),
+    "vrae": ("vrae", {}),
+    "vrae-reverse": ("vrae", {"reverse": True, **GRU2, "scale": "softplus", "decoder_units": ()}),
+    "vrae-free_running": ("vrae", {"decoder": "free_running", "num_layers": 2}),
+    "kvae": ("kvae", {}),
+    "kvae-gru": ("kvae", {"mixing_cell": "gru", "scale": "exp"}),
+    "vssn": ("vssn", {}),
+    "vssn-lstm": (
+        "vssn",
+        {"cell": "lstm", "num_layers": 2, "scale": "exp", "latent_dim": 3, "num_sequences": 1, "phi_u": ()},
+    ),
+    "zforcing_vrnn": ("zforcing_vrnn", {}),
+    "zforcing_vrnn-backward": (
+        "zforcing_vrnn",
+        {**GRU2, "scale": "exp", "posterior_units": (), "reconstruct_backward": "gaussian", "backward_weight": 0.5},
+    ),
 }
 
 
@@ -110,11 +166,52 @@ SUITE = (
     "dkf-mf_lr-u",
     "dkf-local-u",
     "dkf-frame",
+    "rvae",
+    "rvae-gru2-u",
+    "rvae_noncausal-u",
+    "rvae_noncausal-gru2",
+    "dsae-full-u",
+    "dsae-factorized",
+    "dsae-gru2",
+    "vrae",
+    "vrae-reverse-u",
+    "vrae-free_running-u",
+    "kvae-u",
+    "kvae-gru",
+    "vssn",
+    "vssn-u",
+    "vssn-lstm",
+    "zforcing_vrnn",
+    "zforcing_vrnn-backward-u",
 )
 """Every variant once, every model with inputs and without: what the contract suite runs."""
 
-PRIMARY = ("rnn-gru2-u", "vae-u", "vrnn", "storn", "srnn-smooth-u", "dkf-st_r")
+PRIMARY = (
+    "rnn-gru2-u",
+    "vae-u",
+    "vrnn",
+    "storn",
+    "srnn-smooth-u",
+    "dkf-st_r",
+    "rvae",
+    "rvae_noncausal-u",
+    "dsae-full-u",
+    "vrae",
+    "kvae-u",
+    "vssn-u",
+    "zforcing_vrnn",
+)
 """Every model once, for what costs a compilation."""
+
+
+EVERYDAY = (*PRIMARY, "vrnn-gru2-u", "srnn-filter-u", "dkf-st_l-u", "dkf-mf_lr-u", "vrae-free_running-u")
+"""What the contract suite runs unless it is asked for all of SUITE by --exhaustive: every model, both kinds of cell,
+and causal forms of models that have others."""
+
+
+def has_cell(name: str) -> bool:
+    """Whether the case's model is built around a StochasticCell."""
+    return hasattr(tfdvae.MODELS[CASES[name].model], "cell_class")
 
 
 def make(name: str, *, seed: int = 0, randomise: bool = True, **overrides: Any) -> tfdvae.DVAE:
@@ -143,10 +240,16 @@ def frames(name: str, batch: int = BATCH, length: int = LENGTH, seed: int = 1) -
     return Batch(x, None, u)
 
 
-def noise(model: tfdvae.DVAE, batch: int = BATCH, length: int = LENGTH, seed: int = 2) -> tf.Tensor:
-    """Standard normal `[B, T, Z]`."""
+def noise(model: tfdvae.DVAE, batch: int = BATCH, length: int = LENGTH, seed: int = 2) -> Any:
+    """Standard normal `[B, T, Z]`; a dict where there are latents of whole sequences, as the model draws it."""
     rng = np.random.default_rng(seed)
-    return tf.constant(rng.normal(size=(batch, length, model.latent_dim)), tf.float32)
+    structure = model.draw_noise(random.make_seed(0), batch, length)
+    return tf.nest.map_structure(lambda y: tf.constant(rng.normal(size=y.shape), tf.float32), structure)
+
+
+def each(function: Callable, structure: Any) -> Any:
+    """The function of every tensor of a nest: of noise, or of what a model returned."""
+    return tf.nest.map_structure(function, structure)
 
 
 def given(batch: Batch) -> dict[str, np.ndarray]:

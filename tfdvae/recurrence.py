@@ -13,16 +13,19 @@ import tensorflow as tf
 from tfdvae import gaussian
 from tfdvae.types import Gaussian, State
 
-__all__ = ["Frames", "Simulated", "Unrolled", "scan", "simulate", "teacher_forced"]
+__all__ = ["Frames", "Simulated", "Unrolled", "scan", "simulate", "teacher_forced", "visited"]
 
 
 class Unrolled(NamedTuple):
-    """A cell's path under teacher forcing: z, q, p as in Trajectory, and features `[B, T, H]` for the observation."""
+    """A cell's path under teacher forcing: z, q, p as in Trajectory, features `[B, T, H]` for the observation, and
+
+    auxiliary losses by name, `[B, T]` each."""
 
     z: tf.Tensor
     q: Gaussian
     p: Gaussian
     features: tf.Tensor
+    penalties: dict[str, tf.Tensor] = {}
 
 
 class Frames(NamedTuple):
@@ -82,8 +85,7 @@ def scan(
     def frame(state: Any, frames: list[tf.Tensor], held_t: list[tf.Tensor]) -> tuple[Any, Any]:
         new, outputs = body(state, _restore(inputs, frames))
         if held_t:
-            keep = held_t[0][:, None]
-            new = tf.nest.map_structure(lambda a, b: tf.where(keep, a, b), new, state)
+            new = tf.nest.map_structure(lambda a, b: tf.where(_as_rank(held_t[0], a.shape.rank), a, b), new, state)
         return new, outputs
 
     if tf.executing_eagerly():
@@ -109,6 +111,11 @@ def scan(
 
 def _swap(x: tf.Tensor) -> tf.Tensor:
     return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
+
+
+def _as_rank(held: tf.Tensor, rank: int) -> tf.Tensor:
+    """`[B]` as `[B, 1, ...]`, to choose between states."""
+    return tf.reshape(held, [-1, *[1] * (rank - 1)])
 
 
 def _array(x: tf.Tensor, size: tf.Tensor | int) -> tf.TensorArray:
@@ -137,19 +144,15 @@ def _outputs_spec(frame: Callable, state: Any, series: list[tf.Tensor]) -> Any:
     return found[-1]
 
 
-def teacher_forced(
-    cell: Any, e: Any, g: Any, c: Any, noise: tf.Tensor | None, *, state: State, hold: tf.Tensor | None = None
-) -> tuple[Unrolled, State]:
+def teacher_forced(cell: Any, given: Any, *, hold: tf.Tensor | None = None) -> tuple[Unrolled, State]:
     """The path on which every x_t is the data: q and its samples inside the loop, prior and features after it.
 
-    Per frame absorb_u, posterior, sample, absorb_z, absorb_x; the parts of the state that `prior` and `observe` read
-    are kept, and those two then run once for all frames.
+    Per frame absorb_u, posterior, sample, absorb_z, absorb_x; the parts of the state that `prior`, `observe` and
+    `penalties` read are kept, and those then run once for all frames.
 
     Args:
         cell: a StochasticCell.
-        e, g, c: hoisted embeddings of x, features for q, and embedded inputs (or None), nests of `[B, T, .]`.
-        noise: `[B, T, Z]` standard normal; None follows the posterior mean.
-        state: the state before the first frame.
+        given: what its `hoist` returned.
         hold: `[B, T]`, where false the state is kept, so that the last state is that of the last existing frame.
     """
 
@@ -159,15 +162,25 @@ def teacher_forced(
         q = cell.posterior(opened, g_t)
         z = gaussian.sample(q, noise_t)
         known = cell.absorb_z(opened, z)
-        return cell.absorb_x(known, e_t), (
-            z,
-            q,
-            cell.read(opened, cell.prior_reads),
-            cell.read(known, cell.observe_reads),
-        )
+        kept = [cell.read(*reads) for reads in ((opened, cell.prior_reads), (known, cell.observe_reads))]
+        judged = cell.read(known, cell.penalty_reads) if cell.penalty_reads else {}
+        return cell.absorb_x(known, e_t), (z, q, *kept, judged)
 
-    state, (z, q, opened, known) = scan(frame, state, (e, g, c, noise), hold=hold)
-    return Unrolled(z, q, cell.prior(opened), cell.observe(known)), state
+    inputs = (given.e, given.g, given.c, given.noise)
+    state, (z, q, opened, known, judged) = scan(frame, given.state, inputs, hold=hold)
+    return Unrolled(z, q, cell.prior(opened), cell.observe(known), cell.penalties(judged, given.g)), state
+
+
+def visited(cell: Any, given: Any) -> State:
+    """What `observe` reads at each frame of the path that follows the posterior means, `[B, T, .]` by name."""
+
+    def frame(state: State, inputs: Any) -> tuple[State, State]:
+        e_t, g_t, c_t = inputs
+        opened = cell.absorb_u(state, c_t)
+        known = cell.absorb_z(opened, cell.posterior(opened, g_t).loc)
+        return cell.absorb_x(known, e_t), {name: known[name] for name in cell.observe_reads}
+
+    return scan(frame, given.state, (given.e, given.g, given.c))[1]
 
 
 def simulate(

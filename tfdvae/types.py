@@ -21,11 +21,15 @@ class Gaussian(NamedTuple):
 
 
 class Latent(NamedTuple):
-    """A latent vector that exists once per sequence: a sample `[B, Z]`, its posterior and its prior."""
+    """A latent vector that exists once per sequence: a sample `[B, V]`, its posterior and its prior.
+
+    `share` is the part of its divergence that this sequence bears: less than 1 for what all sequences share.
+    """
 
     z: tf.Tensor
     q: Gaussian
     p: Gaussian
+    share: float = 1.0
 
 
 class Batch(NamedTuple):

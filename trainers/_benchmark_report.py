@@ -114,7 +114,7 @@ def _size_section(name: str, rows: Sequence[dict[str, Any]]) -> str:
     ]
     latent = size.common["latent_dim"]
     shapes = f"D {size.x_dim}, Z {latent}, H {size.common['units']}, T {size.length}, B {size.batch_size}"
-    return f"## {name}: {shapes}, {size.observation}\n\n{table(header, body)}\n"
+    return f"## {name}: {shapes}, {size.common['observation']}\n\n{table(header, body)}\n"
 
 
 def _per_second(count: int, seconds: float) -> str:

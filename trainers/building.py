@@ -7,7 +7,7 @@ import keras
 from ml_collections import ConfigDict
 
 from tfdvae import MODELS, bounds, schedules
-from tfdvae.callbacks import BestWeights, KLWarmup
+from tfdvae.callbacks import BestWeights, FreezeLayers, KLWarmup
 from tfdvae.models import DVAE
 from trainers.settings import FILE
 
@@ -45,6 +45,8 @@ def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None
         beta=kl_schedule(training),
         free_bits=training.free_bits,
         clip_norm=training.clip_norm,
+        reconstruction_weight=training.reconstruction_weight,
+        penalty_weight=penalty_schedule(training),
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
     )
 
@@ -67,11 +69,15 @@ def learning_callbacks(config: ConfigDict, best_weights: Path) -> list[keras.cal
     return [*callbacks, BestWeights(MONITOR, patience=training.patience, path=best_weights)]
 
 
-def kl_callbacks(training: ConfigDict) -> list[keras.callbacks.Callback]:
-    """Warm-up of the KL by epochs, if there is one."""
-    if not training.kl_warmup_epochs:
-        return []
-    return [KLWarmup(training.kl_warmup_epochs, training.kl_warmup_start, 1.0, training.kl_warmup_stairs)]
+def epoch_callbacks(training: ConfigDict) -> list[keras.callbacks.Callback]:
+    """What depends on the number of the epoch alone: warm-up of the KL, layers that are frozen at first."""
+    callbacks: list[keras.callbacks.Callback] = []
+    if training.kl_warmup_epochs:
+        stairs = training.kl_warmup_stairs
+        callbacks.append(KLWarmup(training.kl_warmup_epochs, training.kl_warmup_start, 1.0, stairs))
+    if training.frozen_epochs:
+        callbacks.append(FreezeLayers(training.frozen, training.frozen_epochs))
+    return callbacks
 
 
 def kl_schedule(training: ConfigDict) -> float | keras.optimizers.schedules.LearningRateSchedule:
@@ -84,6 +90,13 @@ def kl_schedule(training: ConfigDict) -> float | keras.optimizers.schedules.Lear
     if training.kl_warmup_stairs is None:
         return schedules.LinearWarmup(training.kl_warmup_steps, *span)
     return schedules.StaircaseWarmup(training.kl_warmup_steps, training.kl_warmup_stairs, *span)
+
+
+def penalty_schedule(training: ConfigDict) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Weight of auxiliary losses by steps."""
+    if not training.penalty_warmup_steps:
+        return training.penalty_weight
+    return schedules.LinearWarmup(training.penalty_warmup_steps, 0.0, training.penalty_weight)
 
 
 def build_optimizer(optimizer: ConfigDict, steps: int) -> keras.optimizers.Optimizer:

@@ -1,17 +1,20 @@
 """Data sets from the section `data` of a config."""
 
+import inspect
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from tfdvae.data import DATASETS, Sequences, Splits, batches, transposed, windows
+from tfdvae.data import DATASETS, SIMULATIONS, Sequences, Simulated, Splits, batches, transposed, windows
 from trainers.settings import loader_options
 
-__all__ = ["epochs_of", "load_splits", "training_set"]
+__all__ = ["epochs_of", "load_simulated", "load_splits", "stacked", "training_set"]
 
 
 def load_splits(data: ConfigDict) -> Splits:
@@ -20,11 +23,48 @@ def load_splits(data: ConfigDict) -> Splits:
     Raises:
         ValueError: a path with an environment variable that is not set; whatever else the loader raises.
     """
+    return _limited(DATASETS[data.name](**_options(data)), data.max_sequences)
+
+
+def load_simulated(data: ConfigDict) -> Simulated:
+    """The same with the true states, for data that was simulated.
+
+    Raises:
+        ValueError: a data set whose true states nobody knows.
+    """
+    if data.name not in SIMULATIONS:
+        raise ValueError(
+            f"The true states of {data.name!r} are not known: expected a run on one of "
+            f"{', '.join(sorted(SIMULATIONS))}."
+        )
+    found = SIMULATIONS[data.name](**_options(data))
+    truth = {split: states[: data.max_sequences] for split, states in found.truth.items()}
+    return Simulated(_limited(found.splits, data.max_sequences), truth)
+
+
+def stacked(sequences: Sequences) -> tuple[np.ndarray, np.ndarray | None]:
+    """Frames `[N, T, D]` and inputs `[N, T, U]` of sequences that are all of one length.
+
+    Raises:
+        ValueError: they are not.
+    """
+    lengths = set(sequences.lengths.tolist())
+    if len(lengths) != 1:
+        raise ValueError(f"Expected sequences of one length, got lengths from {min(lengths)} to {max(lengths)}.")
+    return np.stack(sequences.x), None if sequences.u is None else np.stack(sequences.u)
+
+
+def _options(data: ConfigDict) -> dict[str, Any]:
     options = {key: _expand(data[key], data) for key in loader_options(data.name) if data.get(key) is not None}
-    splits = DATASETS[data.name](**options)
-    if data.max_sequences is None:
+    if "verbose" in inspect.signature(DATASETS[data.name]).parameters:
+        options["verbose"] = int(sys.stdout.isatty())  # a progress bar makes a log unreadable
+    return options
+
+
+def _limited(splits: Splits, count: int | None) -> Splits:
+    if count is None:
         return splits
-    return Splits(*(split.take(range(min(data.max_sequences, split.num_sequences))) for split in splits))
+    return Splits(*(split.take(range(min(count, split.num_sequences))) for split in splits))
 
 
 def training_set(data: ConfigDict, train: Sequences) -> Sequences:

@@ -59,7 +59,7 @@ def score(
     """
     if num_samples < 1 or chunk < 1:
         raise ValueError(f"num_samples and chunk must be at least 1; got {num_samples} and {chunk}.")
-    num_samples = num_samples if model.latent_dim else 1
+    num_samples = num_samples if model.has_latents else 1
 
     dataset = batches(sequences, batch_size)
 

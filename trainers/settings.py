@@ -28,7 +28,7 @@ def check(config: ConfigDict) -> None:
     _compare("the config", config.keys(), expected.keys())
     for section in ("optimizer", "training", "evaluation"):
         _compare(f"config.{section}", config[section].keys(), expected[section].keys())
-    known = [*expected.model, *defaults.cell_options(config.model.name)]
+    known = [*expected.model, *defaults.model_options(config.model.name)]
     _compare("config.model", config.model.keys(), known, required=expected.model.keys())
     if config.model.observation not in OBSERVATIONS:
         raise ValueError(f"Unknown observation {config.model.observation!r}: expected one of {sorted(OBSERVATIONS)}.")

@@ -55,11 +55,11 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
     model.build_for(train.features, train.inputs)
     model.adapt(np.concatenate(train.x)[None])
     steering = building.learning_callbacks(config, workdir / "best.weights.h5")
-    warmup = building.kl_callbacks(config.training)
+    by_epoch = building.epoch_callbacks(config.training)
     settings.claim(workdir, config)
 
     print(f"train: {describe(train)}\nvalid: {describe(splits.valid)}\ntest:  {describe(splits.test)}")
-    print(f"{config.model.name}: {model.count_params()} parameters, Z = {model.latent_dim}", flush=True)
+    print(f"{config.model.name}: {model.count_params()} parameters, Z = {config.model.latent_dim}", flush=True)
     resume = Resume(workdir / "checkpoints", steering, config=settings.as_json(config))
     epochs = resume.epochs(config.training.epochs)
     if resume.initial_epoch:
@@ -74,7 +74,7 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
         validation_data=batches(splits.valid, config.evaluation.batch_size, multiple_of=config.training.multiple_of),
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
-            *warmup,
+            *by_epoch,
             *steering,
             keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
             keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),

@@ -27,14 +27,15 @@ def gradients(tape: tf.GradientTape, target: tf.Tensor, sources: list) -> list[t
     return [tf.zeros(s.shape, s.dtype) if g is None else g for g, s in zip(found, sources, strict=True)]
 
 
-def evaluate(model: tfdvae.DVAE, batch: Batch, noise: tf.Tensor | None) -> Evaluated:
-    """The ELBO of a path and its gradients."""
+def evaluate(model: tfdvae.DVAE, batch: Batch, noise: Any) -> Evaluated:
+    """The ELBO of a path, less its auxiliary losses, and its gradients."""
     inputs = [y for y in (batch.x, batch.u) if y is not None]
     with tf.GradientTape() as tape:
         tape.watch(inputs)
         path = model.infer(*batch, noise)
         terms = model.terms(path, batch.x, batch.mask)
-        objective = tf.reduce_sum(terms.log_px) - tf.reduce_sum(terms.kl)
+        objective = tf.reduce_sum(terms.log_px) - tf.reduce_sum(terms.kl) - tf.reduce_sum(terms.global_kl)
+        objective -= tf.reduce_sum(terms.penalty)
     found = gradients(tape, objective, [*model.trainable_variables, *inputs])
     count = len(model.trainable_variables)
     return Evaluated(path.z, path.q, path.p, path.x, objective, found[:count], found[count:])

@@ -7,8 +7,10 @@ import tfdvae
 from tests import cases
 from tfdvae.types import Batch
 
+ALL = [pytest.param(n, marks=() if n in cases.EVERYDAY else pytest.mark.exhaustive) for n in cases.SUITE]
 
-@pytest.fixture(scope="module", params=cases.SUITE)
+
+@pytest.fixture(scope="module", params=ALL)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

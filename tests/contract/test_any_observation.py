@@ -9,6 +9,7 @@ import pytest
 import tfdvae
 from tests import cases
 from tests.contract.checks import assert_equal
+from tfdvae.layers.cell import split_noise
 from tfdvae.observations import OBSERVATIONS, Observation
 
 EVERYWHERE = ("pen", "autoregressive_bernoulli")
@@ -49,13 +50,17 @@ def test_the_pair_trains_and_draws_frames_within_the_support(model: str, observa
     assert np.isfinite(history["loss"]).all()
     assert pair.evaluate(frames, verbose=0, return_dict=True)["loss"] < before
     assert history["skipped_batches"] == [0.0] * 8
-    frame, _ = pair.generate_step(
-        pair.initial_state(50),
-        noise=cases.noise(pair, 50, 1)[:, 0],
-        emission=np.random.default_rng(1).uniform(0.01, 0.99, (50, pair.observation.noise_dim)).astype("float32"),
-    )
-    assert tuple(frame.x.shape) == (50, 3)
-    pair.observation.validate(frame.x.numpy())
+    if pair.stepwise:
+        frame, _ = pair.generate_step(
+            pair.initial_state(50),
+            noise=split_noise(cases.noise(pair, 50, 1))[0][:, 0],
+            emission=np.random.default_rng(1).uniform(0.01, 0.99, (50, pair.observation.noise_dim)).astype("float32"),
+        )
+        drawn = frame.x
+    else:
+        drawn = pair.generate(1, 50, seed=1).x[:, 0]
+    assert tuple(drawn.shape) == (50, 3)
+    pair.observation.validate(drawn.numpy())
     assert np.isfinite(pair.predict(frames, verbose=0)).all()
     assert np.isfinite(pair.log_prob(**frames, num_samples=2)).all()
 

@@ -1,5 +1,7 @@
 """Frames that do not exist reach neither values nor gradients, wherever they stand and whatever they hold."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -32,22 +34,28 @@ def spread(places: list[list[int]], series: list[np.ndarray], fill: float) -> np
     return out
 
 
-def sequences(name: str, model: tfdvae.DVAE, places: list[list[int]]) -> list[tuple[Batch, tf.Tensor]]:
+def sequences(name: str, model: tfdvae.DVAE, places: list[list[int]]) -> list[tuple[Batch, Any]]:
     """Each sequence alone, with its noise."""
     return [
         (cases.frames(name, 1, len(w), 10 + b), cases.noise(model, 1, len(w), 20 + b)) for b, w in enumerate(places)
     ]
 
 
-def padded(name: str, model: tfdvae.DVAE, places: list[list[int]]) -> tuple[Batch, tf.Tensor]:
+def padded(name: str, model: tfdvae.DVAE, places: list[list[int]]) -> tuple[Batch, Any]:
     """All of them in one batch, NaN where no frame exists."""
     alone = sequences(name, model, places)
     x = spread(places, [b.x[0] for b, _ in alone], np.nan)
     u = spread(places, [b.u[0] for b, _ in alone], np.nan) if model.u_dim else None
-    noise = spread(places, [n[0] for _, n in alone], 0.7)
+
+    def joined(*noises: tf.Tensor) -> tf.Tensor:
+        if noises[0].shape.rank == 2:
+            return tf.concat(noises, axis=0)
+        return tf.constant(spread(places, [n[0] for n in noises], 0.7))
+
+    noise = tf.nest.map_structure(joined, *(n for _, n in alone))
     mask = spread(places, [np.ones((len(w), 1)) for w in places], 0.0)[..., 0] > 0
     tensors = (None if y is None else tf.constant(y) for y in (x, mask, u))
-    return Batch(*tensors), tf.constant(noise)
+    return Batch(*tensors), noise
 
 
 def test_values_and_gradients_are_those_of_the_sequences_without_masked_frames(
@@ -73,12 +81,12 @@ def test_the_terms_of_training_stay_finite_and_are_zero_at_masked_frames(
     batch, _ = padded(name, model, places)
     with tf.GradientTape() as tape:
         terms = model.sample_terms(batch, random.make_seed(0), num_samples=2)
-        objective = tf.reduce_sum(terms.log_px + terms.log_ratio) - tf.reduce_sum(terms.kl)
+        objective = tf.reduce_sum(terms.log_px + terms.log_ratio - terms.penalty) - tf.reduce_sum(terms.kl)
     for gradient in tape.gradient(objective, model.trainable_variables):
         assert np.isfinite(gradient).all()
     lengths = np.repeat([len(w) for w in places], 2)
     np.testing.assert_array_equal(terms.weight.numpy().sum(axis=1), lengths)
-    for y in (terms.log_px, terms.log_ratio, terms.kl):
+    for y in (terms.log_px, terms.log_ratio, terms.kl, terms.penalty):
         assert np.isfinite(y).all()
         np.testing.assert_array_equal(y.numpy()[terms.weight.numpy() == 0.0], 0.0)
 

@@ -34,9 +34,10 @@ def test_a_short_fit_lowers_the_loss(name: str) -> None:
     assert set(history) == LOGS | {"kl_weight"}
     assert all(np.isfinite(values).all() for values in history.values())
     assert np.mean(history["loss"][-3:]) < history["loss"][0] - 0.3
-    np.testing.assert_allclose(history["loss"], -np.array(history["elbo_nats_per_frame"]), rtol=1e-5)
+    if not model.infer(*cases.frames(name)).penalties:
+        np.testing.assert_allclose(history["loss"], -np.array(history["elbo_nats_per_frame"]), rtol=1e-5)
     assert set(history["skipped_batches"]) == {0.0}
-    assert (np.array(history["kl_nats_per_frame"]) > 0).all() or model.latent_dim == 0
+    assert (np.array(history["kl_nats_per_frame"]) > 0).all() or not model.has_latents
 
 
 @pytest.mark.parametrize("primary", cases.PRIMARY)
@@ -106,7 +107,8 @@ def mixed_precision() -> Iterator[None]:
 @pytest.mark.usefixtures("mixed_precision")
 def test_mixed_precision_keeps_weights_and_distributions_in_float32(name: str) -> None:
     model = cases.make(name)
-    assert model.cell.compute_dtype == model.observation.compute_dtype == "bfloat16"
+    assert model.compute_dtype == model.observation.compute_dtype == "bfloat16"
+    assert not cases.has_cell(name) or model.cell.compute_dtype == "bfloat16"
     batch, noise = cases.frames(name), cases.noise(model)
     found = tf.function(evaluate, autograph=False)(model, batch, noise)
     assert {y.dtype for y in tf.nest.flatten(found)} == {tf.float32}

@@ -43,8 +43,8 @@ def normal_data(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.normal([4.0, -3.0], [1.5, 0.6], (count, 2))
 
 
-def unit_data(rng: np.random.Generator, count: int) -> np.ndarray:
-    return rng.normal([4.0, -3.0], 1.0, (count, 2))
+def half_data(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.normal([4.0, -3.0], 0.5, (count, 2))
 
 
 def bits(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -62,12 +62,10 @@ def strokes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 CASES = {
     "gaussian": Case({}, [interval(-8, 8)] * 2, normal_data, [np.nan, 0.0]),
-    "identity_gaussian": Case({}, [interval(-8, 8)] * 2, unit_data, [np.inf, 0.0]),
+    "identity_gaussian": Case({"scale": 0.5}, [interval(-5, 5)] * 2, half_data, [np.inf, 0.0]),
     "gaussian_mixture": Case({"num_components": 3}, [interval(-8, 8)] * 2, normal_data, [0.0, -np.inf]),
     "bernoulli": Case({}, [BIT] * 4, bits, [0.0, 1.0, 0.5, 0.0]),
-    "autoregressive_bernoulli": Case(
-        {"hidden": HIDDEN, "activation": "tanh"}, [BIT] * 4, bits, [0.0, 1.0, 0.0, 2.0]
-    ),
+    "autoregressive_bernoulli": Case({"hidden": HIDDEN, "activation": "tanh"}, [BIT] * 4, bits, [0.0, 1.0, 0.0, 2.0]),
     "gamma": Case({}, [interval(0, 60, 200)] * 2, powers, [1.0, -0.01]),
     "pen": Case({"num_components": 3}, [interval(-8, 8)] * 2 + [BIT], strokes, [0.0, 0.0, -1.0]),
 }

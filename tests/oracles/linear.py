@@ -11,6 +11,7 @@ import tfdvae
 from tfdvae import masks, recurrence
 from tfdvae.layers.cell import StochasticCell
 from tfdvae.models import RecurrentDVAE
+from tfdvae.types import State
 
 tfd = tfp.distributions
 
@@ -155,7 +156,9 @@ class SmootherCell(StochasticCell):
     def initial_state(self, batch_size: tf.Tensor | int) -> dict:
         return {"z": tf.zeros([batch_size, 1]), "first": tf.ones([batch_size, 1], tf.bool)}
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def encode(
+        self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         a, variance = float(self.system.transition[0, 0]), float(self.system.noise[0] ** 2)
         weighted = tf.constant(self.system.emission[:, 0] / self.system.scale**2, tf.float32)
         own = float(self.system.emission[:, 0] @ (self.system.emission[:, 0] / self.system.scale**2))

@@ -196,6 +196,44 @@ def srnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw:
     return collect(frames, observation)
 
 
+def rvae(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    whole = type(cell).__name__ == "NonCausalRVAECell"
+    xu = join(x, u)
+    g = run(cell.backward_rnn, xu, backward=True)  # (10.19)
+    if whole:
+        g = join(run(cell.forward_rnn, xu), g)  # (10.25), (10.26)
+    inference = Stack(cell.posterior_rnn, len(x))
+    z_before = np.zeros([len(x), cell.latent_dim])
+    drawn = []
+    for t in range(x.shape[1]):
+        both = join(g[:, t], inference.step(z_before))  # (10.18), (10.20)
+        q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, both))  # (10.21)
+        z_before = draw(t, *q)
+        drawn.append((z_before, q))
+    zu = join(np.stack([z for z, _ in drawn], axis=1), u)
+    h = run(cell.rnn, zu)  # (10.4), (10.9)
+    if whole:
+        h = join(h, run(cell.reverse_rnn, zu, backward=True))  # (10.10), (10.11)
+    features = mlp(cell.decoder, h)  # (10.5), (10.12)
+    return collect([(z, q, standard(z), features[:, t]) for t, (z, q) in enumerate(drawn)], observation)
+
+
+def zforcing_vrnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    phi_x = mlp(cell.x_features, x)
+    b = run(cell.backward_rnn, join(phi_x, u), backward=True)
+    before = np.concatenate([np.zeros_like(phi_x[:, :1]), phi_x[:, :-1]], axis=1)
+    rnn = Stack(cell.rnn, len(x))
+    frames = []
+    for t, _, u_t in each(x, u):
+        known = join(before[:, t], u_t)
+        q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(b[:, t], known, rnn.h)))
+        z_t = draw(t, *q)
+        p = gaussian_head(cell.prior_head, mlp(cell.prior_net, join(known, rnn.h)))  # (8.4)
+        h = rnn.step(join(known, mlp(cell.z_features, z_t)))  # (7.4)
+        frames.append((z_t, q, p, mlp(cell.decoder, h)))  # (7.5)
+    return collect(frames, observation)
+
+
 def gated_transition(layer: Any, zu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nu = sigmoid(affine(layer.gate_output, mlp(layer.gate, zu, relu)))  # (B.1)
     nonlinear = affine(layer.nonlinear_output, mlp(layer.nonlinear, zu, relu))  # (B.2)
@@ -239,7 +277,17 @@ def rnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: 
     return Path(none, (none, none), (none, none), params)
 
 
-MODELS = {"VAE": vae, "VRNN": vrnn, "STORN": storn, "SRNN": srnn, "DKF": dkf, "RNN": rnn}
+MODELS = {
+    "VAE": vae,
+    "VRNN": vrnn,
+    "STORN": storn,
+    "SRNN": srnn,
+    "DKF": dkf,
+    "RNN": rnn,
+    "RVAE": rvae,
+    "NonCausalRVAE": rvae,
+    "ZForcingVRNN": zforcing_vrnn,
+}
 
 
 def follow(model: Any, x: np.ndarray, draw: Draw, u: np.ndarray | None = None) -> Path:

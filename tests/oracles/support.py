@@ -26,6 +26,16 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "combiner_units": (2,),
         "posterior_units": (4,),
     },
+    "RVAE": {"posterior_units": (4,), "decoder_units": (2,)},
+    "NonCausalRVAE": {"posterior_units": (4,), "decoder_units": (2,)},
+    "ZForcingVRNN": {
+        "phi_x": (4,),
+        "phi_z": (2,),
+        "prior_units": (4,),
+        "posterior_units": (2,),
+        "decoder_units": (4,),
+        "auxiliary_units": (2,),
+    },
 }
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,6 +46,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "SRNN smooth": ("SRNN", {"inference": "smooth"}),
     "SRNN filter": ("SRNN", {"inference": "filter"}),
     "SRNN residual": ("SRNN", {"inference": "smooth", "residual_posterior": True}),
+    "RVAE": ("RVAE", {}),
+    "RVAE non-causal": ("NonCausalRVAE", {}),
+    "Z-forcing": ("ZForcingVRNN", {}),
     **{f"DKF {name}": ("DKF", {"inference": name}) for name in tfdvae.DKFCell.inferences},
 }
 

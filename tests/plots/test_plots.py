@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tfdvae
-from tfdvae.plots import plot_history, plot_latents, plot_rolls
+from tfdvae.plots import plot_history, plot_latent_map, plot_latents, plot_rolls, plot_videos
 
 pytest.importorskip("matplotlib")
 
@@ -137,3 +137,39 @@ def test_without_matplotlib_there_is_one_clear_sentence(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "tfdvae\[plots\]"'):
         plot_history(HISTORY)
+
+
+def test_videos_are_rows_of_frames() -> None:
+    truth = np.random.default_rng(0).random((7, 6)).astype("float32")
+    holed = np.where(np.arange(7)[:, None] == 3, np.nan, truth)
+    figure = plot_videos({"truth": truth, "seen": holed}, (2, 3), count=4)
+    images = [axes.images[0].get_array() for axes in figure.axes]
+    assert len(images) == 8
+    times = [0, 2, 4, 6]
+    for row, video in enumerate((truth, holed)):
+        for column, t in enumerate(times):
+            np.testing.assert_array_equal(
+                np.ma.filled(images[4 * row + column], np.nan), video[t].reshape(2, 3), strict=False
+            )
+    assert [axes.get_xlabel() for axes in figure.axes[4:]] == ["0", "2", "4", "6"]
+    assert plot_videos({"a": truth[:, :4]}).axes[0].images[0].get_array().shape == (2, 2)
+    assert png(figure).startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="6 pixels, which is not 2 x 2"):
+        plot_videos({"a": truth})
+    with pytest.raises(ValueError, match="one shape"):
+        plot_videos({"a": truth, "b": truth[:3]})
+
+
+def test_a_map_has_a_point_per_sequence_and_a_colour_per_label() -> None:
+    points = np.random.default_rng(0).normal(size=(6, 2))
+    figure = plot_latent_map(points, ["a", "b", "a", "c", "b", "a"])
+    (axes,) = figure.axes
+    assert [c.get_label() for c in axes.collections] == ["a", "b", "c"]
+    np.testing.assert_allclose(axes.collections[0].get_offsets(), points[[0, 2, 5]])
+    assert png(figure).startswith(b"\x89PNG")
+    high = np.random.default_rng(1).normal(size=(20, 5)) * [9.0, 4.0, 0.1, 0.1, 0.1]
+    offsets = plot_latent_map(high, [0] * 20).axes[0].collections[0].get_offsets()
+    for component in range(2):
+        assert abs(np.corrcoef(offsets[:, component], high[:, component])[0, 1]) > 0.95
+    with pytest.raises(ValueError, match="Z of at least 2"):
+        plot_latent_map(points[:, :1], [0] * 6)

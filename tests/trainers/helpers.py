@@ -11,8 +11,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 ROOT = Path(__file__).resolve().parents[2]
-DATASETS = ("bach", "pianoroll")
-MODELS = ("dkf", "rnn", "srnn", "storn", "vae", "vrnn")
+EXPERIMENTS = sorted((path.parent.name, path.stem) for path in (ROOT / "configs").glob("*/*.py"))
+"""Every config as (data set, model)."""
 
 
 def load(dataset: str, model: str, arg: str = "") -> ConfigDict:

@@ -26,8 +26,8 @@ class Bound:
         self.num_samples = num_samples
 
     def per_sequence(self, terms: StepTerms) -> tf.Tensor:
-        """The bound itself, `[B]`, nats per sequence."""
-        return self.objective(terms, beta=1.0, free_bits=0.0)
+        """The bound itself, `[B]`, nats per sequence; auxiliary losses are no part of it."""
+        return self.objective(terms._replace(penalty=tf.zeros_like(terms.penalty)), beta=1.0, free_bits=0.0)
 
     def objective(self, terms: StepTerms, beta: tf.Tensor | float, free_bits: float) -> tf.Tensor:
         """What training maximises, `[B]`: the bound, its KL scaled by `beta` and floored, less penalties."""

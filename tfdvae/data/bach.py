@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdvae.data.files import import_music
+from tfdvae.data.files import cache_folder, import_music
 from tfdvae.data.pianoroll import KEYS, LOWEST_NOTE, load_pianoroll, save_pianoroll
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 
@@ -64,10 +64,8 @@ def load_bach(
         raise ValueError(f"steps_per_quarter must be at least 1; got {steps_per_quarter}.")
     if limit is not None and limit < 3:
         raise ValueError(f"limit must be at least 3, one chorale per split; got {limit}.")
-    if cache_dir is None:
-        cache_dir = os.environ.get("TFDVAE_CACHE") or Path.home() / ".cache" / "tfdvae"
     size = "" if limit is None else f"-first{limit}"
-    path = Path(cache_dir) / f"bach-v{_FORMAT}-q{steps_per_quarter}{size}.npz"
+    path = cache_folder(cache_dir) / f"bach-v{_FORMAT}-q{steps_per_quarter}{size}.npz"
     if path.exists():
         try:
             return load_pianoroll(path)

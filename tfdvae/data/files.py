@@ -9,7 +9,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
-__all__ = ["atomic_write", "import_music", "require_file"]
+__all__ = ["atomic_write", "cache_folder", "import_music", "require_file"]
+
+
+def cache_folder(given: str | os.PathLike | None) -> Path:
+    """Where loaders keep what took long to make: as given, or the environment variable TFDVAE_CACHE, or
+    ~/.cache/tfdvae."""
+    return Path(given or os.environ.get("TFDVAE_CACHE") or Path.home() / ".cache" / "tfdvae")
 
 
 @contextlib.contextmanager

@@ -1,9 +1,28 @@
 """Layers that models are made of, and one that puts a model's cell into any Keras model."""
 
 from tfdvae.layers.cell import StochasticCell
+from tfdvae.layers.frames import ConvDecoder, ConvEncoder
 from tfdvae.layers.gated_transition import GatedTransition
+from tfdvae.layers.kalman import Belief, Filtered, KalmanFilter, LinearSystem
+from tfdvae.layers.mixing import MatrixBank, MixingNetwork
 from tfdvae.layers.mlp import MLP, GaussianHead
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
 from tfdvae.layers.stochastic_rnn import StochasticRNN
 
-__all__ = ["GatedTransition", "GaussianHead", "MLP", "Recurrent", "RecurrentState", "StochasticCell", "StochasticRNN"]
+__all__ = [
+    "Belief",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Filtered",
+    "GatedTransition",
+    "GaussianHead",
+    "KalmanFilter",
+    "LinearSystem",
+    "MLP",
+    "MatrixBank",
+    "MixingNetwork",
+    "Recurrent",
+    "RecurrentState",
+    "StochasticCell",
+    "StochasticRNN",
+]

@@ -1,23 +1,54 @@
 """The contract of a stochastic RNN cell: half-steps shared by training, generation, streaming and particle filters."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tfdvae import recurrence
+from tfdvae import gaussian, recurrence
 from tfdvae.layers.mlp import MLP, GaussianHead
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
-from tfdvae.types import Gaussian, State
+from tfdvae.types import Gaussian, Latent, State
 
-__all__ = ["StochasticCell", "concat"]
+__all__ = ["Hoisted", "StochasticCell", "concat", "split_noise"]
 
 
 def concat(*parts: tf.Tensor | None) -> tf.Tensor:
     """Joins features on the last axis, in the first one's dtype; parts that are None are left out."""
     present = [p for p in parts if p is not None]
     return present[0] if len(present) == 1 else tf.concat([tf.cast(p, present[0].dtype) for p in present], axis=-1)
+
+
+def split_noise(noise: tf.Tensor | Mapping | None) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
+    """The noise of the latents of each frame, and that of the latents of the sequence by their names."""
+    if not isinstance(noise, Mapping):
+        return noise, {}
+    return noise["z"], {name: value for name, value in noise.items() if name != "z"}
+
+
+class Hoisted(NamedTuple):
+    """All that is known before the loop over the frames of right-padded sequences.
+
+    Attributes:
+        x: frames `[B, T, D]`.
+        e, c, g: embedded frames, embedded inputs (or None), features for q(z_t | .): nests of `[B, T, .]`.
+        state: the state before the first frame, latents of the sequence included.
+        noise: standard normal `[B, T, Z]` for the z_t of the loop; None follows the means.
+        mask: `[B, T]`, or None.
+        latents: latents that exist once per sequence, by name.
+        w: sample and posterior of the latents that enter as inputs, `[B, T, W]`, or None.
+    """
+
+    x: tf.Tensor
+    e: Any
+    c: Any
+    g: Any
+    state: State
+    noise: tf.Tensor | None
+    mask: tf.Tensor | None
+    latents: dict[str, Latent]
+    w: tuple[tf.Tensor, Gaussian] | None
 
 
 class StochasticCell(keras.layers.Layer):
@@ -34,8 +65,14 @@ class StochasticCell(keras.layers.Layer):
         features = observe(state)         what p(x_t | .) depends on; an Observation maps it to parameters
         state = absorb_x(state, e_t)      x_t is known now, the frame closes
 
-    Before the loop, for all frames at once: `e = embed(x)`, `c = embed_u(u)`, `g = encode(x, c, e, mask)` (all of q
-    that only sees x and u). Sequences are right-padded there, and masked frames zero.
+    Before the loop, for all frames at once (see `hoist`): `e = embed(x)`, `c = embed_u(u)`, and
+    `g = encode(x, c, e, mask, state)`, all of q that only sees x and u. Sequences are right-padded there, and masked
+    frames zero. Two kinds of latents are known before the loop as well, where a model has them:
+
+        q = infer_globals(x, c, e, mask)           latents that exist once per sequence, named in `global_dims`
+        state = absorb_globals(state, v)           they are known now, before the first frame
+        q = infer_inputs(x, c, e, mask, state)     latents w_t that enter like inputs: `input_latent_dim`
+        c = join_inputs(c, w)
 
     Args:
         latent_dim: Z; 0 makes a deterministic recurrent model.
@@ -52,6 +89,8 @@ class StochasticCell(keras.layers.Layer):
     """Entries of the state that `prior` reads. The loop keeps them, so that the prior runs once for all frames."""
     observe_reads: ClassVar[Sequence[str]] = ()
     """Entries of the state that `observe` reads, likewise."""
+    penalty_reads: ClassVar[Sequence[str]] = ()
+    """Entries of the state that `penalties` reads, once z_t is known."""
 
     def __init__(
         self,
@@ -86,6 +125,26 @@ class StochasticCell(keras.layers.Layer):
         return True
 
     @property
+    def global_dims(self) -> dict[str, int]:
+        """Width of each latent that exists once per sequence, by name."""
+        return {}
+
+    @property
+    def input_latent_dim(self) -> int:
+        """W, width of the latents w_t that enter like inputs."""
+        return 0
+
+    @property
+    def loop_latent_dim(self) -> int:
+        """Width of the z_t of the loop. A model whose latents exist once per sequence alone has none."""
+        return self.latent_dim
+
+    @property
+    def frame_latent_dim(self) -> int:
+        """Width of all latents of a frame, w_t before z_t."""
+        return self.input_latent_dim + self.loop_latent_dim
+
+    @property
     def features_dim(self) -> int:
         """Width of what `observe` returns; known once built."""
         raise NotImplementedError
@@ -112,13 +171,36 @@ class StochasticCell(keras.layers.Layer):
         """What the model sees of u_t. Default: u_t itself."""
         return None if u is None else tf.cast(u, self.compute_dtype)
 
-    def encode(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None) -> Any:
-        """What q(z_t | .) sees of all frames `[B, T, D]`: a nest of `[B, T, .]`. Default: the embedding of x_t."""
+    def infer_globals(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None) -> dict[str, Gaussian]:
+        """q(v | x, u) of the latents in `global_dims`, each `[B, V]`; their prior is N(0, I)."""
+        return {}
+
+    def global_shares(self) -> dict[str, float]:
+        """The part of a latent's divergence that one sequence bears, where that is not all of it."""
+        return {}
+
+    def absorb_globals(self, state: State, latents: Mapping[str, tf.Tensor]) -> State:
+        """The latents of the sequence are known now. Default: they join the state by their names."""
+        return {**state, **latents}
+
+    def infer_inputs(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None, state: State) -> Gaussian:
+        """q(w_t | .) for all frames, `[B, T, W]`; their prior is N(0, I)."""
+        raise NotImplementedError
+
+    def join_inputs(self, c: Any, w: tf.Tensor) -> Any:
+        """Embedded inputs with w_t among them. Default: side by side."""
+        return concat(w, c)
+
+    def encode(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None, state: State) -> Any:
+        """What q(z_t | .) sees of all frames `[B, T, D]`: a nest of `[B, T, .]`. Default: the embedding of x_t.
+
+        `state` is that before the first frame, for the latents of the sequence.
+        """
         return e
 
     def encode_step(self, state: State, x: tf.Tensor, c: Any, e: Any) -> tuple[State, Any]:
         """`encode` frame by frame, for causal cells: `[B, D]` to (state, nest of `[B, .]`)."""
-        return state, self.encode(x, c, e, None)
+        return state, self.encode(x, c, e, None, state)
 
     def absorb_u(self, state: State, c: Any) -> State:
         """The frame opens. Default: u_t joins the state as "u" until the frame closes."""
@@ -144,12 +226,41 @@ class StochasticCell(keras.layers.Layer):
         """x_t joins the state, and the frame closes."""
         raise NotImplementedError
 
-    def teacher_forced(
-        self, x: tf.Tensor, e: Any, c: Any, g: Any, noise: tf.Tensor | None, mask: tf.Tensor | None
-    ) -> recurrence.Unrolled:
+    def penalties(self, state: State, g: Any) -> dict[str, tf.Tensor]:
+        """Auxiliary losses of training, nats per frame, by name, each `[...]`. Default: none."""
+        return {}
+
+    def teacher_forced(self, given: Hoisted) -> recurrence.Unrolled:
         """All frames of right-padded data; a subclass may override it by something faster that computes the same."""
+        return recurrence.teacher_forced(self, given)[0]
+
+    def hoist(
+        self, x: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, noise: tf.Tensor | Mapping | None
+    ) -> Hoisted:
+        """What comes before the loop, for right-padded frames; `noise` as `draw_noise` of the model makes it."""
+        per_frame, per_sequence = split_noise(noise)
+        e, c = self.embed(x), self.embed_u(u)
+        x = tf.cast(x, self.compute_dtype)
+        latents = {}
+        for name, q in self.infer_globals(x, c, e, mask).items():
+            v = gaussian.sample(q, per_sequence.get(name))
+            share = self.global_shares().get(name, 1.0)
+            latents[name] = Latent(v, q, gaussian.standard_normal(v, self.global_dims[name]), share)
         state = self.initial_state(tf.shape(x)[0])
-        return recurrence.teacher_forced(self, e, g, c, noise, state=state)[0]
+        if latents:
+            state = self.absorb_globals(state, {name: latent.z for name, latent in latents.items()})
+        w = None
+        if self.input_latent_dim:
+            q = self.infer_inputs(x, c, e, mask, state)
+            w_noise, per_frame = self.split_frame_noise(per_frame)
+            w = gaussian.sample(q, w_noise), q
+            c = self.join_inputs(c, w[0])
+        return Hoisted(x, e, c, self.encode(x, c, e, mask, state), state, per_frame, mask, latents, w)
+
+    def split_frame_noise(self, noise: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """The noise of w_t and that of z_t, from `[..., W + Z]`."""
+        width = self.input_latent_dim
+        return (None, noise) if noise is None or not width else (noise[..., :width], noise[..., width:])
 
     def read(self, state: State, names: Sequence[str]) -> State:
         """The named entries, and u_t where there is one."""

@@ -33,6 +33,11 @@ class StochasticRNN(keras.layers.Layer):
         super().__init__(**kwargs)
         if not isinstance(cell, StochasticCell):
             raise TypeError(f"`cell` must be a StochasticCell such as tfdvae.VRNNCell(...), got {type(cell).__name__}.")
+        if cell.global_dims or cell.input_latent_dim or not cell.loop_latent_dim:
+            raise ValueError(
+                f"{type(cell).__name__} has latents that are not one vector per frame, which this layer returns. Use "
+                "its model, or a cell such as tfdvae.VRNNCell(...)."
+            )
         self.cell = cell
         self.beta = beta
         self.seed = seed
@@ -48,10 +53,11 @@ class StochasticRNN(keras.layers.Layer):
         if how is not None:
             x, mask = masks.pack(masks.zero_masked(x, tf.cast(mask, tf.bool)), how), how.mask
         seed = tf.cast(self.seeds.next(), tf.int32) if training else None
-        noise = random.normal(seed, [tf.shape(x)[0], tf.shape(x)[1], self.cell.latent_dim]) if training else None
+        noise = None
+        if training:
+            noise = random.normal(seed, [tf.shape(x)[0], tf.shape(x)[1], self.cell.frame_latent_dim])
         with random.dropout_scope(None if seed is None else random.fold_in(seed, "dropout")):
-            e, c = self.cell.embed(x), self.cell.embed_u(None)
-            path = self.cell.teacher_forced(x, e, c, self.cell.encode(x, c, e, mask), noise, mask)
+            path = self.cell.teacher_forced(self.cell.hoist(x, mask, None, noise))
         kl = tf.reduce_sum(masks.zero_masked(gaussian.kl_per_dimension(path.q, path.p), mask))
         frames = tf.size(x[..., 0]) if mask is None else tf.math.count_nonzero(mask)
         self.add_loss(self.beta * kl / tf.cast(tf.maximum(frames, tf.ones_like(frames)), tf.float32))

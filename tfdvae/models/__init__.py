@@ -2,30 +2,68 @@
 
 from tfdvae.models.base import DVAE
 from tfdvae.models.dkf import DKF, DKFCell
+from tfdvae.models.dsae import DSAE, DSAECell
+from tfdvae.models.kvae import KVAE, StateEstimate
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.models.rnn import RNN, RNNCell
+from tfdvae.models.rvae import RVAE, NonCausalRVAE, NonCausalRVAECell, RVAECell
+from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.models.srnn import SRNN, SRNNCell
 from tfdvae.models.storn import STORN, STORNCell
 from tfdvae.models.vae import VAE, VAECell
+from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.models.vrae import VRAE, VRAECell
 from tfdvae.models.vrnn import VRNN, VRNNCell
+from tfdvae.models.vssn import VSSN, VSSNCell
+from tfdvae.models.zforcing import ZForcingVRNN, ZForcingVRNNCell
 
 __all__ = [
     "DKF",
     "DKFCell",
+    "DSAE",
+    "DSAECell",
     "DVAE",
+    "KVAE",
     "MODELS",
+    "NonCausalRVAE",
+    "NonCausalRVAECell",
     "RNN",
     "RNNCell",
+    "RVAE",
+    "RVAECell",
     "RecurrentDVAE",
     "SRNN",
     "SRNNCell",
     "STORN",
     "STORNCell",
+    "SequenceDVAE",
+    "StateEstimate",
     "VAE",
     "VAECell",
+    "VRAE",
+    "VRAECell",
     "VRNN",
     "VRNNCell",
+    "VSSN",
+    "VSSNCell",
+    "VerbsDVAE",
+    "ZForcingVRNN",
+    "ZForcingVRNNCell",
 ]
 
-MODELS: dict[str, type[DVAE]] = {"rnn": RNN, "vae": VAE, "dkf": DKF, "storn": STORN, "vrnn": VRNN, "srnn": SRNN}
+MODELS: dict[str, type[DVAE]] = {
+    "rnn": RNN,
+    "vae": VAE,
+    "dkf": DKF,
+    "storn": STORN,
+    "vrnn": VRNN,
+    "srnn": SRNN,
+    "rvae": RVAE,
+    "rvae_noncausal": NonCausalRVAE,
+    "dsae": DSAE,
+    "kvae": KVAE,
+    "vrae": VRAE,
+    "vssn": VSSN,
+    "zforcing_vrnn": ZForcingVRNN,
+}
 """Every model by the name that configs and programs use."""

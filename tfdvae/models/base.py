@@ -48,13 +48,29 @@ class DVAE(TrainingMixin, keras.Model):
         raise NotImplementedError
 
     @property
-    def latent_dim(self) -> int:
-        """Z."""
+    def frame_latent_dim(self) -> int:
+        """Width of the latents of a frame, of z in a Trajectory; 0 where a model has none, or one per sequence."""
         raise NotImplementedError
 
+    @property
+    def has_latents(self) -> bool:
+        """Whether there is anything to infer; without, every bound is the log-likelihood."""
+        return self.frame_latent_dim > 0 or bool(self.global_dims)
+
+    @property
+    def global_dims(self) -> dict[str, int]:
+        """Width of each latent that exists once per sequence, by name."""
+        return {}
+
     def draw_noise(self, seed: tf.Tensor, batch_size: tf.Tensor | int, length: tf.Tensor | int) -> Any:
-        """Standard normal noise for a path: `[B, T, Z]`, or a nest of `[B, T, .]` and `[B, .]`."""
-        return random.normal(seed, [batch_size, length, self.latent_dim])
+        """Standard normal noise for a path: `[B, T, Z]`; a dict of that as "z" and of `[B, V]` by name where there are
+
+        latents that exist once per sequence."""
+        noise = random.normal(seed, [batch_size, length, self.frame_latent_dim])
+        if not self.global_dims:
+            return noise
+        seeds = {name: random.fold_in(seed, name) for name in self.global_dims}
+        return {"z": noise, **{k: random.normal(seeds[k], [batch_size, v]) for k, v in self.global_dims.items()}}
 
     # Paths and terms.
 
@@ -71,7 +87,7 @@ class DVAE(TrainingMixin, keras.Model):
             x: `[B, T, D]`.
             mask: `[B, T]` bool; frames outside may hold anything.
             u: `[B, T, U]`, in driven mode.
-            noise: standard normal `[B, T, Z]`; None follows the posterior means.
+            noise: standard normal, as `draw_noise` makes it; None follows the posterior means.
 
         Returns:
             Trajectory aligned with x; zeros at frames that do not exist.
@@ -94,8 +110,9 @@ class DVAE(TrainingMixin, keras.Model):
         log_ratio = gaussian.log_prob(path.p, path.z) - gaussian.log_prob(path.q, path.z)
         zero = tf.zeros(tf.shape(x)[:1])
         latents: list[Latent] = list(path.global_latents.values())
-        global_kl = sum((tf.reduce_sum(gaussian.kl_per_dimension(v.q, v.p), axis=-1) for v in latents), zero)
-        global_ratio = sum((gaussian.log_prob(v.p, v.z) - gaussian.log_prob(v.q, v.z) for v in latents), zero)
+        global_kl = sum((v.share * tf.reduce_sum(gaussian.kl_per_dimension(v.q, v.p), axis=-1) for v in latents), zero)
+        ratios = (v.share * (gaussian.log_prob(v.p, v.z) - gaussian.log_prob(v.q, v.z)) for v in latents)
+        global_ratio = sum(ratios, zero)
         penalty = sum(path.penalties.values(), tf.zeros_like(log_px))
         per_frame = [masks.zero_masked(y, mask) for y in (log_px, kl, log_ratio, penalty)]
         return StepTerms(per_frame[0], per_frame[1], per_frame[2], global_kl, global_ratio, per_frame[3], weight)
@@ -157,6 +174,14 @@ class DVAE(TrainingMixin, keras.Model):
     @tf.function(reduce_retracing=True, autograph=False)
     def _encode(self, batch: Batch) -> Gaussian:
         return self.infer(*batch).q
+
+    def encode_sequence(self, x: Any, mask: Any = None, u: Any = None) -> dict[str, Gaussian]:
+        """Posterior of each latent that exists once per sequence, `[B, V]`, by name; empty where there is none."""
+        return self._encode_sequence(self.check(x, mask, u))
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _encode_sequence(self, batch: Batch) -> dict[str, Gaussian]:
+        return {name: latent.q for name, latent in self.infer(*batch).global_latents.items()}
 
     def log_prob(
         self, x: Any, mask: Any = None, u: Any = None, *, num_samples: int = 40, chunk: int = 8, seed: int | None = None

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import gaussian, masks
-from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.cell import Hoisted, StochasticCell, concat
 from tfdvae.layers.gated_transition import GatedTransition
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.recurrence import Unrolled
@@ -114,7 +114,7 @@ class DKFCell(StochasticCell):
         state = {"z": tf.zeros([batch_size, self.latent_dim]), "first": tf.ones([batch_size, 1], tf.bool)}
         return {**state, **self.rnn_state(self.forward_rnn, batch_size, "g_")} if self.forward_rnn else state
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
+    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> tuple[tf.Tensor, ...]:
         """(5.4): the recurrences over x (and u), each `[B, T, .]`; without any, features of x_t or x_{t-1:t+1}."""
         frames = concat(e, c)
         if self.neighbours:
@@ -153,14 +153,15 @@ class DKFCell(StochasticCell):
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**{k: v for k, v in state.items() if k != "u"}, "first": tf.zeros_like(state["first"])}
 
-    def teacher_forced(self, x, e, c, g, noise, mask) -> Unrolled:
+    def teacher_forced(self, given: Hoisted) -> Unrolled:
         """Mean-field posteriors need no loop: z for all frames at once."""
         if self.structured:
-            return super().teacher_forced(x, e, c, g, noise, mask)
-        q = self.posterior({}, g)
-        z = gaussian.sample(q, noise)
-        first = tf.broadcast_to((tf.range(tf.shape(x)[1]) == 0)[:, None], tf.concat([tf.shape(x)[:2], [1]], axis=0))
-        before = self.absorb_u({"z": masks.shift(z), "first": first}, c)
+            return super().teacher_forced(given)
+        q = self.posterior({}, given.g)
+        z = gaussian.sample(q, given.noise)
+        size, length = tf.shape(given.x)[0], tf.shape(given.x)[1]
+        first = tf.broadcast_to((tf.range(length) == 0)[:, None], [size, length, 1])
+        before = self.absorb_u({"z": masks.shift(z), "first": first}, given.c)
         return Unrolled(z, q, self.prior(before), self.observe({"z": z}))
 
     def get_config(self) -> dict:

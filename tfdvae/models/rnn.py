@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import gaussian, masks
-from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.cell import Hoisted, StochasticCell, concat
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.recurrence import Unrolled
 from tfdvae.types import Gaussian, State
@@ -79,9 +79,9 @@ class RNNCell(StochasticCell):
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**state, "x": e}
 
-    def teacher_forced(self, x, e, c, g, noise, mask) -> Unrolled:
+    def teacher_forced(self, given: Hoisted) -> Unrolled:
         """No z in the way: h for all frames at once."""
-        state = {"h": self.rnn(concat(masks.shift(e), c))}
+        state = {"h": self.rnn(concat(masks.shift(given.e), given.c))}
         nothing = self.prior(state)
         return Unrolled(nothing.loc, nothing, nothing, self.observe(state))
 

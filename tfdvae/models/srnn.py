@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import gaussian, masks
-from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.cell import Hoisted, StochasticCell, concat
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.recurrence import Unrolled, scan
 from tfdvae.types import Gaussian, State
@@ -106,7 +106,7 @@ class SRNNCell(StochasticCell):
         """(9.1): h_t from phi_x(x_{t-1}), u_t and h_{t-1}."""
         return self.step_rnn(self.rnn, state, concat(state["x"], c))
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> dict[str, tf.Tensor]:
         """(9.10): the backward recurrence over [h_t, x_t]; when filtering, [h_t, x_t] itself. h for the fast path."""
         h = self.rnn(concat(masks.shift(e), c))
         g = self.smoother(concat(h, x))
@@ -134,9 +134,9 @@ class SRNNCell(StochasticCell):
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**state, "x": e}
 
-    def teacher_forced(self, x, e, c, g, noise, mask) -> Unrolled:
+    def teacher_forced(self, given: Hoisted) -> Unrolled:
         """h does not depend on z: only z itself is left in the loop."""
-        h = g["h"]
+        h = given.g["h"]
 
         def frame(z: tf.Tensor, inputs: Any) -> tuple[tf.Tensor, Any]:
             g_t, noise_t = inputs
@@ -144,7 +144,7 @@ class SRNNCell(StochasticCell):
             z_t = gaussian.sample(q, noise_t)
             return z_t, (z_t, q)
 
-        _, (z, q) = scan(frame, tf.zeros([tf.shape(x)[0], self.latent_dim]), (g, noise))
+        _, (z, q) = scan(frame, given.state["z"], (given.g, given.noise))
         return Unrolled(z, q, self.prior({"h": h, "z": masks.shift(z)}), self.observe({"h": h, "z": z}))
 
     def get_config(self) -> dict:

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import gaussian, masks
-from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.cell import Hoisted, StochasticCell, concat
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.recurrence import Unrolled
 from tfdvae.types import Gaussian, State
@@ -84,7 +84,7 @@ class STORNCell(StochasticCell):
     def embed(self, x: tf.Tensor) -> tf.Tensor:
         return self.x_features(x)
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None) -> Gaussian:
+    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> Gaussian:
         """(7.15)-(7.18): q(z_t | x_<=t) for all frames at once."""
         return self.infer(self.encoder_rnn(concat(self.encoder_x_features(x), c)))
 
@@ -114,11 +114,11 @@ class STORNCell(StochasticCell):
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**{k: v for k, v in state.items() if k != "u"}, "x": e}
 
-    def teacher_forced(self, x, e, c, g, noise, mask) -> Unrolled:
+    def teacher_forced(self, given: Hoisted) -> Unrolled:
         """q does not depend on z, so both recurrences run over whole sequences."""
-        z = gaussian.sample(g, noise)
-        state = {"h": self.rnn(concat(masks.shift(e), self.z_features(z), c))}
-        return Unrolled(z, g, self.prior(state), self.observe(state))
+        z = gaussian.sample(given.g, given.noise)
+        state = {"h": self.rnn(concat(masks.shift(given.e), self.z_features(z), given.c))}
+        return Unrolled(z, given.g, self.prior(state), self.observe(state))
 
     def get_config(self) -> dict:
         names = ("phi_x", "phi_z", "encoder_phi_x", "encoder_units", "decoder_units")

@@ -37,6 +37,8 @@ class TrainingMixin:
         free_bits: float = 0.0,
         clip_norm: float | None = 5.0,
         kl_per_dimension: bool = False,
+        reconstruction_weight: float = 1.0,
+        penalty_weight: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         jit_compile: bool | str = "auto",
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
@@ -52,6 +54,8 @@ class TrainingMixin:
             free_bits: nats per frame and latent dimension that the KL is not pushed below.
             clip_norm: largest global norm of the gradient of the loss (nats per frame); None does not clip.
             kl_per_dimension: report the KL of each latent dimension.
+            reconstruction_weight: weight of log p(x_t | .) in training (KVAE's authors take 0.3); reports keep 1.
+            penalty_weight: weight of a model's auxiliary losses (Z-forcing), a number or a schedule as for `beta`.
             jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU.
             run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
         """
@@ -71,6 +75,8 @@ class TrainingMixin:
         self.free_bits = free_bits
         self.clip_norm = clip_norm
         self.kl_per_dimension = kl_per_dimension
+        self.reconstruction_weight = reconstruction_weight
+        self.penalty_weight = penalty_weight
         self.kl_weight = KLWeight()
         self.objective_metrics = None
         if self.built:
@@ -79,7 +85,7 @@ class TrainingMixin:
     def build_metrics(self) -> None:
         """Creates the metrics, which need to know Z."""
         if self.compiled:
-            self.objective_metrics = ObjectiveMetrics(self.latent_dim, self.kl_per_dimension)
+            self.objective_metrics = ObjectiveMetrics(self.frame_latent_dim, self.kl_per_dimension)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -89,8 +95,11 @@ class TrainingMixin:
 
     def current_beta(self) -> tf.Tensor:
         """The KL's weight at the optimizer's present step."""
-        beta = self.beta(self.optimizer.iterations) if callable(self.beta) else self.beta
-        return tf.cast(beta, tf.float32) * tf.convert_to_tensor(self.kl_weight.variable)
+        return self._scheduled(self.beta) * tf.convert_to_tensor(self.kl_weight.variable)
+
+    def _scheduled(self, value: Any) -> tf.Tensor:
+        """A number, or the value of a schedule at the optimizer's present step."""
+        return tf.cast(value(self.optimizer.iterations) if callable(value) else value, tf.float32)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update on the bound. A batch whose gradient is not finite is skipped and counted."""
@@ -187,7 +196,11 @@ class TrainingMixin:
     def _loss(self, terms: Any, beta: tf.Tensor) -> tf.Tensor:
         """Minus the objective, nats per frame, plus what layers added (weight decay)."""
         frames = tf.reduce_sum(terms.weight) / self.bound.num_samples
-        objective = tf.reduce_sum(self.bound.objective(terms, beta, self.free_bits))
+        weighted = terms._replace(
+            log_px=self.reconstruction_weight * terms.log_px,
+            penalty=self._scheduled(self.penalty_weight) * terms.penalty,
+        )
+        objective = tf.reduce_sum(self.bound.objective(weighted, beta, self.free_bits))
         return sum(self.losses, -objective / tf.maximum(frames, 1.0))
 
     def _apply(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> tf.Tensor:
@@ -204,6 +217,8 @@ class TrainingMixin:
             "free_bits",
             "clip_norm",
             "kl_per_dimension",
+            "reconstruction_weight",
+            "penalty_weight",
             "jit_compile",
             "run_eagerly",
             "steps_per_execution",

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import gaussian
-from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.cell import Hoisted, StochasticCell, concat
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.recurrence import Unrolled
 from tfdvae.types import Gaussian, State
@@ -58,7 +58,7 @@ class VAECell(StochasticCell):
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         return {"z": tf.zeros([batch_size, self.latent_dim])}
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None) -> Gaussian:
+    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> Gaussian:
         """q(z_t | x_t) for all frames at once."""
         return self.posterior_head(self.encoder(concat(e, c)))
 
@@ -78,11 +78,11 @@ class VAECell(StochasticCell):
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {"z": state["z"]}
 
-    def teacher_forced(self, x, e, c, g, noise, mask) -> Unrolled:
+    def teacher_forced(self, given: Hoisted) -> Unrolled:
         """Frames are independent: no loop."""
-        z = gaussian.sample(g, noise)
-        state = self.absorb_u({"z": z}, c)
-        return Unrolled(z, g, self.prior(state), self.observe(state))
+        z = gaussian.sample(given.g, given.noise)
+        state = self.absorb_u({"z": z}, given.c)
+        return Unrolled(z, given.g, self.prior(state), self.observe(state))
 
     def get_config(self) -> dict:
         return {**super().get_config(), "encoder_units": self.encoder_units, "decoder_units": self.decoder_units}

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import gaussian
-from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.cell import Hoisted, StochasticCell, concat
 from tfdvae.layers.mlp import SplitNetwork
 from tfdvae.layers.recurrent import RecurrentState
 from tfdvae.models.recurrent import RecurrentDVAE
@@ -91,7 +91,7 @@ class VRNNCell(StochasticCell):
         features = self.x_features(x)
         return {"phi_x": features, "projected": self.rnn.project(features)}
 
-    def encode(self, x: tf.Tensor, c: Any, e: dict[str, tf.Tensor], mask: tf.Tensor | None) -> tf.Tensor:
+    def encode(self, x: tf.Tensor, c: Any, e: dict[str, tf.Tensor], mask: tf.Tensor | None, state: State) -> tf.Tensor:
         return e["phi_x"]
 
     def posterior(self, state: State, g: tf.Tensor) -> Gaussian:
@@ -118,9 +118,9 @@ class VRNNCell(StochasticCell):
         h, memory = self.rnn.step(projected, RecurrentState(state["h"], state["memory"]))
         return {"h": h, "memory": memory}
 
-    def teacher_forced(self, x, e, c, g, noise, mask) -> Unrolled:
+    def teacher_forced(self, given: Hoisted) -> Unrolled:
         """The loop, with all that does not depend on z out of it."""
-        width = e["phi_x"].shape[-1]
+        width = given.e["phi_x"].shape[-1]
         step = self.rnn.stepper(width)
         posterior = SplitNetwork(self.posterior_net, self.posterior_head, width)
 
@@ -131,9 +131,10 @@ class VRNNCell(StochasticCell):
             phi_z = self.z_features(z)
             return step(projected, concat(phi_z, c_t), state), (z, q, state.h, phi_z)
 
-        start = self.rnn.initial_state(tf.shape(x)[0])
-        _, (z, q, h, phi_z) = scan(frame, start, (e["projected"], posterior.hoist(g), c, noise))
-        known = self.absorb_u({"h": h, "phi_z": phi_z}, c)
+        start = RecurrentState(given.state["h"], given.state["memory"])
+        inputs = (given.e["projected"], posterior.hoist(given.g), given.c, given.noise)
+        _, (z, q, h, phi_z) = scan(frame, start, inputs)
+        known = self.absorb_u({"h": h, "phi_z": phi_z}, given.c)
         return Unrolled(z, q, self.prior(known), self.observe(known))
 
     def get_config(self) -> dict:

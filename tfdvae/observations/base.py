@@ -17,10 +17,15 @@ class Observation(keras.layers.Layer):
     A family implements `params_dim`, `noise_dim`, `distribution`, `log_prob`, `sample`, `mean`,
     `_check_support` and `_bias_from`. Leading dimensions are free: [B, H], [B, T, H], [K, B, T, H].
     Log-probabilities are nats per frame, summed over the D features.
+
+    Args:
+        projection: False leaves out the dense layer from features to parameters, for networks that end in the
+            parameters themselves (pictures from convolutions): H must be P then, and only the bias is added.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, projection: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.projection = projection
         self.features_dim: int | None = None
         self.x_dim: int | None = None
 
@@ -28,6 +33,12 @@ class Observation(keras.layers.Layer):
     def params_dim(self) -> int:
         """P, the number of parameters per frame. ValueError before `build` where it depends on D."""
         raise NotImplementedError
+
+    def params_dim_for(self, x_dim: int) -> int:
+        """P for frames of D features, before `build` as well."""
+        unbuilt = type(self).from_config(self.get_config())
+        unbuilt.x_dim = x_dim
+        return unbuilt.params_dim
 
     @property
     def noise_dim(self) -> int:
@@ -45,7 +56,8 @@ class Observation(keras.layers.Layer):
     def build(self, features_shape: tuple[int | None, ...], x_shape: tuple[int | None, ...] | None = None) -> None:
         """Creates the output layer. Only the last dimensions, H and D, are read.
 
-        Raises ValueError where one of them is missing or not positive.
+        Raises ValueError where one of them is missing or not positive, or where features are to be the parameters
+        and H is not P.
         """
         if x_shape is None:
             raise ValueError(
@@ -59,14 +71,20 @@ class Observation(keras.layers.Layer):
                 f"got features_shape={tuple(features_shape)} and x_shape={tuple(x_shape)}."
             )
         self.features_dim, self.x_dim = int(features_dim), int(x_dim)
-        self.head = keras.layers.Dense(
-            self.params_dim,
-            use_bias=False,
-            kernel_initializer="glorot_uniform",
-            dtype=self.dtype_policy,
-            name="head",
-        )
-        self.head.build((None, self.features_dim))
+        if self.projection:
+            self.head = keras.layers.Dense(
+                self.params_dim,
+                use_bias=False,
+                kernel_initializer="glorot_uniform",
+                dtype=self.dtype_policy,
+                name="head",
+            )
+            self.head.build((None, self.features_dim))
+        elif self.features_dim != self.params_dim:
+            raise ValueError(
+                f"{type(self).__name__} without a projection takes its {self.params_dim} parameters as features, "
+                f"got {self.features_dim} features."
+            )
         # Kept apart from the head: under mixed precision the bias carries the data's location and must not be
         # rounded.
         self.bias = self.add_weight(
@@ -82,7 +100,10 @@ class Observation(keras.layers.Layer):
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         """Features [.., H] to parameters [.., P], float32 under every dtype policy."""
-        return tf.cast(self.head(features), tf.float32) + self.bias
+        return tf.cast(self.head(features) if self.projection else features, tf.float32) + self.bias
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "projection": self.projection}
 
     def distribution(self, params: tf.Tensor) -> tfp.distributions.Distribution:
         """The distribution with event shape [D] and batch shape [..], for use outside of `call`."""

@@ -32,11 +32,11 @@ MAX_LOG_VARIANCE = 2.0 * math.log(1e6)
 SMALLEST_UNIFORM = 2.0**-25
 
 
-def check_min_scale(min_scale: float) -> float:
-    """`min_scale` itself. ValueError outside of [1e-6, 1e3], where squared errors could overflow float32."""
-    if not 1e-6 <= min_scale <= 1e3:
-        raise ValueError(f"min_scale must be in [1e-6, 1e3], got {min_scale!r}.")
-    return min_scale
+def check_min_scale(scale: float, name: str = "min_scale") -> float:
+    """`scale` itself. ValueError outside of [1e-6, 1e3], where squared errors could overflow float32."""
+    if not 1e-6 <= scale <= 1e3:
+        raise ValueError(f"{name} must be in [1e-6, 1e3], got {scale!r}.")
+    return scale
 
 
 def standard_normal_noise_dim(dim: int) -> int:

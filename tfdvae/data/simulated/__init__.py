@@ -1,0 +1,24 @@
+"""Simulated data: videos of systems whose true state is known.
+
+Each system has two functions with the same arguments: `load_*` returns `Splits` as every loader does, and
+`simulate_*` the same splits together with the true states, for experiments that ask what a model has understood.
+"""
+
+from tfdvae.data.simulated.balls import (
+    load_ball_in_box,
+    load_bouncing_balls,
+    simulate_ball_in_box,
+    simulate_bouncing_balls,
+)
+from tfdvae.data.simulated.pendulum import load_pendulum, simulate_pendulum
+from tfdvae.data.simulated.shared import Simulated
+
+__all__ = [
+    "Simulated",
+    "load_ball_in_box",
+    "load_bouncing_balls",
+    "load_pendulum",
+    "simulate_ball_in_box",
+    "simulate_bouncing_balls",
+    "simulate_pendulum",
+]

@@ -1,0 +1,218 @@
+"""DSAE (Li and Mandt 2018; survey chapter 11)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfdvae import gaussian, masks, random
+from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae.layers.mlp import GaussianHead
+from tfdvae.models.recurrent import RecurrentDVAE
+from tfdvae.recurrence import Unrolled
+from tfdvae.types import Batch, Gaussian, State
+
+__all__ = ["DSAE", "DSAECell"]
+
+
+@keras.saving.register_keras_serializable(package="tfdvae")
+class DSAECell(StochasticCell):
+    """Disentangled sequential autoencoder: v holds what a sequence keeps (content), z_t what changes (dynamics).
+
+        p(x, z, v) = N(v; 0, I) prod_t p(x_t | z_t, v) p(z_t | z_<t)        (11.1)
+        q(z, v | x) = q(v | x_1:T) prod_t q(z_t | v, x_1:T)                 (11.11), (11.22), `inference="full"`
+        q(z, v | x) = q(v | x_1:T) prod_t q(z_t | x_t)                      (11.10), `inference="factorized"`
+
+    The prior's recurrence runs over the posterior's own samples z_{t-1}; z_0 is zero. q(z_t | v, x_1:T) follows the
+    survey's reading of the paper: two recurrences over [x_t, v] and a third over both (11.17)-(11.20), without
+    z_{t-1}. The divergence of v counts once per sequence. Inputs, which the paper has none of, move z as in the deep
+    Kalman filter: u_t joins z_{t-1} in the prior and x_t in q, and reaches x_t through z_t alone.
+
+    Args:
+        global_dim: V, width of v, the latent "v" of the sequence; the survey takes that of z_t.
+        inference: "full" or "factorized".
+        prior_units, posterior_units: hidden layers before the Gaussians over z_t; for "factorized" the latter, on
+            x_t, are all of q(z_t | x_t).
+        decoder_units: hidden layers on [z_t, v], before p(x_t | .).
+    """
+
+    prior_reads = ("h",)
+    observe_reads = ("z", "v")
+
+    def __init__(
+        self,
+        latent_dim: int = 16,
+        *,
+        global_dim: int = 16,
+        inference: str = "full",
+        prior_units: Sequence[int] = (),
+        posterior_units: Sequence[int] = (),
+        decoder_units: Sequence[int] = (32, 64, 128, 256),
+        **kwargs,
+    ):
+        super().__init__(latent_dim, **kwargs)
+        if inference not in ("full", "factorized"):
+            raise ValueError(f"`inference` must be 'full' or 'factorized', got {inference!r}.")
+        if global_dim < 1:
+            raise ValueError(f"`global_dim` must be at least 1, got {global_dim}.")
+        self.global_dim = global_dim
+        self.inference = inference
+        self.prior_units = tuple(prior_units)
+        self.posterior_units = tuple(posterior_units)
+        self.decoder_units = tuple(decoder_units)
+        self.rnn = self.recurrent("rnn")
+        self.prior_net = self.mlp(self.prior_units, "prior")
+        self.prior_head = self.head("prior_head")
+        self.v_forward_rnn = self.recurrent("v_forward_rnn")
+        self.v_backward_rnn = self.recurrent("v_backward_rnn")
+        self.v_posterior_head = GaussianHead(
+            global_dim, self.scale, self.min_scale, dtype=self.dtype_policy, name="v_posterior_head"
+        )
+        self.posterior_net = self.mlp(self.posterior_units, "posterior")
+        self.posterior_head = self.head("posterior_head")
+        self.decoder = self.mlp(self.decoder_units, "decoder")
+        if inference == "full":
+            self.forward_rnn = self.recurrent("forward_rnn")
+            self.backward_rnn = self.recurrent("backward_rnn")
+            self.posterior_rnn = self.recurrent("posterior_rnn")
+
+    def build_parts(self, x_dim: int, u_dim: int) -> None:
+        self.rnn.build((None, self.latent_dim + u_dim))
+        self.prior_net.build((None, self.units))
+        self.prior_head.build((None, self.prior_net.output_dim(self.units)))
+        evidence = x_dim + u_dim
+        for rnn in (self.v_forward_rnn, self.v_backward_rnn):
+            rnn.build((None, evidence))
+        self.v_posterior_head.build((None, 2 * self.units))
+        if self.inference == "full":
+            for rnn in (self.forward_rnn, self.backward_rnn):
+                rnn.build((None, evidence + self.global_dim))
+            self.posterior_rnn.build((None, 2 * self.units))
+            evidence = self.units
+        self.posterior_net.build((None, evidence))
+        self.posterior_head.build((None, self.posterior_net.output_dim(evidence)))
+        self.decoder.build((None, self.latent_dim + self.global_dim))
+
+    @property
+    def causal(self) -> bool:
+        return False
+
+    @property
+    def global_dims(self) -> dict[str, int]:
+        return {"v": self.global_dim}
+
+    @property
+    def features_dim(self) -> int:
+        return self.decoder.output_dim(self.latent_dim + self.global_dim)
+
+    def initial_state(self, batch_size: tf.Tensor | int) -> State:
+        return {"z": tf.zeros([batch_size, self.latent_dim]), **self.rnn_state(self.rnn, batch_size)}
+
+    def infer_globals(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None) -> dict[str, Gaussian]:
+        """(11.12)-(11.16): q(v | x_1:T) from the last states of two recurrences over [x_t, u_t]."""
+        xu = concat(x, c)
+        last = masks.reverse(self.v_forward_rnn(xu), mask)[:, 0]
+        first = self.v_backward_rnn(xu, exists=mask, backward=True)[:, 0]
+        return {"v": self.v_posterior_head(concat(last, first))}
+
+    def encode(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None, state: State) -> Gaussian:
+        """(11.17)-(11.21), or the frame alone: q(z_t | .) for all frames at once, none of which sees a z."""
+        g = concat(x, c)
+        if self.inference == "full":
+            g = concat(g, along(state["v"], x))
+            g = self.posterior_rnn(concat(self.forward_rnn(g), self.backward_rnn(g, exists=mask, backward=True)))
+        return self.posterior_head(self.posterior_net(g))
+
+    def absorb_u(self, state: State, c: Any) -> State:
+        """(11.2): h_t from z_{t-1}, u_t and h_{t-1}."""
+        return self.step_rnn(self.rnn, state, concat(state["z"], c))
+
+    def posterior(self, state: State, g: Gaussian) -> Gaussian:
+        return g
+
+    def prior(self, state: State) -> Gaussian:
+        """(11.3), (11.4): p(z_t | .) from h_t."""
+        return self.prior_head(self.prior_net(state["h"]))
+
+    def absorb_z(self, state: State, z: tf.Tensor) -> State:
+        return {**state, "z": z}
+
+    def observe(self, state: State) -> tf.Tensor:
+        """(11.5): features of p(x_t | .) from z_t and v."""
+        return self.decoder(concat(state["z"], state["v"]))
+
+    def absorb_x(self, state: State, e: Any) -> State:
+        return state
+
+    def teacher_forced(self, given: Hoisted) -> Unrolled:
+        """q does not depend on z, so the prior's recurrence runs over the whole sequence of samples."""
+        z = gaussian.sample(given.g, given.noise)
+        h = self.rnn(concat(masks.shift(z), given.c))
+        features = self.observe({"z": z, "v": along(given.state["v"], z)})
+        return Unrolled(z, given.g, self.prior({"h": h}), features)
+
+    def get_config(self) -> dict:
+        names = ("global_dim", "inference", "prior_units", "posterior_units", "decoder_units")
+        return {**super().get_config(), **{k: getattr(self, k) for k in names}}
+
+
+@keras.saving.register_keras_serializable(package="tfdvae")
+class DSAE(RecurrentDVAE):
+    """Disentangled sequential autoencoder (Li and Mandt 2018): see `DSAECell` for equations and arguments."""
+
+    cell_class = DSAECell
+
+    def swap(
+        self,
+        x_content: Any,
+        x_dynamics: Any,
+        *,
+        mask_content: Any = None,
+        mask_dynamics: Any = None,
+        u_content: Any = None,
+        u_dynamics: Any = None,
+        sample: bool = False,
+        seed: int | None = None,
+    ) -> tf.Tensor:
+        """Frames with the content of one sequence and the dynamics of another: v of the first, z_1:T of the second.
+
+        z is inferred with the second sequence's own v, as it is part of q(z_t | v, x_1:T).
+
+        Args:
+            x_content: `[B, T1, D]`, or a dict with "x", "mask", "u".
+            x_dynamics: `[B, T, D]` likewise; its length and its mask are those of the result.
+            mask_content, mask_dynamics, u_content, u_dynamics: of the two, as everywhere.
+            sample: draw v, z and x instead of following their means.
+
+        Returns:
+            `[B, T, D]`, zeros where no frame of `x_dynamics` exists.
+
+        Raises:
+            ValueError: if the two hold different numbers of sequences.
+        """
+        content = self.check(x_content, mask_content, u_content)
+        dynamics = self.check(x_dynamics, mask_dynamics, u_dynamics)
+        if content.x.shape[0] != dynamics.x.shape[0]:
+            raise ValueError(
+                f"Expected as many sequences of content as of dynamics, got {content.x.shape[0]} and "
+                f"{dynamics.x.shape[0]}."
+            )
+        return self._swap(content, dynamics, self.next_seed(seed), sample)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _swap(self, content: Batch, dynamics: Batch, seed: tf.Tensor, sample: bool) -> tf.Tensor:
+        size, length = tf.shape(dynamics.x)[0], tf.shape(dynamics.x)[1]
+        noise, emission = self.draw(seed, size, length, sample)
+        other: Mapping | None = None
+        if sample:
+            other = self.draw_noise(random.fold_in(seed, "content"), size, tf.shape(content.x)[1])
+        v = self.infer(*content, other).global_latents["v"].z
+        z = self.infer(*dynamics, noise).z
+        params = self.observation(self.cell.observe({"z": z, "v": along(v, z)}))
+        return masks.zero_masked(self.emit(params, emission), dynamics.mask)
+
+
+def along(v: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """`v` `[B, V]` at every frame of `like` `[B, T, .]`: `[B, T, V]`."""
+    return tf.ensure_shape(tf.tile(v[:, None], [1, tf.shape(like)[1], 1]), like.shape[:-1].concatenate(v.shape[-1:]))

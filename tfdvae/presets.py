@@ -1,0 +1,202 @@
+"""Sizes of published experiments, as arguments of the models.
+
+    model = tfdvae.VRNN(**tfdvae.presets.speech.vrnn)
+    model = tfdvae.VRAE(**{**tfdvae.presets.papers.vrae_2d, "dropout": 0.1})
+
+`speech` and `motion` hold every model by its name in `tfdvae.MODELS`, `papers` the sizes of single papers. What an
+experiment says beside its networks (features, frames, batch, learning rate) is in its `setting`.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["Presets", "Setting", "motion", "papers", "speech"]
+
+
+class Setting(NamedTuple):
+    """What an experiment says beside its networks.
+
+    Attributes:
+        x_dim, length, batch_size: D, T and B.
+        learning_rate: of Adam.
+        patience: epochs without a better validation loss before training stopped.
+        kl_warmup_epochs: over which the weight of the KL rose to 1; 0 where it did not.
+    """
+
+    x_dim: int
+    length: int
+    batch_size: int
+    learning_rate: float
+    patience: int
+    kl_warmup_epochs: int = 0
+
+
+class Presets(Mapping[str, dict[str, Any]]):
+    """Arguments of models by name, also as attributes; each access returns a copy of its own.
+
+    Args:
+        setting: of the experiment, None where the presets stem from several.
+        common: arguments of every model.
+        **options: arguments of each; None leaves out a common one.
+
+    Raises:
+        AttributeError, KeyError: no such name; the message lists those that exist.
+    """
+
+    def __init__(self, setting: Setting | None, common: Mapping[str, Any], **options: Mapping[str, Any]):
+        self.setting = setting
+        joined = {name: {**common, **own} for name, own in options.items()}
+        self._arguments = {name: {k: v for k, v in own.items() if v is not None} for name, own in joined.items()}
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        if name not in self._arguments:
+            raise KeyError(f"There is no preset {name!r}: expected one of {', '.join(self)}.")
+        return copy.deepcopy(self._arguments[name])
+
+    def __getattr__(self, name: str) -> dict[str, Any]:
+        if name.startswith("_") or name not in self._arguments:
+            raise AttributeError(f"There is no preset {name!r}: expected one of {', '.join(self.__dir__())}.")
+        return self[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arguments)
+
+    def __len__(self) -> int:
+        return len(self._arguments)
+
+    def __dir__(self) -> list[str]:
+        return [*self.__dict__.get("_arguments", ())]
+
+
+_SURVEY = {"cell": "lstm", "activation": "tanh", "scale": "exp"}
+
+speech = Presets(
+    Setting(x_dim=513, length=50, batch_size=128, learning_rate=0.002, patience=50),
+    {**_SURVEY, "latent_dim": 16, "units": 128, "observation": "gamma"},
+    rnn={"latent_dim": 0, "phi_x": (256,)},
+    vae={"encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
+    dkf={
+        "transition_units": (16,),
+        "decoder_units": (32, 64, 128, 256),
+        "encoder_phi_x": (256,),
+        "combiner_units": (32,),
+        "posterior_units": (32,),
+    },
+    storn={
+        "phi_x": (256,),
+        "phi_z": (32, 64),
+        "decoder_units": (256,),
+        "encoder_phi_x": (256,),
+        "encoder_units": (64, 32),
+    },
+    vrnn={"phi_x": (256,), "phi_z": (32, 64)},
+    srnn={
+        "phi_x": (256,),
+        "prior_units": (64, 32),
+        "decoder_units": (256,),
+        "smoother_units": (256,),
+        "posterior_units": (64, 32),
+    },
+    rvae={},
+    rvae_noncausal={},
+    dsae={"global_dim": 16, "decoder_units": (32, 64, 128, 256)},
+    kvae={
+        "cell": None,
+        "latent_dim": 16,
+        "encoding_dim": 8,
+        "encoder_units": (256, 128, 64, 32),
+        "decoder_units": (32, 64, 128, 256),
+    },
+    vrae={},
+    vssn={
+        "cell": "gru",
+        "phi_u": (256,),
+        "noise_units": (256,),
+        "prior_units": (64, 32),
+        "decoder_units": (256,),
+        "smoother_units": (256,),
+        "posterior_units": (64, 32),
+    },
+    zforcing_vrnn={"phi_x": (256,), "phi_z": (32, 64), "auxiliary_units": (64,)},
+)
+"""Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
+
+The survey lists no RNN, VAE, KVAE, VRAE, VSSN and Z-forcing VRNN: these are by analogy, VSSN with SRNN, Z-forcing with
+VRNN, KVAE and VAE with DKF's networks."""
+
+motion = Presets(
+    Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
+    {**_SURVEY, "latent_dim": 10, "units": 64, "observation": "identity_gaussian"},
+    rnn={"latent_dim": 0, "phi_x": (64,)},
+    vae={"encoder_units": (64, 32), "decoder_units": (32, 64)},
+    dkf={
+        "transition_units": (10,),
+        "decoder_units": (32, 64),
+        "encoder_phi_x": (64,),
+        "combiner_units": (16,),
+        "posterior_units": (32,),
+    },
+    storn={"phi_x": (64,), "phi_z": (32,), "decoder_units": (), "encoder_phi_x": (64,), "encoder_units": (32,)},
+    vrnn={"phi_x": (64,), "phi_z": (16, 32)},
+    srnn={
+        "phi_x": (64,),
+        "prior_units": (32,),
+        "decoder_units": (64,),
+        "smoother_units": (64,),
+        "posterior_units": (32,),
+    },
+    rvae={},
+    rvae_noncausal={},
+    dsae={"global_dim": 10, "decoder_units": (32, 64)},
+    kvae={"cell": None, "latent_dim": 10, "encoding_dim": 6, "encoder_units": (64, 32), "decoder_units": (32, 64)},
+    vrae={},
+    vssn={
+        "cell": "gru",
+        "noise_dim": 5,
+        "universal_dim": 5,
+        "phi_u": (64,),
+        "noise_units": (64,),
+        "prior_units": (32,),
+        "decoder_units": (64,),
+        "smoother_units": (64,),
+        "posterior_units": (32,),
+    },
+    zforcing_vrnn={"phi_x": (64,), "phi_z": (16, 32), "auxiliary_units": (32,)},
+)
+"""3D human motion: Girin et al. 2021, section 13.3 and appendix C; models that are not there by analogy, as above."""
+
+
+def _vrnn(units: int, phi: tuple[int, ...], observation: str, latent_dim: int) -> dict[str, Any]:
+    networks = ("phi_x", "phi_z", "prior_units", "posterior_units", "decoder_units")
+    mixture = {"class_name": observation, "config": {"num_components": 20}}
+    options = {"latent_dim": latent_dim, "units": units, "cell": "lstm", "activation": "relu", "observation": mixture}
+    return options | {name: phi for name in networks}
+
+
+papers = Presets(
+    None,
+    {},
+    vrnn_timit=_vrnn(2000, (600,) * 4, "gaussian_mixture", 200),
+    vrnn_blizzard=_vrnn(4000, (800,) * 4, "gaussian_mixture", 200),
+    vrnn_iam_ondb=_vrnn(1200, (600,), "pen", 50),
+    vrae_2d={"latent_dim": 2, "units": 500, "observation": "bernoulli"},
+    vrae_20d={"latent_dim": 20, "units": 500, "observation": "bernoulli"},
+    srnn_music={
+        "latent_dim": 100,
+        "units": 300,
+        "cell": "gru",
+        "activation": "relu",
+        "phi_x": (300,),
+        "prior_units": (300,),
+        "smoother_units": (300,),
+        "posterior_units": (300,),
+        "decoder_units": (300,),
+        "residual_posterior": True,
+        "observation": "bernoulli",
+    },
+)
+"""Chung et al. 2015, section 4 (`vrnn_timit` also for Accent and Onomatopoeia; raw audio in frames of 200 samples, and
+pens; the paper does not print Z, which is ours). Fabius and van Amersfoort 2014, section 3.2 (windows of 50 frames for
+two dimensions, of 40 with 50% overlap for twenty; the paper's tanh recurrence is an LSTM here). Fraccaro et al. 2016 on
+polyphonic music (the widths of its hidden layers are ours)."""

@@ -1,0 +1,86 @@
+"""What the latents of a model know of the true state: R^2 of linear regressions, as in table 1 of the VSSN paper.
+
+python -m trainers.regress --workdir runs/pendulum_vssn
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from tfdvae.data.files import atomic_write
+from tfdvae.metrics import linear_r2
+from tfdvae.models import RecurrentDVAE
+from trainers import building, loading, settings
+
+__all__ = ["TARGETS", "run"]
+
+
+def _pendulum(states: np.ndarray) -> dict[str, np.ndarray]:
+    return {"sin": np.sin(states[..., 0]), "cos": np.cos(states[..., 0]), "angular velocity": states[..., 1]}
+
+
+def _ball(states: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(("x", "y", "velocity x", "velocity y"), np.moveaxis(states, -1, 0), strict=True))
+
+
+TARGETS: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {"pendulum": _pendulum, "ball_in_box": _ball}
+"""By data set, what is regressed: from true states `[N, T, ...]` to named `[N, T]`."""
+
+
+def run(workdir: Path, skip: int = 1, states: bool = False) -> dict[str, float]:
+    """Prints and returns R^2 of each target; writes `regression.json`, or `regression_states.json`.
+
+    Ordinary least squares from the posterior means of a frame's latents, fitted on the validation split and scored on
+    the test split.
+
+    Args:
+        workdir: folder of a finished run on one of TARGETS.
+        skip: frames at the beginning that are left out: a single picture does not show a velocity.
+        states: regress from all that p(x_t | .) reads instead, deterministic states included (d_t of a VSSN).
+
+    Raises:
+        FileNotFoundError: no finished run there.
+        ValueError: true states that are unknown, or that no target is defined for; a model without latents per frame,
+            or, with `states`, without such states.
+    """
+    config = settings.load(workdir)
+    model = building.load_model(workdir)
+    simulated = loading.load_simulated(config.data)
+    if config.data.name not in TARGETS:
+        raise ValueError(f"Nothing to regress is defined for {config.data.name!r}: expected one of {sorted(TARGETS)}.")
+    if states and not isinstance(model, RecurrentDVAE):
+        raise ValueError(f"{config.model.name!r} has no recurrent cell whose states could be read: leave out --states.")
+    pairs = []
+    for split in ("valid", "test"):
+        x, u = loading.stacked(getattr(simulated.splits, split))
+        if states:
+            latents = np.concatenate([np.asarray(y) for y in model.encode_states(x, None, u).values()], axis=-1)
+        else:
+            latents = np.asarray(model.encode(x, None, u).loc)
+        latents = latents[:, skip:]
+        named = TARGETS[config.data.name](simulated.truth[split][:, skip:])
+        targets = np.stack(list(named.values()), axis=-1)
+        pairs += [y.reshape(-1, y.shape[-1]) for y in (latents, targets)]
+    found = {name: float(value) for name, value in zip(named, linear_r2(*pairs), strict=True)}
+    what = "states" if states else "latents"
+    content = {"model": config.model.name, "data": config.data.name, "from": what, "r2": found}
+    with atomic_write(workdir / ("regression_states.json" if states else "regression.json")) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+    values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    print(f"{config.model.name} on {config.data.name}, from {latents.shape[-1]} {what}: R^2 of {values}", flush=True)
+    return found
+
+
+def main() -> None:
+    run(Path(flags.FLAGS.workdir), flags.FLAGS.skip, flags.FLAGS.states)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Folder of a finished run of trainers.train.")
+    flags.DEFINE_integer("skip", 1, "Frames at the beginning that are left out.", lower_bound=0)
+    flags.DEFINE_bool("states", False, "From all that p(x_t | .) reads, deterministic states included.")
+    flags.mark_flag_as_required("workdir")
+    settings.run_app(main)
