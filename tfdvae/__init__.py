@@ -1,6 +1,6 @@
 """Dynamical variational autoencoders as Keras models."""
 
-from tfdvae import bounds, callbacks, data, layers, metrics, models, observations, plots, presets, schedules
+from tfdvae import bounds, callbacks, data, layers, metrics, models, observations, plots, presets, schedules, serving
 from tfdvae.models import (
     DKF,
     DSAE,
@@ -81,4 +81,5 @@ __all__ = [
     "plots",
     "presets",
     "schedules",
+    "serving",
 ]

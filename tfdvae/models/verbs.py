@@ -220,6 +220,37 @@ class VerbsDVAE(DVAE):
         self._require_stepwise("generate_step")
         return self._generate_step(state, None if u is None else tf.cast(u, tf.float32), noise, emission)
 
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **options: Any,
+    ) -> None:
+        """Writes all signatures of the model (see `tfdvae.serving`) for use without Keras, completely or not at all.
+
+        Args:
+            filepath: a new folder, or a new .tflite file.
+            format: "tf_saved_model" or "litert".
+            verbose: as in Keras; nothing is printed.
+            input_signature: None; signatures are the model's own.
+            **options: `signatures`, names of those to write; and what `serving.export_litert` takes.
+
+        Raises:
+            ValueError: a model that was never built, another format, or a signature that the model cannot have.
+            FileExistsError: there is something at `filepath`.
+            OSError: it cannot be written.
+        """
+        from tfdvae import serving
+
+        if format not in serving.FORMATS or input_signature is not None:
+            raise ValueError(
+                f"`format` must be one of {', '.join(serving.FORMATS)}, and `input_signature` None, since a model has "
+                f"signatures of its own (`signatures=[...]` chooses); got {format!r} and {input_signature!r}."
+            )
+        serving.FORMATS[format](self, filepath, **options)
+
     # What a subclass implements, as graphs.
 
     def _reconstruct(self, batch: Batch, seed: tf.Tensor, teacher_forced: bool, sample: bool) -> tf.Tensor:

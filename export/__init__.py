@@ -1,0 +1,1 @@
+"""Programs that put a trained model somewhere: saved_model, litert, verify."""

@@ -1,0 +1,51 @@
+"""What the programs of this folder share."""
+
+import argparse
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfdvae.models import VerbsDVAE
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+__all__ = ["load_model", "run"]
+
+
+def load_model(path: str | Path) -> "VerbsDVAE":
+    """A trained model from a .keras file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no saved model, or a model of another kind.
+    """
+    import keras
+
+    from tfdvae.models import VerbsDVAE
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no saved model {path}. trainers.train and model.save write .keras files.")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as a saved model: {error}") from error
+    if not isinstance(model, VerbsDVAE):
+        raise ValueError(f"{path} holds a {type(model).__name__}, which is no model of tfdvae.")
+    return model
+
+
+def run(
+    parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], int], arguments: Sequence[str] | None = None
+) -> int:
+    """Runs a program: what a user can put right ends it with one line instead of a traceback, and the code 1."""
+    given = parser.parse_args(arguments)
+    try:
+        return main(given)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,90 @@
+"""Exported models as functions of named arrays, whatever their format."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfdvae.serving import Target
+from tfdvae.serving.fields import parse
+from tfdvae.serving.litert import LITERT
+from tfdvae.serving.saved_model import DESCRIPTION
+
+__all__ = ["Artefact", "Arrays", "load"]
+
+Arrays = dict[str, np.ndarray]
+
+
+class Artefact(NamedTuple):
+    """What was exported: functions of named arrays by name, the target they were declared for, their description."""
+
+    path: Path
+    functions: dict[str, Callable[[Arrays], Arrays]]
+    target: Target
+    description: dict[str, Any]
+
+
+def load(path: str | Path) -> Artefact:
+    """An exported model: a folder with a SavedModel, a folder of versions (the newest counts), or a .tflite file.
+
+    Raises:
+        FileNotFoundError: there is nothing there.
+        ValueError: it is none of these, damaged, or was written by something else.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _load_litert(path)
+    versions = sorted((p for p in path.glob("*") if p.name.isdigit() and p.is_dir()), key=lambda p: int(p.name))
+    return _load_saved_model(versions[-1] if versions else path)
+
+
+def _load_saved_model(path: Path) -> Artefact:
+    import tensorflow as tf
+
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no exported model at {path}.")
+    if not (path / "saved_model.pb").is_file() or not (path / DESCRIPTION).is_file():
+        raise ValueError(f"{path} holds no SavedModel with {DESCRIPTION}: was it written by model.export?")
+    description = parse((path / DESCRIPTION).read_bytes(), path)
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"The SavedModel in {path} cannot be read, it may be damaged: {error}") from error
+
+    def function(signature: Any) -> Callable[[Arrays], Arrays]:
+        # A signature refers to its module weakly.
+        def run(given: Arrays, module: Any = loaded) -> Arrays:
+            return {name: value.numpy() for name, value in signature(**_tensors(given)).items()}
+
+        return run
+
+    def _tensors(given: Arrays) -> dict[str, tf.Tensor]:
+        return {name: tf.convert_to_tensor(value) for name, value in given.items()}
+
+    functions = {name: function(loaded.signatures[name]) for name in description["signatures"]}
+    return Artefact(path, functions, Target(), description)
+
+
+def _load_litert(path: Path) -> Artefact:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with zipfile.ZipFile(path) as attached:
+            text = attached.read(DESCRIPTION)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{path} cannot be read as a model that was exported to LiteRT: {error}") from error
+    description = parse(text, path)
+    try:
+        interpreter = Interpreter(model_path=str(path))
+        runners = {name: interpreter.get_signature_runner(name) for name in description["signatures"]}
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be read as a model that was exported to LiteRT: {error}") from error
+
+    def function(runner: Any) -> Callable[[Arrays], Arrays]:
+        # What a runner returns may change with its next call.
+        return lambda given: {name: np.array(value) for name, value in runner(**given).items()}
+
+    functions = {name: function(runner) for name, runner in runners.items()}
+    return Artefact(path, functions, LITERT._replace(num_samples=description["num_samples"]), description)

@@ -1,0 +1,174 @@
+"""Writes a trained model as a version directory that TensorFlow Serving loads.
+
+python -m export.saved_model --model runs/bach_vrnn/model.keras --out served/bach_vrnn
+python -m export.saved_model --model model.keras --out served/vrnn --version 7 --batching --max_batch_size 64
+
+Below the folder `--out` this makes
+
+    VERSION/                     the SavedModel with all signatures, complete or not at all; the next free number
+      signatures.json            names, types, shapes, units and meaning of all inputs and outputs
+      batching_params.pbtxt      with --batching
+      assets.extra/tf_serving_warmup_requests    one request per signature, where tensorflow-serving-api is installed
+    models.config                for tensorflow_model_server --model_config_file
+
+With --batching the server may merge requests, for which all inputs of a signature must have the same leading axis.
+Signatures with a seed or a count among their inputs are left out then, and requests must be padded to one length.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export import program
+
+if TYPE_CHECKING:
+    from tfdvae.models import VerbsDVAE
+    from tfdvae.serving import Signature
+
+__all__ = ["batching_params", "models_config", "run", "write_version", "write_warmup"]
+
+WARMUP = "tf_serving_warmup_requests"
+
+
+def write_version(
+    model: "VerbsDVAE",
+    out: str | Path,
+    version: int | None = None,
+    name: str | None = None,
+    max_batch_size: int | None = None,
+) -> tuple[Path, list[str]]:
+    """Writes one version.
+
+    Args:
+        model: a built model.
+        out: folder of all versions.
+        version: its number; by default the one after the largest that is there.
+        name: of the model on the server; by default that of the folder.
+        max_batch_size: sequences that the server may merge; None: requests are not merged.
+
+    Returns:
+        The version's folder, and remarks for the user.
+
+    Raises:
+        ValueError: the model was never built, or there is no such version number.
+        FileExistsError: the version exists.
+        OSError: the folder cannot be written.
+    """
+    from tfdvae import serving
+
+    out = Path(out)
+    name = name or out.resolve().name
+    existing = [int(p.name) for p in out.glob("*") if p.name.isdigit()]
+    version = max(existing, default=0) + 1 if version is None else version
+    if version < 1:
+        raise ValueError(f"A version is a number from 1, got {version}.")
+    remarks, declared = [], serving.declare(model)
+    names = list(declared)
+    if max_batch_size is not None:
+        names = [n for n, one in declared.items() if one.inputs and all(f.shape[:1] == ("batch",) for f in one.inputs)]
+        left_out = [n for n in declared if n not in names]
+        remarks.append(f"Without the signatures {', '.join(left_out)}, whose requests cannot be merged.")
+    with serving.new_folder(out / str(version)) as folder:
+        # An exporter makes its folder itself.
+        folder.rmdir()
+        serving.export_saved_model(model, folder, names)
+        if max_batch_size is not None:
+            (folder / "batching_params.pbtxt").write_text(batching_params(max_batch_size), encoding="utf-8")
+        try:
+            write_warmup(model, {n: declared[n] for n in names}, folder, name)
+        except ImportError:
+            remarks.append('Without warm-up requests: pip install "tfdvae[serving]" to have them written.')
+    config = out / "models.config"
+    if not config.exists():
+        config.write_text(models_config(name, out), encoding="utf-8")
+    return out / str(version), remarks
+
+
+def batching_params(max_batch_size: int) -> str:
+    """Text of batching_params.pbtxt: sizes are powers of two, the last one the maximum.
+
+    The server must not pad requests: it would repeat values, those of the mask too.
+    """
+    if max_batch_size < 1:
+        raise ValueError(f"`max_batch_size` must be at least 1, got {max_batch_size}.")
+    sizes = [2**i for i in range(max_batch_size.bit_length()) if 2**i < max_batch_size] + [max_batch_size]
+    settings = {
+        "max_batch_size": max_batch_size,
+        "batch_timeout_micros": 2000,
+        "max_enqueued_batches": 100,
+        "num_batch_threads": os.cpu_count() or 1,
+    }
+    lines = [f"{key} {{ value: {value} }}" for key, value in settings.items()]
+    return "\n".join([*lines, *(f"allowed_batch_sizes: {size}" for size in sizes)]) + "\n"
+
+
+def models_config(name: str, base_path: str | Path) -> str:
+    """Text of models.config for one model; the server wants an absolute path."""
+    path = Path(base_path).resolve()
+    return f"""model_config_list {{
+  config {{
+    name: "{name}"
+    base_path: "{path}"
+    model_platform: "tensorflow"
+  }}
+}}
+"""
+
+
+def write_warmup(model: "VerbsDVAE", signatures: Mapping[str, "Signature"], folder: Path, name: str) -> Path:
+    """One request per signature, which the server replays when it loads the version.
+
+    Raises:
+        ImportError: tensorflow-serving-api is not installed.
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis.model_pb2 import ModelSpec
+    from tensorflow_serving.apis.predict_pb2 import PredictRequest
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
+
+    from export.parity import examples
+    from tfdvae import serving
+
+    declared = serving.declare(model)
+    path = folder / "assets.extra" / WARMUP
+    path.parent.mkdir()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for key, signature in signatures.items():
+            given = examples(model, signature, declared)
+            tensors = {n: tf.make_tensor_proto(value) for n, value in given.items()}
+            request = PredictRequest(model_spec=ModelSpec(name=name, signature_name=key), inputs=tensors)
+            writer.write(PredictionLog(predict_log=PredictLog(request=request)).SerializeToString())
+    return path
+
+
+def main(given: argparse.Namespace) -> int:
+    """Writes a version and says where."""
+    model = program.load_model(given.model)
+    size = given.max_batch_size if given.batching else None
+    path, remarks = write_version(model, given.out, given.version, given.name, size)
+    print("\n".join([*remarks, f"Wrote {path}"]))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="export.saved_model", description=__doc__.partition("\n")[0])
+    found.add_argument("--model", required=True, help="a .keras file")
+    found.add_argument("--out", required=True, help="folder of all versions of the model")
+    found.add_argument("--version", type=int, help="number of this version (default: the next one)")
+    found.add_argument("--name", help="of the model on the server (default: that of the folder)")
+    found.add_argument("--batching", action="store_true", help="let the server merge requests")
+    found.add_argument("--max_batch_size", type=int, default=32, help="sequences in a merged request (default 32)")
+    return found
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The program; its exit code."""
+    return program.run(parser(), main, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

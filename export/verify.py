@@ -1,0 +1,61 @@
+"""Compares an exported model with the Keras model that it came from, and prints a table.
+
+python -m export.verify served/vrnn --model model.keras
+python -m export.verify model.tflite --model model.keras --tolerance 1e-5
+
+Every signature gets the same inputs and the same noise as the Keras model; `step x T` feeds a sequence frame by frame
+and compares it with one call on the whole sequence. Differences are relative to the largest absolute value of the
+output in Keras. The exit code is 1 where one is larger than the tolerance.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from export import program
+
+__all__ = ["run", "table"]
+
+
+def table(differences: Sequence, tolerance: float) -> str:
+    """One line per output, those beyond the tolerance marked."""
+    lines = [f"{'signature':<14} {'output':<18} {'largest':>9} {'relative':>9}"]
+    for one in differences:
+        mark = "" if one.relative <= tolerance else "  beyond the tolerance"
+        lines.append(f"{one.signature:<14} {one.output:<18} {one.largest:9.1e} {one.relative:9.1e}{mark}")
+    return "\n".join(lines)
+
+
+def main(given: argparse.Namespace) -> int:
+    """Prints the table; 1 where the numbers differ, else 0."""
+    from export import parity, running
+
+    model = program.load_model(given.model)
+    differences = parity.compare(model, running.load(given.path), given.seed)
+    worst = max(differences, key=lambda one: one.relative)
+    print(table(differences, given.tolerance))
+    same = worst.relative <= given.tolerance
+    verdict = "within" if same else "BEYOND"
+    print(
+        f"{len(differences)} outputs, largest relative difference {worst.relative:.1e}, {verdict} {given.tolerance:g}"
+    )
+    return 0 if same else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="export.verify", description=__doc__.partition("\n")[0])
+    found.add_argument("path", help="folder with a SavedModel, or with versions of one, or a .tflite file")
+    found.add_argument("--model", required=True, help="the .keras file that it came from")
+    found.add_argument("--tolerance", type=float, default=1e-5, help="largest relative difference (default 1e-5)")
+    found.add_argument("--seed", type=int, default=0, help="of the inputs")
+    return found
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The program; its exit code."""
+    return program.run(parser(), main, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,65 @@
+"""The same numbers in Keras, SavedModel and LiteRT: every model, every signature, and step by step."""
+
+from pathlib import Path
+
+import pytest
+
+import tfdvae
+from export import parity, running
+from tests import cases
+from tfdvae import serving
+
+TOLERANCE = 1e-5
+FORMATS = {"tf_saved_model": "model", "litert": "model.tflite"}
+OTHERS = tuple(name for name in cases.SUITE if name not in cases.PRIMARY)
+
+
+def check(model: tfdvae.DVAE, path: Path, form: str, signatures: list[str] | None = None) -> list[parity.Difference]:
+    if form == "litert":
+        pytest.importorskip("ai_edge_litert")
+    model.export(path, format=form, signatures=signatures)
+    found = parity.compare(model, running.load(path))
+    for one in found:
+        assert one.relative <= TOLERANCE, one
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", cases.PRIMARY)
+def test_every_signature_of_every_model(name: str, form: str, tmp_path: Path) -> None:
+    model = cases.make(name)
+    found = {one.signature for one in check(model, tmp_path / FORMATS[form], form)}
+    target = serving.LITERT if form == "litert" else serving.Target()
+    assert found == set(serving.declare(model, target)) | ({"step x T"} if model.causal else set())
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_variant(name: str, tmp_path: Path) -> None:
+    model = cases.make(name)
+    wanted = [n for n in serving.declare(model) if n in ("encode", "score", "reset", "step", "generate_step")]
+    check(model, tmp_path / "model", "tf_saved_model", wanted)
+
+
+def test_another_model_is_told_apart(tmp_path: Path) -> None:
+    model = cases.make("vrnn")
+    model.export(tmp_path / "model", signatures=["encode"])
+    cases.jitter(model.trainable_variables, 1, 1e-3)
+    found = parity.compare(model, running.load(tmp_path / "model"))
+    assert min(one.relative for one in found) > TOLERANCE
+
+
+def test_a_model_of_another_kind_is_told_apart(tmp_path: Path) -> None:
+    cases.make("vrnn").export(tmp_path / "model", signatures=["step", "reset"])
+    with pytest.raises(ValueError, match="The model has no 'step'"):
+        parity.compare(cases.make("srnn-smooth-u"), running.load(tmp_path / "model"))
+
+
+def test_inputs_have_gaps_and_padding_and_states_have_a_past() -> None:
+    model = cases.make("vrnn")
+    declared = serving.declare(model)
+    mask = parity.examples(model, declared["encode"], declared)["mask"]
+    assert (mask[:, 0] & ~mask[:, 1] & mask[:, 2]).all() and not mask[:, -1].all()
+    given = parity.examples(model, declared["step"], declared)
+    assert all(given[field.name].any() for field in declared["step"].inputs)

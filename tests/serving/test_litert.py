@@ -1,0 +1,114 @@
+"""`model.export(format="litert")`: several signatures in one file, built-in operations alone."""
+
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfdvae
+from export import parity, running
+from tests import cases
+from tfdvae import serving
+from tfdvae.observations import OBSERVATIONS
+from tfdvae.serving import Field, Signature, litert
+
+interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+
+
+@pytest.fixture(scope="module")
+def model() -> tfdvae.DVAE:
+    return cases.make("vrnn")
+
+
+@pytest.fixture(scope="module")
+def path(model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("litert") / "vrnn.tflite"
+    model.export(path, format="litert")
+    return path
+
+
+@pytest.mark.parametrize("length", [1, 2, 40])
+def test_sequences_of_any_length(model: tfdvae.DVAE, path: Path, length: int) -> None:
+    x, _ = parity.sequences(model, 1, length)
+    run = interpreter.Interpreter(model_path=str(path)).get_signature_runner("encode")
+    found, expected = run(x=x), model.encode(x)
+    np.testing.assert_allclose(found["mean"], expected.loc, atol=1e-5)
+    np.testing.assert_allclose(found["scale"], expected.scale, atol=1e-5)
+
+
+def test_the_file_carries_its_description(model: tfdvae.DVAE, path: Path) -> None:
+    with zipfile.ZipFile(path) as attached:
+        content = json.loads(attached.read("signatures.json"))
+    assert content["precision"] == "float32" and content["num_samples"] == litert.LITERT.num_samples
+    assert list(content["signatures"]) == list(serving.declare(model, litert.LITERT))
+    found = interpreter.Interpreter(model_path=str(path)).get_signature_list()
+    for name, described in content["signatures"].items():
+        assert sorted(found[name]["inputs"]) == sorted(field["name"] for field in described["inputs"])
+        assert sorted(found[name]["outputs"]) == sorted(field["name"] for field in described["outputs"])
+
+
+def test_only_builtin_operations(path: Path) -> None:
+    loaded = interpreter.Interpreter(model_path=str(path))
+    names = {operation["op_name"] for operation in loaded._get_ops_details()}
+    assert names and not any(name.startswith("Flex") or name == "CUSTOM" for name in names)
+
+
+def test_an_operation_that_litert_lacks_is_named_and_nothing_is_written(
+    model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = (Field(name, (2, 2), tf.float32, "1", "A matrix.") for name in "xy")
+    signature = Signature("invert", "Its inverse.", (x,), (y,), lambda given: {"y": tf.linalg.inv(given["x"])})
+    monkeypatch.setattr(litert, "declare", lambda model, target: {"invert": signature})
+    with pytest.raises(ValueError, match="has not built in: MatrixInverse"):
+        model.export(tmp_path / "model.tflite", format="litert")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converter_that_crashes_leaves_nothing(
+    model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(command: list[str], **options) -> subprocess.CompletedProcess[str]:
+        Path(command[4]).write_text("half")
+        return subprocess.CompletedProcess(command, -11, "", "some\nSegmentation fault")
+
+    monkeypatch.setattr(subprocess, "run", crash)
+    with pytest.raises(RuntimeError, match="code -11: Segmentation fault"):
+        model.export(tmp_path / "model.tflite", format="litert", signatures=["reset"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [{"precision": "int4"}, {"num_samples": 0}])
+def test_options_that_mean_nothing(model: tfdvae.DVAE, tmp_path: Path, options: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        model.export(tmp_path / "model.tflite", format="litert", **options)
+
+
+def test_a_model_of_mixed_precision(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="this one is mixed_bfloat16"):
+        cases.make("vrnn", dtype="mixed_bfloat16").export(tmp_path / "m.tflite", format="litert")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_mixed_precision_fit_a_model_of_float32(tmp_path: Path) -> None:
+    mixed, model = cases.make("vrnn", dtype="mixed_bfloat16"), cases.make("vrnn", randomise=False)
+    model.set_weights(mixed.get_weights())
+    model.export(tmp_path / "m.tflite", format="litert", signatures=["encode"])
+    x, _ = parity.sequences(model, 1, 6)
+    found = running.load(tmp_path / "m.tflite").functions["encode"]({"x": x})["mean"]
+    np.testing.assert_allclose(found, mixed.encode(x).loc, atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(OBSERVATIONS))
+def test_every_observation_streams(name: str, tmp_path: Path) -> None:
+    tf.keras.utils.set_random_seed(3)
+    model = tfdvae.VRNN(2, observation=name, units=5)
+    model.build_for(3)
+    cases.jitter(model.trainable_variables, 3)
+    model.export(tmp_path / "m.tflite", format="litert", signatures=["reset", "step", "generate_step"])
+    for one in parity.compare(model, running.load(tmp_path / "m.tflite")):
+        assert one.relative <= 1e-5, one

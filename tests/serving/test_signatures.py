@@ -1,0 +1,223 @@
+"""Signatures compute what the model's own verbs compute, and say what they take and return."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import tfdvae
+from export import parity
+from tests import cases
+from tfdvae import bounds, random, serving
+from tfdvae.serving import Field, Signature, Target
+
+SEED, COUNT = 2**40 + 17, 3
+
+
+@pytest.fixture(scope="module", params=cases.PRIMARY)
+def model(request: pytest.FixtureRequest) -> tfdvae.DVAE:
+    return cases.make(request.param)
+
+
+@pytest.fixture(scope="module")
+def declared(model: tfdvae.DVAE) -> dict[str, Signature]:
+    return serving.declare(model)
+
+
+def called(model: tfdvae.DVAE, declared: dict[str, Signature], name: str) -> tuple[dict, dict]:
+    """Inputs, with the seed and counts of this file, and what the signature makes of them."""
+    given = parity.examples(model, declared[name], declared)
+    own = {"seed": np.int64(SEED), **dict.fromkeys(("num_samples", "num_sweeps"), np.int32(COUNT))}
+    given = {key: own.get(key, value) for key, value in given.items()}
+    return given, {key: value.numpy() for key, value in parity.call(declared[name], given).items()}
+
+
+def check(found: np.ndarray, expected: tf.Tensor) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * float(np.max(np.abs(expected), initial=1e-9)))
+
+
+def sequences(given: dict) -> dict:
+    return {key: given[key] for key in ("x", "mask", "u") if key in given}
+
+
+def test_a_model_has_what_it_can_do(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    expected = {"reconstruct", "score", "generate", "forecast", "impute"}
+    expected |= {"encode"} if model.has_latents else set()
+    expected |= {"reset", "generate_step"} if model.stepwise else set()
+    expected |= {"step"} if model.causal else set()
+    assert set(declared) == expected
+    assert set(serving.declare(model, serving.LITERT)) == expected - {"generate", "forecast", "impute"}
+
+
+def test_encode(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    if not model.has_latents:
+        assert "encode" not in declared
+        return
+    given, found = called(model, declared, "encode")
+    expected = {}
+    if model.frame_latent_dim:
+        q = model.encode(**sequences(given))
+        expected |= {"mean": q.loc, "scale": q.scale}
+    for name, q in model.encode_sequence(**sequences(given)).items():
+        expected |= {f"{name}_mean": q.loc, f"{name}_scale": q.scale}
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        check(found[name], value)
+
+
+def test_reconstruct(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    given, found = called(model, declared, "reconstruct")
+    check(found["mean"], model.reconstruct(**sequences(given)))
+    params = model.infer(*(None if y is None else tf.constant(y) for y in map(given.get, ("x", "mask", "u")))).x
+    stddev = model.observation.distribution(params).stddev()
+    check(found["stddev"], tf.where(given["mask"][..., None], stddev, 0.0))
+
+
+def test_score(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    given, found = called(model, declared, "score")
+    count = COUNT if model.has_latents else 1
+    options = {"num_samples": count, "chunk": count, "seed": SEED}
+    check(found["log_prob"], model.log_prob(**sequences(given), **options))
+    check(found["log_prob_frames"].sum(axis=1), found["log_prob"])
+    batch = model.check(**sequences(given))
+    terms = model.sample_terms(batch, random.fold_in(random.make_seed(SEED), 0), count)
+    check(found["elbo"], bounds.ELBO(count).per_sequence(terms))
+    check(found["elbo_frames"].sum(axis=1) - found.get("kl_sequence", 0.0), found["elbo"])
+    for name in ("elbo_frames", "log_prob_frames"):
+        assert not found[name][~given["mask"]].any()
+        assert found[name][given["mask"]].all()
+
+
+def test_the_score_of_a_frame_is_the_log_mean_weight_up_to_it(model: tfdvae.DVAE) -> None:
+    target = serving.LITERT._replace(num_samples=COUNT)
+    declared = serving.declare(model, target)
+    given = parity.examples(model, declared["score"], declared)
+    found = parity.call(declared["score"], given)
+    count = COUNT if model.has_latents else 1
+    x, u = (None if y is None else tf.repeat(y, count, axis=0) for y in (given["x"], given.get("u")))
+    noise = tf.constant(given["noise"]) if "noise" in given else None
+    if model.global_dims:
+        noise = {"z": noise, **{name: tf.constant(given[f"noise_{name}"]) for name in model.global_dims}}
+    terms = model.terms(model.infer_packed(x, None, u, noise), x, None)
+    steps = np.asarray(terms.log_px + terms.log_ratio, np.float64)
+    weights = np.cumsum(steps, axis=1) + np.asarray(terms.global_log_ratio)[:, None]
+    upto = np.logaddexp.reduce(weights, axis=0) - np.log(len(weights))
+    check(found["log_prob_frames"][0], np.diff(upto, prepend=0.0))
+
+
+def test_generate(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    given, found = called(model, declared, "generate")
+    if model.u_dim:
+        drawn = model.generate(given["u"].shape[1], u=given["u"], seed=SEED)
+    else:
+        drawn = model.generate(int(given["length"]), int(given["batch_size"]), seed=SEED)
+    check(found["x"], drawn.x)
+    if model.frame_latent_dim:
+        check(found["z"], drawn.z)
+
+
+def test_forecast(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    given, found = called(model, declared, "forecast")
+    future = given.get("future_u")
+    horizon = int(given["horizon"]) if future is None else future.shape[1]
+    options = {"future_u": future, "num_samples": COUNT, "seed": SEED}
+    expected = model.forecast(horizon=horizon, **sequences(given), **options)
+    check(found["samples"], expected.samples)
+    check(found["mean"], expected.mean)
+
+
+def test_impute(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    given, found = called(model, declared, "impute")
+    options = {"observed": given["observed"], "num_samples": COUNT, "num_sweeps": COUNT, "seed": SEED}
+    expected = model.impute(**sequences(given), **options)
+    check(found["samples"], expected.samples)
+    check(found["mean"], expected.mean)
+
+
+def test_one_frame_drawn(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    if not model.stepwise:
+        assert "generate_step" not in declared
+        return
+    given, found = called(model, declared, "generate_step")
+    layout = serving.signatures.Declarations(model, Target()).layout
+    arguments = {key: tf.constant(given[key]) for key in ("u", "noise", "emission") if key in given}
+    drawn, state = model.generate_step(layout.nest(given), **arguments)
+    check(found["x"], drawn.x)
+    check(found["x_mean"], model.observation.mean(drawn.params))
+    for name, value in layout.flat(state).items():
+        check(found[name], value)
+    assert any(not np.array_equal(found[name], given[name]) for name in layout.flat(state))
+
+
+def test_one_frame_streamed(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    if not model.causal:
+        assert "step" not in declared
+        return
+    given, found = called(model, declared, "step")
+    layout = serving.signatures.Declarations(model, Target()).layout
+    u, noise = given.get("u"), given.get("noise")
+    out = model.step(layout.nest(given), given["x"], u, noise)
+    check(found["log_px"], out.log_px)
+    check(found["score"], out.log_px - out.kl)
+    if model.frame_latent_dim:
+        check(found["z"], out.z)
+    for name, value in layout.flat(out.state).items():
+        check(found[name], value)
+    ahead = model.generate_step(out.state, given.get("next_u"))[0]
+    check(found["next_mean"], model.observation.mean(ahead.params))
+    check(found["next_stddev"], model.observation.distribution(ahead.params).stddev())
+
+
+def test_the_state_before_the_first_frame(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
+    if not model.stepwise:
+        assert "reset" not in declared
+        return
+    given, found = called(model, declared, "reset")
+    size = int(given["batch_size"]) if "batch_size" in given else parity.BATCH
+    noise = {name: tf.constant(given[f"noise_{name}"]) for name in model.global_dims}
+    latents = model.prior_globals(size, noise, {}) if noise else None
+    for name, value in (
+        serving.signatures.Declarations(model, Target()).layout.flat(model.initial_state(size, latents)).items()
+    ):
+        check(found[name], value)
+
+
+def test_the_description_is_what_the_graph_takes_and_returns(declared: dict[str, Signature]) -> None:
+    content = json.loads(serving.describe(declared, model="some"))
+    assert (content["format"], content["version"], content["model"]) == ("tfdvae.signatures", 1, "some")
+    for name, signature in declared.items():
+        described, graph = content["signatures"][name], signature.trace()
+        assert described["description"].endswith(".")
+        takes = {key: spec for key, spec in graph.structured_input_signature[1].items()}
+        for fields, specs in ((described["inputs"], takes), (described["outputs"], graph.structured_outputs)):
+            assert [field["name"] for field in fields] == list(dict.fromkeys(f["name"] for f in fields))
+            assert {field["name"] for field in fields} == set(specs)
+            for field in fields:
+                spec = specs[field["name"]]
+                assert field["dtype"] == spec.dtype.name
+                assert field["shape"] == [-1 if n is None else n for n in spec.shape]
+                assert len(field["axes"]) == len(field["shape"])
+                assert field["unit"] and field["description"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        lambda x: {"y": tfp.distributions.Normal(x, 1.0)},
+        lambda x: {"z": x},
+        lambda x: {"y": tf.cast(x, tf.float64)},
+        lambda x: {"y": x[:, None]},
+    ],
+)
+def test_what_is_not_as_declared_is_not_traced(returned) -> None:
+    x, y = (Field(name, ("batch", 2), tf.float32, "1", "Numbers.") for name in "xy")
+    signature = Signature("bad", "Something else.", (x,), (y,), lambda given: returned(given["x"]))
+    with pytest.raises(TypeError, match="'bad' declares"):
+        signature.trace()
+
+
+def test_a_model_that_was_never_built_has_none() -> None:
+    with pytest.raises(ValueError, match="needs a model with weights"):
+        serving.declare(tfdvae.VRNN(2))

@@ -1,0 +1,94 @@
+"""SavedModel: all signatures of a model in a folder that needs neither Keras nor this package to run."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.serving.fields import Signature, describe
+from tfdvae.serving.signatures import declare
+
+__all__ = ["DESCRIPTION", "choose", "export_saved_model", "new_folder", "plain_errors"]
+
+DESCRIPTION = "signatures.json"
+
+
+def export_saved_model(
+    model: VerbsDVAE, path: str | os.PathLike, signatures: Iterable[str] | None = None
+) -> dict[str, Signature]:
+    """Writes the signatures to a new folder, complete or not at all, with `signatures.json` that describes them.
+
+    Args:
+        model: a built model.
+        path: the folder to make.
+        signatures: names of those to write; by default all that the model has.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: the model was never built, or has no such signature.
+        FileExistsError: there is something at `path`.
+        OSError: the folder cannot be written.
+    """
+    chosen = choose(declare(model), signatures, type(model).__name__)
+    with new_folder(path) as folder:
+        module = tf.Module(name="tfdvae")
+        module.weights = [weight.value for weight in model.variables]
+        tf.saved_model.save(module, str(folder), {name: one.trace() for name, one in chosen.items()})
+        text = describe(chosen, model=type(model).__name__, features=model.x_dim, inputs=model.u_dim)
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    return chosen
+
+
+def choose(found: dict[str, Signature], names: Iterable[str] | None, model: str) -> dict[str, Signature]:
+    """The named signatures out of those that a model has.
+
+    Raises:
+        ValueError: it lacks one, or none is named.
+    """
+    names = list(found if names is None else names)
+    missing = [name for name in names if name not in found]
+    if missing or not names:
+        raise ValueError(
+            f"{model} as configured has the signatures {', '.join(found)} in this format; "
+            f"asked for {', '.join(missing) or 'none'}."
+        )
+    return {name: found[name] for name in found if name in names}
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A folder beside `path` to be filled, which takes its place when all went well, and vanishes otherwise.
+
+    Raises:
+        FileExistsError: there is something at `path`.
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} exists. Name a new path, or remove it first; nothing was written.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.mkdir(parents=True)
+        with plain_errors(path):
+            yield temporary
+        temporary.rename(path)
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        raise type(error)(f"{path} cannot be made: {error.strerror} ({error.filename}).") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def plain_errors(path: str | os.PathLike) -> Iterator[None]:
+    """TensorFlow's own errors, such as that of a full disk, become OSError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(f"{path} could not be written: {error.message}") from error
