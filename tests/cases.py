@@ -1,10 +1,11 @@
 """One tiny case per model and per variant of a model; `tests/contract` and `tests/dependencies` run over this table."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import tfdvae
@@ -203,7 +204,6 @@ PRIMARY = (
 )
 """Every model once, for what costs a compilation."""
 
-
 EVERYDAY = (*PRIMARY, "vrnn-gru2-u", "srnn-filter-u", "dkf-st_l-u", "dkf-mf_lr-u", "vrae-free_running-u")
 """What the contract suite runs unless it is asked for all of SUITE by --exhaustive: every model, both kinds of cell,
 and causal forms of models that have others."""
@@ -212,6 +212,15 @@ and causal forms of models that have others."""
 def has_cell(name: str) -> bool:
     """Whether the case's model is built around a StochasticCell."""
     return hasattr(tfdvae.MODELS[CASES[name].model], "cell_class")
+
+
+def params(names: Iterable[str] = SUITE) -> list:
+    """Cases to run a test on, those beside EVERYDAY with --exhaustive alone."""
+    return [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.exhaustive) for name in names]
+
+
+WITH_CELL = params(filter(has_cell, SUITE))
+"""For what speaks of cells."""
 
 
 def make(name: str, *, seed: int = 0, randomise: bool = True, **overrides: Any) -> tfdvae.DVAE:

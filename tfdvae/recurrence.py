@@ -78,9 +78,8 @@ def scan(
     Returns:
         The last state, and the nest of outputs, each `[B, T, .]`.
     """
-    series = [_swap(x) for x in tf.nest.flatten(inputs) if x is not None]
-    steps = (series[0].shape[0] or tf.shape(series[0])[0]) if series else length
-    held = [] if hold is None else [_swap(hold)]
+    given = [x for x in tf.nest.flatten(inputs) if x is not None]
+    steps = (given[0].shape[1] or tf.shape(given[0])[1]) if given else length
 
     def frame(state: Any, frames: list[tf.Tensor], held_t: list[tf.Tensor]) -> tuple[Any, Any]:
         new, outputs = body(state, _restore(inputs, frames))
@@ -88,6 +87,12 @@ def scan(
             new = tf.nest.map_structure(lambda a, b: tf.where(_as_rank(held_t[0], a.shape.rank), a, b), new, state)
         return new, outputs
 
+    if isinstance(steps, int) and steps == 1:
+        # No loop where there is one frame: a step that is streamed on a phone would pay for it.
+        state, outputs = frame(state, [x[:, 0] for x in given], [] if hold is None else [hold[:, 0]])
+        return state, tf.nest.map_structure(lambda y: y[:, None], outputs)
+    series = [_swap(x) for x in given]
+    held = [] if hold is None else [_swap(hold)]
     if tf.executing_eagerly():
         collected = []
         for t in range(int(steps)):

@@ -7,10 +7,8 @@ import tfdvae
 from tests import cases
 from tfdvae.types import Batch
 
-ALL = [pytest.param(n, marks=() if n in cases.EVERYDAY else pytest.mark.exhaustive) for n in cases.SUITE]
 
-
-@pytest.fixture(scope="module", params=ALL)
+@pytest.fixture(scope="module", params=cases.params())
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -59,12 +59,11 @@ def ways(model: tfdvae.DVAE, batch: Batch, noise: tf.Tensor, seed: tf.Tensor | N
     return results
 
 
+@pytest.mark.parametrize("name", cases.WITH_CELL, indirect=True, scope="module")
 @pytest.mark.parametrize("dropout", [False, True], ids=["plain", "dropout"])
 def test_the_fast_path_the_generic_loop_and_the_simulation_agree(
     model: tfdvae.DVAE, name: str, batch: Batch, noise: tf.Tensor, dropout: bool
 ) -> None:
-    if not cases.has_cell(name):
-        pytest.skip("the model is not built around a cell; tests/oracles compare its ways")
     found = ways(model, batch, noise, random.make_seed(3) if dropout else None)
     assert_close(found["fast"], found["generic"], 3e-5)
     z, params, _, _, _, slopes, *_ = found["generic"]
@@ -112,9 +111,8 @@ def test_the_posterior_learns_from_the_reconstruction_and_from_the_divergence(
             assert (loc.max(axis=0) > 0).all() and (scale.max(axis=0) > 0).all()
 
 
+@pytest.mark.parametrize("name", cases.WITH_CELL, indirect=True, scope="module")
 def test_the_states_that_frames_are_drawn_from_give_the_parameters(model: tfdvae.DVAE, name: str, batch: Batch) -> None:
-    if not cases.has_cell(name):
-        pytest.skip("the model is not built around a cell, and has no such states")
     found = model.encode_states(*batch)
     assert set(found) == set(model.cell.observe_reads)
     mask = tf.constant([[True] * 5, [True, False] * 2 + [True], [False] * 3 + [True] * 2])

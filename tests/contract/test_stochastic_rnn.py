@@ -27,7 +27,7 @@ UNDRIVEN = [
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(n, marks=() if n in cases.EVERYDAY else pytest.mark.exhaustive) for n in UNDRIVEN],
+    params=cases.params(UNDRIVEN),
 )
 def name(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -202,6 +202,14 @@ def test_the_description_is_what_the_graph_takes_and_returns(declared: dict[str,
                 assert field["unit"] and field["description"].endswith(".")
 
 
+@pytest.mark.parametrize("name", ["step", "generate_step"])
+def test_a_streamed_frame_needs_no_loop(declared: dict[str, Signature], name: str) -> None:
+    if name in declared:
+        graph = declared[name].trace().graph.as_graph_def()
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        assert not [node.op for node in nodes if "While" in node.op]
+
+
 @pytest.mark.parametrize(
     "returned",
     [

@@ -102,16 +102,30 @@ class Recurrent(keras.layers.Layer):
 
         return step
 
-    def call(self, x: tf.Tensor, exists: tf.Tensor | None = None, backward: bool = False) -> tf.Tensor:
+    def layer_states(self, state: RecurrentState) -> list[list[tf.Tensor]]:
+        """The state of each layer of the stack, `[B, H]` tensors in Keras' order: an LSTM's output before its carry."""
+        flat, per_layer = [*state.memory, state.h], 2 if self.cell == "lstm" else 1
+        return [flat[i : i + per_layer][::-1] for i in range(0, len(flat), per_layer)]
+
+    def call(
+        self,
+        x: tf.Tensor,
+        exists: tf.Tensor | None = None,
+        backward: bool = False,
+        state: RecurrentState | None = None,
+    ) -> tf.Tensor:
         """Outputs of the top layer for right-padded sequences `[B, T, F]`, in or, with `backward`, against time.
+
+        They start from `state`, or from zeros.
 
         `exists`, the mask `[B, T]`, concerns the backward direction alone: padding at the end cannot reach what
         stands before it. It is not called `mask`, because Keras would hand it to the layers inside and choose their
         slower kernels.
         """
         x = masks.reverse(x, exists) if backward else x
-        for i, layer in enumerate(self.stack):
-            x = layer(random.dropout(x, self.dropout, f"{self.name}/{i}") if i > 0 else x)
+        starts = [None] * self.num_layers if state is None else self.layer_states(state)
+        for i, (layer, start) in enumerate(zip(self.stack, starts, strict=True)):
+            x = layer(random.dropout(x, self.dropout, f"{self.name}/{i}") if i > 0 else x, initial_state=start)
         return masks.reverse(x, exists) if backward else x
 
     def get_config(self) -> dict:

@@ -101,10 +101,8 @@ class RecurrentDVAE(VerbsDVAE):
         out = self.emit(simulated.params, emission)
         return out if how is None else masks.unpack(out, how)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _generate(
+    def _begin(
         self,
-        prefix: Batch | None,
         u: tf.Tensor | None,
         latents: Mapping[str, tf.Tensor],
         length: tf.Tensor,
@@ -112,8 +110,6 @@ class RecurrentDVAE(VerbsDVAE):
         seed: tf.Tensor,
         sample: bool,
     ) -> Generated:
-        if prefix is not None:
-            return self._continue(prefix, u, latents, length, seed, sample)
         noise, emission = self.draw(seed, size, length, sample)
         state = self._initial_state(size, self.prior_globals(size, split_noise(noise)[1], latents))
         return self._imagine(state, u, length, noise, emission)[0]

@@ -43,10 +43,8 @@ class SequenceDVAE(VerbsDVAE):
         noise, emission = self.draw(seed, tf.shape(batch.x)[0], tf.shape(batch.x)[1], sample)
         return masks.zero_masked(self.emit(self.infer(*batch, noise).x, emission), batch.mask)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _generate(
+    def _begin(
         self,
-        prefix: Batch | None,
         u: tf.Tensor | None,
         latents: Mapping[str, tf.Tensor],
         length: tf.Tensor,
@@ -54,8 +52,6 @@ class SequenceDVAE(VerbsDVAE):
         seed: tf.Tensor,
         sample: bool,
     ) -> Generated:
-        if prefix is not None:
-            return self._continue(prefix, u, latents, length, seed, sample)
         noise, emission = self.draw(seed, size, length, sample)
         z = self.prior_path(u, noise, size, length)
         params = self.decode(z, None, u)

@@ -85,6 +85,21 @@ class VerbsDVAE(DVAE):
         size = tf.convert_to_tensor(sizes[0] if sizes else batch_size)
         return self._generate(batch, u, latents, tf.constant(length), size, self.next_seed(seed), sample)
 
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _generate(
+        self,
+        prefix: Batch | None,
+        u: tf.Tensor | None,
+        latents: Mapping[str, tf.Tensor],
+        length: tf.Tensor,
+        size: tf.Tensor,
+        seed: tf.Tensor,
+        sample: bool,
+    ) -> Generated:
+        if prefix is None:
+            return self._begin(u, latents, length, size, seed, sample)
+        return self._continue(prefix, u, latents, length, seed, sample)
+
     def forecast(
         self,
         x: Any,
@@ -256,9 +271,8 @@ class VerbsDVAE(DVAE):
     def _reconstruct(self, batch: Batch, seed: tf.Tensor, teacher_forced: bool, sample: bool) -> tf.Tensor:
         raise NotImplementedError
 
-    def _generate(
+    def _begin(
         self,
-        prefix: Batch | None,
         u: tf.Tensor | None,
         latents: Mapping[str, tf.Tensor],
         length: tf.Tensor,
@@ -266,6 +280,7 @@ class VerbsDVAE(DVAE):
         seed: tf.Tensor,
         sample: bool,
     ) -> Generated:
+        """Sequences from their first frame on."""
         raise NotImplementedError
 
     def _continue(

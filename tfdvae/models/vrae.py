@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfdvae import gaussian, masks, random
 from tfdvae.layers.cell import Hoisted, StochasticCell, concat
-from tfdvae.layers.recurrent import Recurrent, RecurrentState
+from tfdvae.layers.recurrent import RecurrentState
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.recurrence import Unrolled
 from tfdvae.types import Gaussian, State
@@ -146,7 +146,7 @@ class VRAECell(StochasticCell):
         if self.decoder == "free_running":
             return super().teacher_forced(given)
         start = RecurrentState(given.state["h"], given.state["memory"])
-        state = {"h": run_from(self.rnn, concat(masks.shift(given.e), given.c), start)}
+        state = {"h": self.rnn(concat(masks.shift(given.e), given.c), state=start)}
         nothing = self.prior(state)
         return Unrolled(nothing.loc, nothing, nothing, self.observe(state))
 
@@ -300,7 +300,7 @@ class VRAE(RecurrentDVAE):
             rnn, state = self.cell.rnn, RecurrentState(state["h"], state["memory"])
         inputs = keras.Input([None, self.x_dim + self.u_dim])
         y, values = inputs, []
-        for i, (layer, start) in enumerate(zip(rnn.stack, layer_states(rnn, state), strict=True)):
+        for i, (layer, start) in enumerate(zip(rnn.stack, rnn.layer_states(state), strict=True)):
             learned = LearnedState(self.cell.units, len(start), name=f"initial_state_{i}")
             every = return_sequences or i + 1 < len(rnn.stack)
             copy = type(layer)(self.cell.units, return_sequences=every, name=layer.name)
@@ -338,16 +338,3 @@ class LearnedState(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "units": self.units, "count": self.count}
-
-
-def layer_states(rnn: Recurrent, state: RecurrentState) -> list[list[tf.Tensor]]:
-    """The state of each layer of the stack, `[B, H]` tensors in Keras' order."""
-    flat, per_layer = [*state.memory, state.h], 2 if rnn.cell == "lstm" else 1
-    return [flat[i : i + per_layer][::-1] for i in range(0, len(flat), per_layer)]
-
-
-def run_from(rnn: Recurrent, x: tf.Tensor, state: RecurrentState) -> tf.Tensor:
-    """`rnn(x)` from a state other than zeros: outputs of the top layer, `[B, T, H]`."""
-    for i, (layer, start) in enumerate(zip(rnn.stack, layer_states(rnn, state), strict=True)):
-        x = layer(random.dropout(x, rnn.dropout, f"{rnn.name}/{i}") if i > 0 else x, initial_state=start)
-    return x

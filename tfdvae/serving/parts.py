@@ -121,7 +121,7 @@ def _has_stddev(model: VerbsDVAE) -> bool:
     """Whether p(x_t | .) has a standard deviation in closed form."""
     try:
         model.observation.distribution(tf.zeros([1, model.observation.params_dim])).stddev()
-    except NotImplementedError:
+    except NotImplementedError:  # how TFP says that a distribution lacks it
         return False
     return True
 

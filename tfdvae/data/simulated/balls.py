@@ -9,8 +9,8 @@ from tfdvae.data.simulated.shared import (
     Arrays,
     Simulated,
     cached,
-    check_counts,
     check_positive,
+    counts_of,
     generators,
     picture,
     splits_of,
@@ -69,11 +69,10 @@ def simulate_bouncing_balls(
     Raises:
         ValueError: a count below 1, a number that is not positive, balls that do not fit the box.
     """
-    counts = {"train": num_train, "valid": num_valid, "test": num_test}
-    integers = {f"num_{split}": count for split, count in counts.items()}
-    integers |= {"length": length, "resolution": resolution, "num_balls": num_balls, "seed": seed}
+    counts, integers = counts_of(
+        num_train, num_valid, num_test, length=length, resolution=resolution, num_balls=num_balls, seed=seed
+    )
     numbers = {"radius": radius, "box": box, "speed": speed}
-    check_counts(**integers)
     check_positive(**numbers)
     _check_fit(radius, box)
 
@@ -132,11 +131,8 @@ def simulate_ball_in_box(
         ValueError: a count below 1, a number that is not positive, a ball that does not fit the box, `min_speed`
             above `max_speed`.
     """
-    counts = {"train": num_train, "valid": num_valid, "test": num_test}
-    integers = {f"num_{split}": count for split, count in counts.items()}
-    integers |= {"length": length, "resolution": resolution, "seed": seed}
+    counts, integers = counts_of(num_train, num_valid, num_test, length=length, resolution=resolution, seed=seed)
     numbers = {"radius": radius, "min_speed": min_speed, "max_speed": max_speed}
-    check_counts(**integers)
     check_positive(**numbers)
     if min_speed > max_speed:
         raise ValueError(f"min_speed must be at most max_speed; got {min_speed} and {max_speed}.")

@@ -8,8 +8,8 @@ from tfdvae.data.simulated.shared import (
     Arrays,
     Simulated,
     cached,
-    check_counts,
     check_positive,
+    counts_of,
     generators,
     picture,
     splits_of,
@@ -79,9 +79,7 @@ def simulate_pendulum(
         ValueError: a count below 1, a number that is negative, or zero where that means nothing; an interval of
             hundreds of times the shortest time in which the pendulum changes.
     """
-    counts = {"train": num_train, "valid": num_valid, "test": num_test}
-    integers = {f"num_{split}": count for split, count in counts.items()}
-    integers |= {"length": length, "resolution": resolution, "seed": seed}
+    counts, integers = counts_of(num_train, num_valid, num_test, length=length, resolution=resolution, seed=seed)
     positive = {"interval": interval, "mass": mass, "rod": rod}
     perhaps_zero = {
         "friction": friction,
@@ -89,7 +87,6 @@ def simulate_pendulum(
         "max_torque": max_torque,
         "max_velocity": max_velocity,
     }
-    check_counts(**integers)
     check_positive(**positive)
     check_positive(or_zero=True, **perhaps_zero)
     inertia = mass * rod**2

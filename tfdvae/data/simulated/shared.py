@@ -17,7 +17,7 @@ import numpy as np
 from tfdvae.data.files import atomic_write, cache_folder, require_file
 from tfdvae.data.sequences import Splits, from_arrays
 
-__all__ = ["Simulated", "cached", "check_counts", "check_positive", "generators", "picture", "splits_of"]
+__all__ = ["Simulated", "cached", "check_positive", "counts_of", "generators", "picture", "splits_of"]
 
 _FORMAT = 1
 # Chunks that fit the caches of a processor are several times faster than a whole set at once.
@@ -57,12 +57,19 @@ def splits_of(simulate: Callable[P, Simulated], name: str) -> Callable[P, Splits
     return load
 
 
-def check_counts(**values: Any) -> None:
+def _check_counts(**values: Any) -> None:
     """Raises one ValueError for what is no integer of at least 1; `seed` may be 0."""
     for name, value in values.items():
         least = 0 if name == "seed" else 1
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}.")
+
+
+def counts_of(num_train: int, num_valid: int, num_test: int, **others: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Sequences per split, and all whole numbers by argument, checked."""
+    sequences = {"num_train": num_train, "num_valid": num_valid, "num_test": num_test}
+    _check_counts(**sequences, **others)
+    return {name.removeprefix("num_"): count for name, count in sequences.items()}, sequences | others
 
 
 def check_positive(*, or_zero: bool = False, **values: Any) -> None:
