@@ -1,0 +1,304 @@
+"""Runs the .tflite files of `model.export(path, format="litert")` where there is neither TensorFlow nor tfdvae.
+
+This file needs numpy and ai-edge-litert, and nothing else of its repository: copy it to the device.
+
+    stream = Stream("vrnn.tflite")
+    for frame in frames:                  # [D] each
+        pushed = stream.push(frame)       # latent, score in nats, prediction of the next frame, ...
+    future = stream.generate(20)          # [20, D], drawn from where the stream is
+
+Threads: every public method holds the object's lock while it runs, since an interpreter runs one call at a time, so any
+number of threads may share an object; a frame, or one call of `generate`, is never interrupted by another. Which
+thread's frame comes first is the callers' to arrange. Separate objects share nothing.
+
+Memory: one state and the buffers of the interpreter, however many frames are pushed; no frame is kept.
+"""
+
+import json
+import operator
+import os
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Arrays", "Model", "Pushed", "Stream"]
+
+FORMAT, VERSION = "tfdvae.signatures", 1
+DESCRIPTION = "signatures.json"
+
+Arrays = dict[str, np.ndarray]
+Shape = tuple[int | str, ...]
+
+
+class Pushed(NamedTuple):
+    """What a frame x_t says.
+
+    Attributes:
+        latent: z_t `[Z]`, the posterior mean (a draw where the stream samples); None without latents.
+        latent_scale: standard deviation of q(z_t | .), `[Z]`; None without latents.
+        prediction: mean of p(x_{t+1} | .) along the prior mean, `[D]`; None in driven mode without `next_u`.
+        prediction_scale: its standard deviation, `[D]`; None also where p(x | .) has none in closed form.
+        score: log_px - kl, what the frame adds to the ELBO, in nats; low values are anomalies.
+        log_px: log p(x_t | .), in nats.
+        kl: KL(q(z_t | .) || p(z_t | .)), in nats.
+    """
+
+    latent: np.ndarray | None
+    latent_scale: np.ndarray | None
+    prediction: np.ndarray | None
+    prediction_scale: np.ndarray | None
+    score: float
+    log_px: float
+    kl: float
+
+
+class Model:
+    """The functions of an exported model, one sequence at a time.
+
+    Args:
+        path: a .tflite file that tfdvae wrote, of any precision; inputs and outputs are float32 in all of them.
+        num_threads: of the interpreter.
+        seed: of all that is drawn.
+
+    Attributes:
+        description: what the file says about itself: model, precision, signatures with names, shapes and units.
+        features: D, the width of a frame.
+        inputs: U, the width of the control inputs; 0 without.
+        signatures: names of the functions in the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, something else, or of another version.
+        ImportError: ai-edge-litert is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int = 1, seed: int | None = 0):
+        if operator.index(num_threads) < 1:
+            raise ValueError(f"`num_threads` must be at least 1, got {num_threads}.")
+        self.path = os.fspath(path)
+        self.description, self._runners = _open(self.path, num_threads)
+        self.features: int = self.description["features"]
+        self.inputs: int = self.description["inputs"]
+        self.signatures = tuple(self._runners)
+        self._takes = {name: _shapes(one["inputs"]) for name, one in self.description["signatures"].items()}
+        self._rng = np.random.default_rng(seed)
+        self._lock = threading.Lock()
+
+    def run(self, name: str, **arrays: Any) -> Arrays:
+        """Calls a function of the file.
+
+        Args:
+            name: one of `signatures`.
+            arrays: its inputs by name, such as x `[1, T, D]`. Noise may be left out, and is drawn then.
+
+        Returns:
+            Its outputs by name.
+
+        Raises:
+            ValueError: no such function; inputs that are missing, unknown, of another shape, no numbers, or not finite.
+        """
+        self._require(name)
+        takes, sizes = self._takes[name], {}
+        if arrays.keys() - takes.keys() or any(key not in arrays and not _is_noise(key) for key in takes):
+            raise ValueError(f"{name!r} takes {', '.join(takes) or 'nothing'}; got {', '.join(arrays) or 'nothing'}.")
+        given = {key: _numbers(repr(key), value, takes[key], sizes) for key, value in arrays.items()}
+        with self._lock:
+            drawn = {key: self._noise(key, shape, sizes) for key, shape in takes.items() if key not in given}
+            return self._runners[name](**given, **drawn)
+
+    def _require(self, name: str) -> None:
+        if name not in self.signatures:
+            raise ValueError(f"{self.path} has no {name!r}, only {', '.join(self.signatures)}.")
+
+    def _noise(self, name: str, shape: Shape, sizes: Mapping[str, int]) -> np.ndarray:
+        sized = [sizes.get(n, n) for n in shape]
+        if name != "emission":
+            return self._rng.standard_normal(sized, np.float32)
+        # Strictly inside of (0, 1), and exact in float32: the logarithms of x and 1 - x are finite.
+        return ((self._rng.integers(2**23, size=sized) + 0.5) * 2.0**-23).astype(np.float32)
+
+
+class Stream(Model):
+    """A place in a sequence, which frames that come in, or are drawn, move on. Any error leaves it where it was.
+
+    Args:
+        path, num_threads, seed: as in `Model`.
+        sample: latents of pushed frames are drawn from q(z_t | .) instead of following its mean.
+
+    Raises:
+        ValueError: as `Model`; a file that cannot stream, since it has no `reset`, or neither `step` nor
+            `generate_step`.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int = 1, seed: int | None = 0, sample: bool = False):
+        super().__init__(path, num_threads, seed)
+        self.sample = sample
+        self._require("reset")
+        if "step" not in self.signatures:
+            self._require("generate_step")
+        self._states = _shapes(self.description["signatures"]["reset"]["outputs"])
+        self.reset()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Goes back to before the first frame. Latents that exist once per sequence are drawn anew.
+
+        Args:
+            seed: where it is given, random numbers start anew as well.
+        """
+        with self._lock:
+            if seed is not None:
+                self._rng = np.random.default_rng(seed)
+            noise = {name: self._noise(name, shape, {}) for name, shape in self._takes["reset"].items()}
+            self._state = self._runners["reset"](**noise)
+
+    def push(self, frame: Any, u: Any = None, next_u: Any = None) -> Pushed:
+        """Takes in the next frame.
+
+        Args:
+            frame: x_t `[D]`.
+            u: inputs u_t `[U]`, in driven mode.
+            next_u: u_{t+1} `[U]`, for the prediction alone.
+
+        Raises:
+            ValueError: a frame or inputs of another size, not finite or no numbers; u missing or without use; a file
+                without `step`, since the model's latents hang on later frames; a frame at which its numbers overflow.
+        """
+        self._require("step")
+        given = {"x": _numbers("The frame", frame, (self.features,))[None], **self._driven("u", u)}
+        if self.inputs and next_u is None:
+            given["next_u"] = np.zeros((1, self.inputs), np.float32)
+        else:
+            given |= self._driven("next_u", next_u)
+        noise = self._takes["step"].get("noise")
+        with self._lock:
+            if noise:
+                given["noise"] = self._noise("noise", noise, {}) if self.sample else np.zeros(noise, np.float32)
+            out, self._state = self._advance("step", self._state, given, "score")
+        if self.inputs and next_u is None:
+            out.pop("next_mean"), out.pop("next_stddev", None)
+        rows = (out[name][0] if name in out else None for name in ("z", "z_scale", "next_mean", "next_stddev"))
+        return Pushed(*rows, *(float(out[name][0]) for name in ("score", "log_px", "kl")))
+
+    def generate(self, n: int, u: Any = None, advance: bool = True) -> np.ndarray:
+        """Draws the next frames, each from p(x_t | .) given all before it.
+
+        Args:
+            n: how many.
+            u: their inputs `[n, U]`, in driven mode.
+            advance: whether the stream moves on with what was drawn. Otherwise it stays where it is, and another call
+                draws another future of the same past.
+
+        Returns:
+            `[n, D]`.
+
+        Raises:
+            ValueError: n below 1; u missing, without use, or unfit; a file without `generate_step`.
+        """
+        self._require("generate_step")
+        if operator.index(n) < 1:
+            raise ValueError(f"`n` must be at least 1, got {n}.")
+        rows, frames = self._driven("u", u, (n,)), np.empty((n, self.features), np.float32)
+        drawn = {name: shape for name, shape in self._takes["generate_step"].items() if _is_noise(name)}
+        with self._lock:
+            state = self._state
+            for t in range(n):
+                given = {name: self._noise(name, shape, {}) for name, shape in drawn.items()}
+                given |= {name: value[t : t + 1] for name, value in rows.items()}
+                out, state = self._advance("generate_step", state, given, "x")
+                frames[t] = out["x"][0]
+            if advance:
+                self._state = state
+        return frames
+
+    def state(self) -> Arrays:
+        """A copy of all that the stream knows of its past; random numbers aside."""
+        with self._lock:
+            return {name: value.copy() for name, value in self._state.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes to a place that `state` returned, of this stream or of another one of the same model.
+
+        Raises:
+            ValueError: it is none of this model.
+        """
+        if state.keys() != self._states.keys():
+            raise ValueError(f"A state of {self.path} has {', '.join(self._states)}; got {', '.join(state) or 'none'}.")
+        fresh = {name: _numbers(name, state[name], shape).copy() for name, shape in self._states.items()}
+        with self._lock:
+            self._state = fresh
+
+    def _advance(self, name: str, state: Arrays, given: Arrays, result: str) -> tuple[Arrays, Arrays]:
+        """Outputs of a step, and the state after it."""
+        out = self._runners[name](**given, **state)
+        state = {key: out[key] for key in self._states}
+        if not all(np.isfinite(value).all() for value in (out[result], *state.values())):
+            raise ValueError(
+                f"{name!r} gave numbers that are not finite: the frames may lie far outside of what the model was "
+                "trained on, or of what its p(x | .) allows."
+            )
+        return out, state
+
+    def _driven(self, name: str, value: Any, rows: tuple[int, ...] = ()) -> Arrays:
+        """Inputs by their name, `[1, U]` or `[n, U]`; nothing for a model without."""
+        if (value is None) == (self.inputs > 0):
+            how = f"is driven by {self.inputs} inputs per frame: give" if self.inputs else "takes no inputs: leave out"
+            raise ValueError(f"The model in {self.path} {how} `{name}`.")
+        if value is None:
+            return {}
+        return {name: _numbers(f"`{name}`", value, (*rows, self.inputs)).reshape(-1, self.inputs)}
+
+
+def _open(path: str, num_threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A file's description, and its functions."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError("Running .tflite files needs ai-edge-litert: pip install ai-edge-litert") from error
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with zipfile.ZipFile(path) as attached:
+            description = json.loads(attached.read(DESCRIPTION))
+        found = description["format"], description["version"]
+        if found == (FORMAT, VERSION):
+            interpreter = Interpreter(model_path=path, num_threads=num_threads)
+            return description, {name: interpreter.get_signature_runner(name) for name in description["signatures"]}
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a model that tfdvae exported to LiteRT: {error}") from error
+    raise ValueError(
+        f"{path} was written as {found[0]} version {found[1]}, this module reads {FORMAT} version {VERSION}: export "
+        "the model again, or take the module that came with that version."
+    )
+
+
+def _is_noise(name: str) -> bool:
+    return name == "emission" or name.startswith("noise")
+
+
+def _shapes(fields: Iterable[Mapping[str, Any]]) -> dict[str, Shape]:
+    """Shapes by name: a size, or a word for an axis of any size."""
+    return {f["name"]: tuple(n if n >= 0 else f["axes"][i] for i, n in enumerate(f["shape"])) for f in fields}
+
+
+def _numbers(what: str, value: Any, shape: Shape, sizes: dict[str, int] | None = None) -> np.ndarray:
+    """The value as finite float32 of this shape. The sizes of words are noted, and the same everywhere."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} cannot be read as an array of numbers: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{what} must hold real numbers, got {array.dtype}.")
+    if sizes is not None and array.ndim == len(shape):
+        pairs = zip(shape, array.shape, strict=True)
+        shape = tuple(sizes.setdefault(n, max(size, 1)) if isinstance(n, str) else n for n, size in pairs)
+    if array.shape != shape:
+        raise ValueError(f"{what} must have the shape [{', '.join(map(str, shape))}], got {list(array.shape)}.")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what} holds NaN or infinity.")
+    return array
