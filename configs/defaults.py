@@ -12,9 +12,23 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from tfdvae import MODELS
+from tfdvae import MODELS, presets
 
 __all__ = ["DATA", "base", "experiment", "model_options"]
+
+_SPEECH_FOLDER = {
+    "path": "$TFDVAE_DATA/librispeech_subset",
+    "rate": 16000,
+    "train_list": placeholder(str),
+    "valid_list": placeholder(str),
+    "test_list": placeholder(str),
+    "valid_ratio": 0.1,
+    "test_ratio": 0.1,
+    "split_by": "speaker",
+    "speaker_pattern": placeholder(str),
+    "limit": placeholder(int),
+    "cache_dir": placeholder(str),
+}
 
 DATA: dict[str, dict[str, dict[str, Any]]] = {
     "bach": {
@@ -38,6 +52,60 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
     "ball_in_box": {
         "data": {"num_train": 5000, "num_valid": 500, "num_test": 500, "length": 20, "resolution": 32},
         "training": {"batch_size": 32, "epochs": 60},
+    },
+    "speech_waveform": {
+        "data": {**_SPEECH_FOLDER, "frame_length": 200, "max_frames": 40},
+        "model": {"observation": "gaussian"},
+        "optimizer": {"learning_rate": 1e-3},
+        "training": {"batch_size": 64, "epochs": 60, "patience": 10},
+    },
+    "speech_spectrogram": {
+        "data": {**_SPEECH_FOLDER, "num_frames": 50, "window_length": 1024, "hop_length": 256, "trim_db": 30.0},
+        "model": {"observation": "gamma"},
+        "optimizer": {"learning_rate": presets.speech.setting.learning_rate},
+        "training": {
+            "batch_size": presets.speech.setting.batch_size,
+            "epochs": 300,
+            "patience": presets.speech.setting.patience,
+        },
+        "evaluation": {"num_samples": 8, "chunk": 2, "batch_size": 8},
+    },
+    "motion": {
+        "data": {
+            "path": "$TFDVAE_DATA/cmu_mocap/cmu_mocap_60hz.npz",
+            "num_frames": 50,
+            "shift": 2,
+            "held_out_shift": placeholder(int),
+            "step": 2,
+            "unit_mm": 1000.0,
+            "valid_subjects": placeholder(str),
+            "test_subjects": placeholder(str),
+            "limit": placeholder(int),
+        },
+        # The survey's identity covariance in mm, for frames in metres.
+        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.001}},
+        # The survey's 0.0001 is for twenty times as many updates per epoch.
+        "optimizer": {"learning_rate": 1e-3},
+        "training": {
+            "batch_size": presets.motion.setting.batch_size,
+            "epochs": 300,
+            "patience": presets.motion.setting.patience,
+            "kl_warmup_epochs": presets.motion.setting.kl_warmup_epochs,
+        },
+    },
+    "handwriting": {
+        "data": {
+            "path": "$TFDVAE_DATA/strokes_{set}",
+            "set": "kanji",
+            "train_list": placeholder(str),
+            "valid_list": placeholder(str),
+            "test_list": placeholder(str),
+            "limit": placeholder(int),
+            "cache_dir": placeholder(str),
+        },
+        "model": {"observation": "pen"},
+        "optimizer": {"learning_rate": 1e-3},
+        "training": {"batch_size": 64, "epochs": 40, "patience": 8},
     },
 }
 """Per data set the arguments of its loader, and what else differs from `base`. In a string of the section `data`,
@@ -68,15 +136,16 @@ def base() -> ConfigDict:
         "schedule": "constant",  # or cosine, exponential: from learning_rate to final_fraction of it
         "warmup_steps": 0,  # linear, before a schedule that is not constant
         "final_fraction": 0.05,
-        "plateau_patience": placeholder(int),  # epochs without a better validation ELBO before the rate is multiplied
+        "plateau_patience": placeholder(int),  # epochs without a better validation bound before the rate is multiplied
         "plateau_factor": 0.5,
     }
     config.training = {
         "batch_size": 32,
         "epochs": 100,
-        "patience": placeholder(int),  # epochs without a better validation ELBO before training stops
-        "bound": "elbo",  # or iwae
+        "patience": placeholder(int),  # epochs without a better validation bound before training stops
+        "bound": "elbo",  # or iwae, fivo, nasmc
         "bound_samples": 1,  # paths per sequence in the bound
+        "bound_options": {},  # further arguments of the bound, such as {"chunk": 8} or {"criterion": "always"}
         "beta": 1.0,
         "kl_warmup_epochs": 0,  # from kl_warmup_start to beta
         "kl_warmup_steps": 0,
@@ -86,6 +155,12 @@ def base() -> ConfigDict:
         "reconstruction_weight": 1.0,  # of log p(x_t | .), in training alone
         "penalty_weight": 1.0,  # of a model's auxiliary losses
         "penalty_warmup_steps": 0,  # from 0 to penalty_weight
+        "scheduled_sampling": 0.0,  # part of the frames in whose place the model is fed its own output
+        "sampling_epochs": 0,  # epochs in which it rises from nothing to that part
+        "sampling_curve": "staircase",  # or linear, inverse_sigmoid
+        "sampling_stairs": 5,
+        "start_from": placeholder(str),  # folder of a finished run of the same model whose weights to begin with
+        "keep": "best",  # weights of the best epoch by the validation bound; or last
         "frozen": (),  # names of layers that are not trained in the first frozen_epochs
         "frozen_epochs": 0,
         "clip_norm": 5.0,
@@ -93,7 +168,12 @@ def base() -> ConfigDict:
         "buckets": 4,  # groups of similar length
         "multiple_of": 8,  # padded lengths are rounded up to a multiple
     }
-    config.evaluation = {"num_samples": 40, "chunk": 8, "batch_size": 32}
+    config.evaluation = {
+        "num_samples": 40,
+        "chunk": 8,
+        "batch_size": 32,
+        "bounds": ("elbo", "iwae"),  # and fivo, by as many particles, for causal models
+    }
     return config
 
 

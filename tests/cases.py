@@ -209,9 +209,14 @@ EVERYDAY = (*PRIMARY, "vrnn-gru2-u", "srnn-filter-u", "dkf-st_l-u", "dkf-mf_lr-u
 and causal forms of models that have others."""
 
 
+def kind(name: str) -> type[tfdvae.DVAE]:
+    """The class of the case's model."""
+    return tfdvae.MODELS[CASES[name].model]
+
+
 def has_cell(name: str) -> bool:
     """Whether the case's model is built around a StochasticCell."""
-    return hasattr(tfdvae.MODELS[CASES[name].model], "cell_class")
+    return hasattr(kind(name), "cell_class")
 
 
 def params(names: Iterable[str] = SUITE) -> list:

@@ -13,9 +13,21 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-__all__ = ["dropout", "dropout_scope", "fold_in", "make_seed", "normal", "uniform"]
+__all__ = [
+    "dropout",
+    "dropout_scope",
+    "fold_in",
+    "make_seed",
+    "normal",
+    "replaced_frames",
+    "replacement_scope",
+    "uniform",
+]
 
 _dropout_seed: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("dropout_seed", default=None)
+_replacement: contextvars.ContextVar[tuple[tf.Tensor, tf.Tensor] | None] = contextvars.ContextVar(
+    "replacement", default=None
+)
 
 
 def make_seed(seed: int) -> tf.Tensor:
@@ -75,3 +87,19 @@ def dropout(x: tf.Tensor, rate: float, name: str) -> tf.Tensor:
     shape = [batch, units] if x.shape.rank == 2 else [batch, *[1] * (x.shape.rank - 2), units]
     keep = uniform(fold_in(seed, name), shape) >= rate
     return tf.where(keep, x / tf.cast(1.0 - rate, x.dtype), tf.zeros([], x.dtype))
+
+
+@contextlib.contextmanager
+def replacement_scope(rate: tf.Tensor | None, seed: tf.Tensor) -> Iterator[None]:
+    """Within it a model is fed its own output in place of that part of the frames; not where that is None."""
+    token = _replacement.set(None if rate is None else (rate, seed))
+    try:
+        yield
+    finally:
+        _replacement.reset(token)
+
+
+def replaced_frames(x: tf.Tensor) -> tf.Tensor | None:
+    """Which frames of `[B, T, D]` to replace, `[B, T]` bool, drawn independently; None outside of a scope."""
+    found = _replacement.get()
+    return None if found is None else uniform(found[1], tf.shape(x)[:2]) < found[0]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfdvae import gaussian
 from tfdvae.types import Gaussian, State
 
-__all__ = ["Frames", "Simulated", "Unrolled", "scan", "simulate", "teacher_forced", "visited"]
+__all__ = ["Feedback", "Frames", "Simulated", "Unrolled", "scan", "simulate", "teacher_forced", "visited"]
 
 
 class Unrolled(NamedTuple):
@@ -48,6 +48,20 @@ class Frames(NamedTuple):
     c: Any = None
     noise: tf.Tensor | None = None
     emission: tf.Tensor | None = None
+
+
+class Feedback(NamedTuple):
+    """What `teacher_forced` needs to feed a model its own output now and then (scheduled sampling).
+
+    Attributes:
+        observation: maps features to E[x_t | .], which takes the place of x_t.
+        x: the data, `[B, T, D]`.
+        replaced: `[B, T]` bool, true where the own output is fed back.
+    """
+
+    observation: Any
+    x: tf.Tensor
+    replaced: tf.Tensor
 
 
 class Simulated(NamedTuple):
@@ -149,7 +163,9 @@ def _outputs_spec(frame: Callable, state: Any, series: list[tf.Tensor]) -> Any:
     return found[-1]
 
 
-def teacher_forced(cell: Any, given: Any, *, hold: tf.Tensor | None = None) -> tuple[Unrolled, State]:
+def teacher_forced(
+    cell: Any, given: Any, *, hold: tf.Tensor | None = None, feedback: Feedback | None = None
+) -> tuple[Unrolled, State]:
     """The path on which every x_t is the data: q and its samples inside the loop, prior and features after it.
 
     Per frame absorb_u, posterior, sample, absorb_z, absorb_x; the parts of the state that `prior`, `observe` and
@@ -159,19 +175,23 @@ def teacher_forced(cell: Any, given: Any, *, hold: tf.Tensor | None = None) -> t
         cell: a StochasticCell.
         given: what its `hoist` returned.
         hold: `[B, T]`, where false the state is kept, so that the last state is that of the last existing frame.
+        feedback: frames where what is fed back is not the data after all; gradients pass through them.
     """
 
     def frame(state: State, inputs: Any) -> tuple[State, Any]:
-        e_t, g_t, c_t, noise_t = inputs
+        e_t, g_t, c_t, noise_t, x_t, replaced_t = inputs
         opened = cell.absorb_u(state, c_t)
         q = cell.posterior(opened, g_t)
         z = gaussian.sample(q, noise_t)
         known = cell.absorb_z(opened, z)
         kept = [cell.read(*reads) for reads in ((opened, cell.prior_reads), (known, cell.observe_reads))]
         judged = cell.read(known, cell.penalty_reads) if cell.penalty_reads else {}
+        if feedback is not None:
+            own = feedback.observation.mean(feedback.observation(cell.observe(known)))
+            e_t = cell.embed(tf.where(replaced_t[:, None], own, x_t))
         return cell.absorb_x(known, e_t), (z, q, *kept, judged)
 
-    inputs = (given.e, given.g, given.c, given.noise)
+    inputs = (given.e, given.g, given.c, given.noise, *((None, None) if feedback is None else feedback[1:]))
     state, (z, q, opened, known, judged) = scan(frame, given.state, inputs, hold=hold)
     return Unrolled(z, q, cell.prior(opened), cell.observe(known), cell.penalties(judged, given.g)), state
 

@@ -7,14 +7,15 @@ import keras
 from ml_collections import ConfigDict
 
 from tfdvae import MODELS, bounds, schedules
-from tfdvae.callbacks import BestWeights, FreezeLayers, KLWarmup
+from tfdvae.callbacks import BestWeights, FreezeLayers, KLWarmup, ScheduledSampling
 from tfdvae.models import DVAE
 from trainers.settings import FILE
 
-__all__ = ["build_model", "compile_model", "learning_callbacks", "load_model"]
+__all__ = ["begin_with", "build_model", "compile_model", "learning_callbacks", "load_model"]
 
 MODEL_FILE = "model.keras"
-MONITOR = "val_elbo_nats_per_frame"
+MONITOR = "val_loss"
+"""Minus the bound that is trained by, plain, on the validation split."""
 Rate = float | keras.optimizers.schedules.LearningRateSchedule
 
 
@@ -34,21 +35,39 @@ def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None
     """Compiles it as the sections `optimizer` and `training` say.
 
     Raises:
-        ValueError: an unknown optimizer, schedule or bound, or settings that exclude each other.
+        ValueError, TypeError: an unknown optimizer, schedule or bound, options that it does not take, a bound that the
+            model cannot have, or settings that exclude each other.
     """
     training = config.training
     if training.bound not in bounds.BOUNDS:
         raise ValueError(f"Unknown bound {training.bound!r}: expected one of {sorted(bounds.BOUNDS)}.")
     model.compile(
         build_optimizer(config.optimizer, steps_per_epoch * training.epochs),
-        bound=bounds.BOUNDS[training.bound](training.bound_samples),
+        bound=bounds.BOUNDS[training.bound](training.bound_samples, **training.bound_options),
         beta=kl_schedule(training),
         free_bits=training.free_bits,
         clip_norm=training.clip_norm,
         reconstruction_weight=training.reconstruction_weight,
         penalty_weight=penalty_schedule(training),
+        scheduled_sampling=training.scheduled_sampling,
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
     )
+
+
+def begin_with(model: DVAE, workdir: str) -> None:
+    """Gives the model the weights of a finished run.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_model`; or that run has a model of other weights.
+    """
+    given = load_model(Path(workdir)).get_weights()
+    own, shapes = [w.shape for w in model.get_weights()], [w.shape for w in given]
+    if own != shapes:
+        raise ValueError(
+            f"config.training.start_from: the model in {workdir} has other weights than this one, {len(shapes)} arrays "
+            f"instead of {len(own)}, or of other shapes. Both configs need the same section `model`."
+        )
+    model.set_weights(given)
 
 
 def learning_callbacks(config: ConfigDict, best_weights: Path) -> list[keras.callbacks.Callback]:
@@ -63,18 +82,28 @@ def learning_callbacks(config: ConfigDict, best_weights: Path) -> list[keras.cal
             )
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
-                MONITOR, optimizer.plateau_factor, optimizer.plateau_patience, mode="max", min_delta=0.0
+                MONITOR, optimizer.plateau_factor, optimizer.plateau_patience, mode="min", min_delta=0.0
             )
         )
-    return [*callbacks, BestWeights(MONITOR, patience=training.patience, path=best_weights)]
+    if training.keep not in ("best", "last"):
+        raise ValueError(f"config.training.keep must be 'best' or 'last', got {training.keep!r}.")
+    if training.keep == "last":
+        if training.patience is not None:
+            raise ValueError("config.training.keep='last' runs all epochs: leave out `patience`.")
+        return callbacks
+    return [*callbacks, BestWeights(MONITOR, "min", training.patience, path=best_weights)]
 
 
 def epoch_callbacks(training: ConfigDict) -> list[keras.callbacks.Callback]:
-    """What depends on the number of the epoch alone: warm-up of the KL, layers that are frozen at first."""
+    """What depends on the number of the epoch alone: warm-up of the KL, scheduled sampling, layers frozen at first."""
     callbacks: list[keras.callbacks.Callback] = []
     if training.kl_warmup_epochs:
         stairs = training.kl_warmup_stairs
         callbacks.append(KLWarmup(training.kl_warmup_epochs, training.kl_warmup_start, 1.0, stairs))
+    if training.sampling_epochs:
+        callbacks.append(
+            ScheduledSampling(training.sampling_epochs, training.sampling_curve, training.sampling_stairs)
+        )
     if training.frozen_epochs:
         callbacks.append(FreezeLayers(training.frozen, training.frozen_epochs))
     return callbacks

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from tfdvae.data import DATASETS, SIMULATIONS, Sequences, Simulated, Splits, batches, transposed, windows
 from trainers.settings import loader_options
 
-__all__ = ["epochs_of", "load_simulated", "load_splits", "stacked", "training_set"]
+__all__ = ["epochs_of", "load_simulated", "load_splits", "loader_arguments", "stacked", "training_set"]
 
 
 def load_splits(data: ConfigDict) -> Splits:
@@ -23,7 +23,7 @@ def load_splits(data: ConfigDict) -> Splits:
     Raises:
         ValueError: a path with an environment variable that is not set; whatever else the loader raises.
     """
-    return _limited(DATASETS[data.name](**_options(data)), data.max_sequences)
+    return _limited(DATASETS[data.name](**loader_arguments(data)), data.max_sequences)
 
 
 def load_simulated(data: ConfigDict) -> Simulated:
@@ -37,7 +37,7 @@ def load_simulated(data: ConfigDict) -> Simulated:
             f"The true states of {data.name!r} are not known: expected a run on one of "
             f"{', '.join(sorted(SIMULATIONS))}."
         )
-    found = SIMULATIONS[data.name](**_options(data))
+    found = SIMULATIONS[data.name](**loader_arguments(data))
     truth = {split: states[: data.max_sequences] for split, states in found.truth.items()}
     return Simulated(_limited(found.splits, data.max_sequences), truth)
 
@@ -54,7 +54,12 @@ def stacked(sequences: Sequences) -> tuple[np.ndarray, np.ndarray | None]:
     return np.stack(sequences.x), None if sequences.u is None else np.stack(sequences.u)
 
 
-def _options(data: ConfigDict) -> dict[str, Any]:
+def loader_arguments(data: ConfigDict) -> dict[str, Any]:
+    """What the section says to its loader, with paths expanded.
+
+    Raises:
+        ValueError: a path with an environment variable that is not set.
+    """
     options = {key: _expand(data[key], data) for key in loader_options(data.name) if data.get(key) is not None}
     if "verbose" in inspect.signature(DATASETS[data.name]).parameters:
         options["verbose"] = int(sys.stdout.isatty())  # a progress bar makes a log unreadable

@@ -1,4 +1,4 @@
-"""What a model is worth on a data set: ELBO and importance-weighted bound, in every unit of the literature."""
+"""What a model is worth on a data set: bounds on log p(x), in every unit of the literature."""
 
 import functools
 import json
@@ -16,7 +16,10 @@ from tfdvae.data.files import atomic_write
 from tfdvae.models import DVAE
 from tfdvae.types import Batch
 
-__all__ = ["Score", "Scores", "as_markdown", "as_text", "score", "write_scores"]
+__all__ = ["BOUNDS", "Score", "Scores", "as_markdown", "as_text", "score", "score_fivo", "write_scores"]
+
+BOUNDS = ("elbo", "iwae", "fivo")
+"""What can be scored."""
 
 
 class Score(NamedTuple):
@@ -34,7 +37,7 @@ class Score(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """A row of a table of results: what was scored on what, by how many samples, and the scores."""
+    """A row of a table of results: what was scored on what, by how many samples, and the scores that were asked for."""
 
     model: str
     data: str
@@ -42,8 +45,9 @@ class Scores(NamedTuple):
     sequences: int
     frames: int
     num_samples: int
-    elbo: Score
-    iwae: Score
+    elbo: Score | None = None
+    iwae: Score | None = None
+    fivo: Score | None = None
 
 
 def score(
@@ -87,13 +91,49 @@ def score(
     return *(_in_units(np.concatenate(values), sequences.lengths) for values in (elbos, iwaes)), num_samples
 
 
+def score_fivo(
+    model: DVAE, sequences: Sequences, *, num_samples: int = 40, batch_size: int = 32, seed: int = 0
+) -> Score:
+    """FIVO with K particles (Maddison et al. 2017), resampled systematically where fewer than K / 2 are effective.
+
+    Raises:
+        ValueError: the posterior of a frame sees later ones.
+    """
+    model.check_particles("FIVO")
+    dataset = batches(sequences, batch_size)
+
+    def draw(batch: dict[str, tf.Tensor], noise: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(model.filter_particles(Batch(**batch), noise, num_samples).log_evidence, axis=1)
+
+    signature = [dataset.element_spec, tf.TensorSpec([2], tf.int32)]
+    estimate = tf.function(draw, input_signature=signature, autograph=False)
+    start = random.make_seed(seed)
+    found = [estimate(batch, random.fold_in(start, i)) for i, batch in enumerate(dataset)]
+    return _in_units(np.concatenate(found, dtype=np.float64), sequences.lengths)
+
+
 def score_split(config: ConfigDict, model: DVAE, sequences: Sequences, split: str) -> Scores:
-    """Scores as the section `evaluation` of a config asks for."""
-    elbo, iwae, num_samples = score(model, sequences, seed=config.seed, **config.evaluation.to_dict())
+    """Scores as the section `evaluation` of a config asks for.
+
+    Raises:
+        ValueError: a bound that cannot be scored, or not for this model.
+    """
+    options = {**config.evaluation.to_dict(), "seed": config.seed}
+    chosen = options.pop("bounds")
+    if not chosen or set(chosen) - set(BOUNDS):
+        raise ValueError(f"evaluation.bounds must be some of {', '.join(BOUNDS)}; got {', '.join(chosen) or 'none'}.")
+    found: dict[str, Score] = {}
+    if "fivo" in chosen:
+        model.check_particles("FIVO")
+    num_samples = options["num_samples"] if model.has_latents else 1
+    if {"elbo", "iwae"} & set(chosen):
+        found["elbo"], found["iwae"], num_samples = score(model, sequences, **options)
+    if "fivo" in chosen:
+        options.pop("chunk")
+        found["fivo"] = score_fivo(model, sequences, **{**options, "num_samples": num_samples})
     data = config.data.get("set") or config.data.name
-    return Scores(
-        config.model.name, data, split, sequences.num_sequences, sequences.num_frames, num_samples, elbo, iwae
-    )
+    about = (config.model.name, data, split, sequences.num_sequences, sequences.num_frames, num_samples)
+    return Scores(*about, **{name: value for name, value in found.items() if name in chosen})
 
 
 def as_text(scores: Scores) -> str:
@@ -113,7 +153,9 @@ def as_markdown(scores: Scores) -> str:
 
 def as_json(scores: Scores) -> dict[str, Any]:
     """All digits."""
-    return {**scores._asdict(), "elbo": scores.elbo._asdict(), "iwae": scores.iwae._asdict()}
+    found = {name: getattr(scores, name) for name in BOUNDS}
+    about = {name: value for name, value in scores._asdict().items() if name not in BOUNDS}
+    return {**about, **{name: value._asdict() for name, value in found.items() if value is not None}}
 
 
 def write_scores(workdir: Path, scores: Scores) -> list[Path]:
@@ -138,7 +180,9 @@ def _title(scores: Scores) -> str:
 
 
 def _rows(scores: Scores) -> list[tuple[str, Score]]:
-    return [("ELBO", scores.elbo), (f"IWAE (K = {scores.num_samples})", scores.iwae)]
+    k = f"(K = {scores.num_samples})"
+    rows = [("ELBO", scores.elbo), (f"IWAE {k}", scores.iwae), (f"FIVO {k}", scores.fivo)]
+    return [(name, value) for name, value in rows if value is not None]
 
 
 def _number(value: float) -> str:

@@ -11,6 +11,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from configs import defaults
+from tfdvae.bounds import BOUNDS
 from tfdvae.data import DATASETS
 from tfdvae.data.files import atomic_write
 from tfdvae.observations import OBSERVATIONS
@@ -34,6 +35,9 @@ def check(config: ConfigDict) -> None:
         raise ValueError(f"Unknown observation {config.model.observation!r}: expected one of {sorted(OBSERVATIONS)}.")
     known = _arguments(OBSERVATIONS[config.model.observation])
     _compare("config.model.observation_options", config.model.observation_options.keys(), known, required=())
+    if config.training.bound in BOUNDS:
+        known = _arguments(BOUNDS[config.training.bound])
+        _compare("config.training.bound_options", config.training.bound_options.keys(), known, required=())
     if config.data.name not in DATASETS:
         raise ValueError(f"Unknown data set {config.data.name!r}: expected one of {sorted(DATASETS)}.")
     known = [*DATA_KEYS, *loader_options(config.data.name)]
@@ -76,7 +80,7 @@ def claim(workdir: Path, config: ConfigDict) -> None:
 
 
 def load(workdir: Path) -> ConfigDict:
-    """The config of the run in `workdir`.
+    """The config of the run in `workdir`; keys that it was begun without have their default values.
 
     Raises:
         FileNotFoundError: there is none.
@@ -85,7 +89,11 @@ def load(workdir: Path) -> ConfigDict:
     path = workdir / FILE
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}: --workdir must be the folder of a run of trainers.train.")
-    config = ConfigDict(_read(path))
+    found = _read(path)
+    for section, values in defaults.base().items():
+        if isinstance(found.get(section), dict) and section != "model":
+            found[section] = {**values.to_dict(), **found[section]}
+    config = ConfigDict(found)
     check(config)
     return config
 

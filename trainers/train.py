@@ -5,7 +5,7 @@
 The same command again goes on after an interruption, to the same result. In the working folder are then
 
     config.json            what was asked for
-    model.keras            the model with the weights of the best epoch
+    model.keras            the model with the weights of the best epoch (of the last one where the config says so)
     scores_test.txt .md .json   ELBO and IWAE on the test split
     log.csv, tensorboard/  curves
     best.weights.h5, checkpoints/   what an interrupted run goes on with
@@ -39,7 +39,7 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
         workdir: folder of the run.
 
     Returns:
-        The model with the weights of the best epoch, the data, and the scores on the test split.
+        The model, the data, and the scores on the test split.
 
     Raises:
         ValueError, TypeError: a config that cannot be right, or another one than that of the run in `workdir`; before
@@ -54,6 +54,8 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
     building.compile_model(model, config, steps)
     model.build_for(train.features, train.inputs)
     model.adapt(np.concatenate(train.x)[None])
+    if config.training.start_from is not None:
+        building.begin_with(model, config.training.start_from)
     steering = building.learning_callbacks(config, workdir / "best.weights.h5")
     by_epoch = building.epoch_callbacks(config.training)
     settings.claim(workdir, config)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfdvae.data import DATASETS, SIMULATIONS, bach, load_bach, read_midi, write_midi
+from tfdvae.data import DATASETS, SCALED, SIMULATIONS, bach, load_bach, read_midi, write_midi
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_missing_music21_is_one_clear_sentence(tmp_path, monkeypatch):
 
 def test_the_registry_names_the_loaders():
     assert DATASETS["bach"] is load_bach
-    assert set(DATASETS) == {"bach", "pianoroll", *SIMULATIONS}
+    assert set(DATASETS) == {"bach", "pianoroll", "speech_spectrogram", *SCALED, *SIMULATIONS}
 
 
 @settings(deadline=None, max_examples=30)

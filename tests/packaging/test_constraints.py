@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LINES = (ROOT / "constraints.txt").read_text().splitlines()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-INSTALLED_BY_MAKE = ("programs", "music", "plots", "edge", "dev")
+INSTALLED_BY_MAKE = re.search(r"^EXTRAS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split(",")
 
 
 def pins() -> dict[str, Version]:

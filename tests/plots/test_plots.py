@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tfdvae
-from tfdvae.plots import plot_history, plot_latent_map, plot_latents, plot_rolls, plot_videos
+from tfdvae.plots import plot_change, plot_history, plot_latent_map, plot_latents, plot_rolls, plot_videos
 
 pytest.importorskip("matplotlib")
 
@@ -99,15 +99,34 @@ def test_other_arrays_are_refused(rolls: dict, message: str) -> None:
 def test_latents_show_the_posterior_and_its_kl() -> None:
     model = tfdvae.VAE(3, encoder_units=(4,), decoder_units=(4,))
     model.build_for(2)
-    path = model.infer(np.random.default_rng(0).normal(size=(2, 6, 2)).astype(np.float32))
+    rng = np.random.default_rng(0)
+    x, noise = (rng.normal(size=(2, 6, n)).astype(np.float32) for n in (2, 3))
+    path = model.infer(x, None, None, noise)
     figure = plot_latents(path, index=1, length=5)
-    mean, log_variance, kl = (np.asarray(axes.images[0].get_array()).T for axes in figure.axes[:3])
+    mean, log_variance, sample, kl = (np.asarray(axes.images[0].get_array()).T for axes in figure.axes[:4])
     loc, scale = (np.asarray(y)[1, :5] for y in path.q)
     np.testing.assert_allclose(mean, loc, rtol=1e-6)
+    np.testing.assert_allclose(sample, loc + scale * noise[1, :5], rtol=1e-5)
     np.testing.assert_allclose(log_variance, np.log(scale**2), atol=1e-5)
     # The prior of a VAE is N(0, I), and its KL is in every textbook.
     np.testing.assert_allclose(kl, 0.5 * (loc**2 + scale**2 - 1.0 - np.log(scale**2)), atol=1e-5)
     assert png(figure).startswith(b"\x89PNG")
+
+
+def test_change_shows_where_the_mean_moves() -> None:
+    model = tfdvae.VAE(3, encoder_units=(4,), decoder_units=(4,))
+    model.build_for(2)
+    x = np.random.default_rng(0).normal(size=(2, 6, 2)).astype(np.float32)
+    found = tfdvae.metrics.diagnose(model, x)
+    figure = plot_change(x, found, index=1, length=5)
+    line, kl, frames = figure.axes[:3]
+    np.testing.assert_array_equal(line.lines[0].get_ydata(), found.change[1, :5])
+    np.testing.assert_allclose(np.asarray(kl.images[0].get_array()).T, found.kl[1, :5])
+    np.testing.assert_allclose(np.asarray(frames.images[0].get_array()).T, x[1, :5])
+    with pytest.raises(ValueError, match="Expected the frames that were diagnosed"):
+        plot_change(x[:, :4], found)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        plot_change(x, found, index=2)
 
 
 def test_latents_that_do_not_exist() -> None:

@@ -16,18 +16,31 @@ FRAMES = {
     "bouncing_balls": (900, 0),
     "pendulum": (256, 1),
     "ball_in_box": (1024, 0),
+    "handwriting": (3, 0),
+    "motion": (114, 0),
+    "speech_spectrogram": (513, 0),
+    "speech_waveform": (200, 0),
 }
 """Features and inputs of each data set."""
 
 
 def test_each_model_and_each_data_set_has_a_config() -> None:
-    assert {model for _, model in EXPERIMENTS} == set(tfdvae.MODELS)
+    assert {load(*experiment).model.name for experiment in EXPERIMENTS} == set(tfdvae.MODELS)
     assert {dataset for dataset, _ in EXPERIMENTS} == set(defaults.DATA) == set(tfdvae.data.DATASETS) == set(FRAMES)
 
 
-@pytest.mark.parametrize(("dataset", "model"), EXPERIMENTS)
+def experiments():
+    """The four data sets of the survey and the VRNN paper hold every model at a published size: by default one each."""
+    many = ("handwriting", "motion", "speech_spectrogram", "speech_waveform")
+    for dataset, model in EXPERIMENTS:
+        left_out = dataset in many and model != "vrnn"
+        yield pytest.param(dataset, model, marks=pytest.mark.exhaustive if left_out else ())
+
+
+@pytest.mark.parametrize(("dataset", "model"), list(experiments()))
 def test_a_config_names_its_command_and_builds_in_every_variant(dataset: str, model: str) -> None:
-    text = (ROOT / "configs" / dataset / f"{model}.py").read_text()
+    lines = (ROOT / "configs" / dataset / f"{model}.py").read_text().replace("\\\n", " ")
+    text = " ".join(lines.split())
     assert f"python -m trainers.train --config configs/{dataset}/{model}.py --workdir runs/{dataset}_{model}" in text
     sizes = {}
     for variant in defaults.VARIANTS:
@@ -37,13 +50,14 @@ def test_a_config_names_its_command_and_builds_in_every_variant(dataset: str, mo
             continue
         config = load(dataset, model, variant)
         settings.check(config)
-        assert (config.data.name, config.model.name) == (dataset, model)
+        assert config.data.name == dataset
+        assert model == config.model.name or model.startswith(f"{config.model.name}_")
         built = building.build_model(config)
         building.compile_model(built, config, steps_per_epoch=10)
         building.learning_callbacks(config, ROOT / "best.weights.h5")
         building.epoch_callbacks(config.training)
         built.build_for(*FRAMES[dataset])
-        assert type(built) is tfdvae.MODELS[model]
+        assert type(built) is tfdvae.MODELS[config.model.name]
         sizes[variant] = built.count_params()
     assert sizes["smoke"] < sizes[""]
 

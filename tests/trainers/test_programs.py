@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import tfdvae
+from export.edge.stream import Stream
 from tests.trainers.helpers import load, program, smoke
 from tfdvae.data import load_pianoroll, read_midi, write_midi
 from trainers import building, demo, evaluate, generate, settings
@@ -54,6 +55,17 @@ def test_a_run_that_has_not_finished_or_is_damaged(finished: Path, tmp_path: Pat
         evaluate.run(tmp_path)
 
 
+def test_a_run_begun_before_a_setting_existed(finished: Path, tmp_path: Path) -> None:
+    content = json.loads((finished / settings.FILE).read_text())
+    content["training"].pop("keep")
+    (tmp_path / settings.FILE).write_text(json.dumps(content))
+    assert settings.load(tmp_path).training.keep == "best"
+    content["training"]["kept"] = "best"
+    (tmp_path / settings.FILE).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="config.training has no key 'kept'"):
+        settings.load(tmp_path)
+
+
 @needs_music
 def test_generate_writes_music_that_can_be_read_back(finished: Path, tmp_path: Path) -> None:
     paths = generate.run(finished, length=12, num=2, seed=3, output=tmp_path)
@@ -93,6 +105,7 @@ def test_generate_refuses_models_of_other_data() -> None:
 @needs_music
 @pytest.mark.slow
 def test_the_demo_on_a_few_chorales(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("ai_edge_litert")
     config = smoke("bach", "vrnn", data={"cache_dir": str(tmp_path / "cache"), "limit": 4})
     paths = demo.run(config, tmp_path / "demo")
     printed = capsys.readouterr().out
@@ -101,11 +114,21 @@ def test_the_demo_on_a_few_chorales(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert all(path.read_bytes().startswith(PNG) for path in paths if path.suffix == ".png")
     first = read_midi(tmp_path / "demo" / "chorale.mid")
     assert first.shape == (demo.FRAMES, 88)
+    continued, original = (read_midi(tmp_path / "demo" / f"{name}.mid") for name in ("continued", "original"))
+    assert continued.shape == (demo.FRAMES, 88)
+    np.testing.assert_array_equal(continued[: demo.PRIME], original[: demo.PRIME])
+    stream = Stream(tmp_path / "demo" / "chorale_model.tflite")
+    for frame in original[: demo.PRIME]:
+        stream.push(frame)
+    np.testing.assert_array_equal(continued[demo.PRIME :], stream.generate(demo.FRAMES - demo.PRIME))
+    assert "Without TensorFlow: " in printed
     assert "vrnn on bach, split test: 1 sequences" in printed
     # Run again, it only draws again.
     demo.run(config, tmp_path / "demo")
     assert "Training was complete." in capsys.readouterr().out
     np.testing.assert_array_equal(read_midi(tmp_path / "demo" / "chorale.mid"), first)
+    np.testing.assert_array_equal(read_midi(tmp_path / "demo" / "continued.mid"), continued)
+    assert not list((tmp_path / "demo").glob(".*"))
 
 
 def test_the_demo_takes_minutes_and_not_hours() -> None:

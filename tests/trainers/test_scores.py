@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfdvae
+from configs import defaults
 from tfdvae import random
 from tfdvae.data import from_arrays, pad
 from tfdvae.types import Batch
@@ -88,3 +89,22 @@ def test_tables_hold_every_number_with_its_unit() -> None:
     assert text[3].split("  ")[-1].strip() == "-90.0000"
     assert markdown[-1] == "| IWAE (K = 40) | -6.0000 | -5.7500 | -90.0000 |"
     assert scoring.as_json(SCORES)["iwae"]["nats_per_frame_seqmean"] == -5.75
+
+
+def test_a_particle_filter_is_scored_where_it_is_asked_for() -> None:
+    model = tfdvae.VRNN(2, units=4, phi_x=(4,), phi_z=(4,), observation="bernoulli")
+    model.build_for(5)
+    config = defaults.experiment("pianoroll", "vrnn", evaluation__bounds=("fivo", "iwae"), evaluation__num_samples=48)
+    scores = scoring.score_split(config, model, sequences(), "test")
+    assert scores.elbo is None
+    expected = [np.mean(model.particle_log_prob(**pad(sequences()), num_samples=48, seed=s)) for s in range(1, 9)]
+    assert abs(scores.fivo.nats_per_sequence - np.mean(expected)) < 6.0 * np.std(expected, ddof=1)
+    assert scores.fivo.nats_per_sequence == pytest.approx(scores.iwae.nats_per_sequence, abs=0.5)
+    assert [line.split()[0] for line in scoring.as_text(scores).splitlines()[2:]] == ["IWAE", "FIVO"]
+    assert set(scoring.as_json(scores)) == {*Scores._fields[:6], "iwae", "fivo"}
+    config.evaluation.bounds = ("fivos",)
+    with pytest.raises(ValueError, match="evaluation.bounds must be some of elbo, iwae, fivo; got fivos"):
+        scoring.score_split(config, model, sequences(), "test")
+    smoother = tfdvae.DKF(2)
+    with pytest.raises(ValueError, match="FIVO weighs particles frame by frame, and DKF"):
+        scoring.score_fivo(smoother, sequences())

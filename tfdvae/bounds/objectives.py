@@ -1,16 +1,46 @@
-"""Bounds on log p(x) from the terms of each frame. They read `StepTerms` and know no model."""
+"""Bounds on log p(x) from the terms of independent paths. They read `StepTerms` and know no model by name."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tfdvae.types import StepTerms
+from tfdvae import random
+from tfdvae.types import Batch, StepTerms
 
-__all__ = ["BOUNDS", "ELBO", "IWAE", "Bound", "get", "log_weight"]
+if TYPE_CHECKING:
+    from tfdvae.models import DVAE
+
+__all__ = ["ELBO", "IWAE", "Bound", "Estimate", "Weighing", "log_weight", "no_free_bits"]
+
+Loss = Callable[[tf.Tensor, float], tf.Tensor]
+"""The objective of each sequence `[B]`, or a part of it, and which part, to what is differentiated."""
 
 
 def log_weight(terms: StepTerms, beta: tf.Tensor | float = 1.0) -> tf.Tensor:
     """log p(x, z) - log q(z | x) of each sequence, `[B]` nats; `beta` scales the part that compares p(z) with q(z)."""
     return tf.reduce_sum(terms.log_px + beta * terms.log_ratio, axis=1) + beta * terms.global_log_ratio
+
+
+class Weighing(NamedTuple):
+    """How training weighs the parts of a bound: see `compile`. Evaluation has none of it."""
+
+    beta: tf.Tensor | float = 1.0
+    free_bits: float = 0.0
+    reconstruction: float = 1.0
+    penalty: tf.Tensor | float = 1.0
+
+    def apply(self, terms: StepTerms) -> StepTerms:
+        """Terms with the weights that do not need to know the bound."""
+        return terms._replace(log_px=self.reconstruction * terms.log_px, penalty=self.penalty * terms.penalty)
+
+
+class Estimate(NamedTuple):
+    """What training maximises, or the bound itself, nats per sequence `[B]`; and terms for the metrics."""
+
+    objective: tf.Tensor
+    terms: StepTerms
 
 
 class Bound:
@@ -20,10 +50,34 @@ class Bound:
         num_samples: K, paths drawn per sequence. Terms arrive as `[B * K, T]`, the K paths of a sequence adjacent.
     """
 
+    tempered = True
+    """Whether a weight of the KL other than 1 has a meaning."""
+    by_path = True
+    """Whether it is made of whole paths of `infer`; a particle filter's is not."""
+
     def __init__(self, num_samples: int = 1):
         if num_samples < 1:
             raise ValueError(f"`num_samples` must be at least 1, got {num_samples}.")
         self.num_samples = num_samples
+
+    def check(self, model: "DVAE", beta: object = 1.0, free_bits: float = 0.0, reconstruction: float = 1.0) -> None:
+        """Raises ValueError where the model cannot have this bound, or `compile` weighs what it does not have."""
+
+    def estimate(self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing | None = None) -> Estimate:
+        """The objective of training, or, where `weighing` is None, the plain bound of each sequence."""
+        terms = model.sample_terms(batch, seed, self.num_samples)
+        if weighing is None:
+            return Estimate(self.per_sequence(terms), terms)
+        return Estimate(self.objective(weighing.apply(terms), weighing.beta, weighing.free_bits), terms)
+
+    def differentiate(
+        self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing, loss: Loss, variables: Sequence
+    ) -> tuple[Estimate, list[tf.Tensor]]:
+        """The objective of training, and the gradients of the loss of it."""
+        with tf.GradientTape() as tape:
+            found = self.estimate(model, batch, seed, weighing)
+            target = loss(found.objective, 1.0)
+        return found, tape.gradient(target, variables)
 
     def per_sequence(self, terms: StepTerms) -> tf.Tensor:
         """The bound itself, `[B]`, nats per sequence; auxiliary losses are no part of it."""
@@ -65,26 +119,106 @@ class ELBO(Bound):
 class IWAE(Bound):
     """Importance-weighted bound, log 1/K sum_k p(x, z_k) / q(z_k | x) (Burda et al. 2016).
 
-    Free bits have no meaning here, since no KL appears: `free_bits` must be 0.
+    A KL weight `beta` is the exponent of p(z) / q(z | x) in the weights. Free bits have no meaning here, since no KL
+    appears.
+
+    Args:
+        num_samples: K.
+        chunk: None holds all K paths of a sequence in memory; a number, a divisor of K, that many at a time. The
+            gradient is sum_k v_k d log w_k with v_k = w_k / sum_j w_j, so a first pass finds the weights, and a second,
+            with the same noise, the gradient of each chunk: exact, for one forward pass more.
+
+    Raises:
+        ValueError: `num_samples` is not positive, or not a multiple of `chunk`.
     """
 
-    def __init__(self, num_samples: int = 5):
+    def __init__(self, num_samples: int = 5, chunk: int | None = None):
         super().__init__(num_samples)
+        if chunk is not None and (chunk < 1 or num_samples % chunk):
+            raise ValueError(f"`chunk` must divide `num_samples`, {num_samples}; got {chunk}.")
+        self.chunk = chunk
+
+    def check(self, model: "DVAE", beta: object = 1.0, free_bits: float = 0.0, reconstruction: float = 1.0) -> None:
+        no_free_bits(self, free_bits)
 
     def objective(self, terms: StepTerms, beta: tf.Tensor | float, free_bits: float) -> tf.Tensor:
-        if free_bits > 0.0:
-            raise ValueError("IWAE has no KL term to keep free: compile with free_bits=0, or with bound='elbo'.")
+        no_free_bits(self, free_bits)
         weights = tf.reshape(log_weight(terms, beta) - tf.reduce_sum(terms.penalty, axis=1), [-1, self.num_samples])
         return tf.reduce_logsumexp(weights, axis=1) - tf.math.log(float(self.num_samples))
 
+    def estimate(self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing | None = None) -> Estimate:
+        if self.chunk is None:
+            return super().estimate(model, batch, seed, weighing)
+        return self._weigh(model, batch, seed, weighing or Weighing(penalty=0.0), training=False)
 
-BOUNDS: dict[str, type[Bound]] = {"elbo": ELBO, "iwae": IWAE}
+    def differentiate(
+        self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing, loss: Loss, variables: Sequence
+    ) -> tuple[Estimate, list[tf.Tensor]]:
+        if self.chunk is None:
+            return super().differentiate(model, batch, seed, weighing, loss, variables)
+        found = self._weigh(model, batch, seed, weighing, training=True)
+        total = found.objective + tf.math.log(float(self.num_samples))
+
+        def add(i: tf.Tensor, gradients: list[tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            with tf.GradientTape() as tape:
+                weights, _ = self._chunk(model, batch, seed, i, weighing, training=True)
+                share = tf.stop_gradient(tf.exp(weights - total[:, None]))
+                target = loss(tf.reduce_sum(share * weights, axis=1), self.chunk / self.num_samples)
+            own = tape.gradient(target, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return i + 1, [a + tf.convert_to_tensor(b) for a, b in zip(gradients, own, strict=True)]
+
+        start = [tf.zeros(v.shape, v.dtype) for v in variables]
+        return found, self._loop(add, start)
+
+    def _weigh(self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing, training: bool) -> Estimate:
+        """The bound, and terms averaged over the K paths, `[B, T]`."""
+
+        def add(i: tf.Tensor, sums: Estimate) -> tuple[tf.Tensor, Estimate]:
+            weights, terms = self._chunk(model, batch, seed, i, weighing, training)
+            total = tf.reduce_logsumexp(tf.concat([sums.objective[:, None], weights], axis=1), axis=1)
+            parts = (tf.reduce_mean(tf.reshape(y, [-1, self.chunk, *_tail(y)]), axis=1) for y in terms)
+            added = StepTerms(*(a + b for a, b in zip(sums.terms, parts, strict=True)))
+            new = Estimate(total, added)
+            return i + 1, tf.nest.map_structure(lambda a, b: tf.ensure_shape(a, b.shape), new, sums)
+
+        x = batch.x
+        size, length = (x.shape[i] or tf.shape(x)[i] for i in (0, 1))
+        frames, once = tf.zeros([size, length]), tf.zeros([size])
+        kl = tf.zeros([size, length, model.frame_latent_dim])
+        start = Estimate(once - float("inf"), StepTerms(frames, kl, frames, once, once, frames, frames))
+        total, terms = self._loop(add, start)
+        count = self.num_samples // self.chunk
+        return Estimate(total - tf.math.log(float(self.num_samples)), StepTerms(*(y / count for y in terms)))
+
+    def _chunk(
+        self, model: "DVAE", batch: Batch, seed: tf.Tensor, i: tf.Tensor, weighing: Weighing, training: bool
+    ) -> tuple[tf.Tensor, StepTerms]:
+        """Log-weights `[B, chunk]` and terms of the i-th chunk: the same at every call."""
+        own = random.fold_in(seed, i)
+        with random.dropout_scope(random.fold_in(own, "dropout") if training else None):
+            terms = model.sample_terms(batch, own, self.chunk)
+        weighed = weighing.apply(terms)
+        weights = log_weight(weighed, weighing.beta) - tf.reduce_sum(weighed.penalty, axis=1)
+        return tf.reshape(weights, [-1, self.chunk]), terms
+
+    def _loop(self, body: Callable, start: list | Estimate) -> list | Estimate:
+        """One chunk after the other; unrolled, a graph would run them side by side."""
+        count = self.num_samples // self.chunk
+        carried = (tf.constant(0), start)
+        return tf.while_loop(lambda i, _: i < count, body, carried, maximum_iterations=count, parallel_iterations=1)[1]
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "chunk": self.chunk}
 
 
-def get(identifier: str | Bound) -> Bound:
-    """A bound from its name, or the object itself. Raises ValueError for names that are not in BOUNDS."""
-    if isinstance(identifier, Bound):
-        return identifier
-    if identifier not in BOUNDS:
-        raise ValueError(f"Unknown bound {identifier!r}: expected one of {sorted(BOUNDS)} or a Bound object.")
-    return BOUNDS[identifier]()
+def no_free_bits(bound: Bound, free_bits: float) -> None:
+    """Raises ValueError where free bits are asked of a bound without a KL."""
+    if free_bits > 0.0:
+        raise ValueError(
+            f"{type(bound).__name__} has no KL term to keep free: compile with free_bits=0, or with bound='elbo'."
+        )
+
+
+def _tail(x: tf.Tensor) -> list:
+    """The dimensions of `x` after the first."""
+    return [x.shape[i] or tf.shape(x)[i] for i in range(1, x.shape.rank)]

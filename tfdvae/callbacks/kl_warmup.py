@@ -19,7 +19,8 @@ class KLWarmup(keras.callbacks.Callback):
         stairs: None rises every epoch; a number rises in that many equal jumps instead.
 
     Raises:
-        ValueError: `epochs` below 1, a negative weight, or `stairs` outside of 1 to `epochs`.
+        ValueError: `epochs` below 1, a negative weight, or `stairs` outside of 1 to `epochs`; and by `fit`, where the
+            bound has no KL (NASMC).
     """
 
     def __init__(self, epochs: int, start: float = 0.0, end: float = 1.0, stairs: int | None = None):
@@ -38,6 +39,10 @@ class KLWarmup(keras.callbacks.Callback):
         if self.stairs is not None:
             progress = min(epoch * self.stairs // self.epochs, self.stairs) / self.stairs
         return self.start + (self.end - self.start) * progress
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not self.model.bound.tempered:
+            raise ValueError(f"KLWarmup has nothing to weigh: {type(self.model.bound).__name__} has no KL.")
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.model.kl_weight.assign(self.weight(epoch))

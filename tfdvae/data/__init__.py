@@ -3,9 +3,11 @@
 `DATASETS` maps a name to its loader, which returns `Splits`.
 """
 
+from tfdvae.data.augment import masked_spectrograms
 from tfdvae.data.bach import load_bach
 from tfdvae.data.batching import batches, steps_per_epoch
 from tfdvae.data.midi import read_midi, write_midi
+from tfdvae.data.motion import load_motion, read_motions, read_skeleton, scaled_motion
 from tfdvae.data.pianoroll import load_pianoroll, save_pianoroll, transpose, transposed
 from tfdvae.data.sequences import Sequences, Splits, describe, from_arrays, pad, windows
 from tfdvae.data.simulated import (
@@ -17,30 +19,73 @@ from tfdvae.data.simulated import (
     simulate_bouncing_balls,
     simulate_pendulum,
 )
+from tfdvae.data.spectrograms import istft, peak_normalised, power_spectrogram, resynthesise, stft, trim_silence
+from tfdvae.data.speech import (
+    load_speech_spectrogram,
+    load_speech_waveform,
+    scaled_speech_waveform,
+    trimmed,
+    waveform_moments,
+)
+from tfdvae.data.speech_files import SpeechSplits, Utterances, read_audio, read_speech
+from tfdvae.data.speech_stream import SpeechStream, stream_spectrograms, stream_waveforms
+from tfdvae.data.splitting import Scaled
+from tfdvae.data.strokes import load_handwriting, offsets_to_points, scaled_handwriting
+from tfdvae.data.strokes_iam import points_to_offsets, read_line_strokes
 
 __all__ = [
     "DATASETS",
+    "SCALED",
     "SIMULATIONS",
+    "Scaled",
     "Sequences",
     "Simulated",
+    "SpeechSplits",
+    "SpeechStream",
     "Splits",
+    "Utterances",
     "batches",
     "describe",
     "from_arrays",
+    "istft",
     "load_bach",
     "load_ball_in_box",
     "load_bouncing_balls",
+    "load_handwriting",
+    "load_motion",
     "load_pendulum",
     "load_pianoroll",
+    "load_speech_spectrogram",
+    "load_speech_waveform",
+    "masked_spectrograms",
+    "offsets_to_points",
     "pad",
+    "peak_normalised",
+    "points_to_offsets",
+    "power_spectrogram",
+    "read_audio",
+    "read_line_strokes",
     "read_midi",
+    "read_motions",
+    "read_skeleton",
+    "read_speech",
+    "resynthesise",
     "save_pianoroll",
+    "scaled_handwriting",
+    "scaled_motion",
+    "scaled_speech_waveform",
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
     "simulate_pendulum",
     "steps_per_epoch",
+    "stft",
+    "stream_spectrograms",
+    "stream_waveforms",
     "transpose",
     "transposed",
+    "trim_silence",
+    "trimmed",
+    "waveform_moments",
     "windows",
     "write_midi",
 ]
@@ -52,10 +97,22 @@ SIMULATIONS = {
 }
 """Data sets whose true states are known, by the same names: functions that return them too, as `Simulated`."""
 
+SCALED = {
+    "handwriting": scaled_handwriting,
+    "motion": scaled_motion,
+    "speech_waveform": scaled_speech_waveform,
+}
+"""Data sets whose frames are not in their original unit, by the same names: functions that return the scale too, as
+`Scaled`."""
+
 DATASETS = {
     "bach": load_bach,
     "ball_in_box": load_ball_in_box,
     "bouncing_balls": load_bouncing_balls,
+    "handwriting": load_handwriting,
+    "motion": load_motion,
     "pendulum": load_pendulum,
     "pianoroll": load_pianoroll,
+    "speech_spectrogram": load_speech_spectrogram,
+    "speech_waveform": load_speech_waveform,
 }

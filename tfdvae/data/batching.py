@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfdvae.data.sequences import Sequences, pad
 
-__all__ = ["batches", "steps_per_epoch"]
+__all__ = ["batches", "epoch_numbers", "steps_per_epoch"]
 
 
 def batches(
@@ -58,7 +58,7 @@ def batches(
         raise ValueError("shuffle=True needs a seed, so that a run can be resumed; got seed=None.")
     if seed is not None and seed < 0:
         raise ValueError(f"seed must not be negative; got {seed}.")
-    epochs = _epoch_numbers(epochs)
+    epochs = epoch_numbers(epochs)
     buckets = 1 if buckets is None else _at_least_one("buckets", buckets)
     multiple_of = 1 if multiple_of is None else _at_least_one("multiple_of", multiple_of)
     lengths = sequences.lengths
@@ -132,7 +132,8 @@ def _buckets(lengths: np.ndarray, buckets: int) -> np.ndarray:
     return bucket_of
 
 
-def _epoch_numbers(epochs: int | Sequence[int]) -> list[int]:
+def epoch_numbers(epochs: int | Sequence[int]) -> list[int]:
+    """The numbers of some epochs, given as a count or as they are; raises one ValueError for none or negative ones."""
     if isinstance(epochs, int | np.integer):
         epochs = range(epochs)
     numbers = [int(epoch) for epoch in epochs]

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdvae import gaussian, masks, observations, random, validation
-from tfdvae.bounds import log_weight
+from tfdvae.bounds import FIVO, Filtered, Particles, log_weight, particle_filter
+from tfdvae.bounds.resampling import noise_dim as resampling_noise
 from tfdvae.models.training import TrainingMixin
 from tfdvae.types import Batch, Gaussian, Latent, StepTerms, Trajectory
 
@@ -56,6 +57,16 @@ class DVAE(TrainingMixin, keras.Model):
     def has_latents(self) -> bool:
         """Whether there is anything to infer; without, every bound is the log-likelihood."""
         return self.frame_latent_dim > 0 or bool(self.global_dims)
+
+    @property
+    def causal(self) -> bool:
+        """Whether no latent is inferred from frames that are yet to come, so that frames can be streamed."""
+        return False
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether frames are drawn one by one, so that a model may meet its own output."""
+        return False
 
     @property
     def global_dims(self) -> dict[str, int]:
@@ -123,6 +134,40 @@ class DVAE(TrainingMixin, keras.Model):
         x, mask, u = (y if y is None or num_samples == 1 else tf.repeat(y, num_samples, axis=0) for y in packed)
         noise = self.draw_noise(seed, tf.shape(x)[0], x.shape[1] or tf.shape(x)[1])
         return self.terms(self.infer_packed(x, mask, u, noise), x, mask)
+
+    def filter_particles(
+        self, batch: Batch, seed: tf.Tensor, num_samples: int, *, resampling: str = "systematic", **options: Any
+    ) -> Filtered:
+        """A particle filter with q as its proposal, K particles per sequence; frames packed to the left.
+
+        Args:
+            resampling, **options: see `tfdvae.bounds.particle_filter`.
+        """
+        packed, _ = masks.pack_batch(batch)
+        size, length = tf.shape(packed.x)[0], packed.x.shape[1] or tf.shape(packed.x)[1]
+        noise = self.draw_noise(seed, size * num_samples, length)
+        shape = [size, length, resampling_noise(resampling, num_samples)]
+        uniform = random.uniform(random.fold_in(seed, "resampling"), shape)
+        particles = self.particles(packed, num_samples)
+        return particle_filter(particles, num_samples, noise, uniform, packed.mask, resampling=resampling, **options)
+
+    def particles(self, packed: Batch, num_samples: int) -> Particles:
+        """This model as a particle filter sees it, for right-padded sequences; causal models implement it."""
+        raise NotImplementedError
+
+    def check_particles(self, what: str) -> None:
+        """Raises ValueError where a particle filter cannot run frame by frame."""
+        reason = None
+        if not self.causal:
+            reason = "infers latents from frames that are yet to come"
+        elif self.global_dims:
+            reason = "has latents that exist once per sequence, which no resampling can renew"
+        if reason is not None:
+            raise ValueError(
+                f"{what} weighs particles frame by frame, and {type(self).__name__} as configured {reason}. Take the "
+                "bound 'elbo' or 'iwae' (and `log_prob`), which every model has; or choose a causal inference (SRNN: "
+                "inference='filter'; DKF: 'st_l', 'mf_l' or 'frame') or a causal model (VRNN, STORN, KVAE, VAE)."
+            )
 
     # Keras.
 
@@ -203,6 +248,39 @@ class DVAE(TrainingMixin, keras.Model):
     def _log_weight_sum(self, batch: Batch, seed: tf.Tensor, count: int) -> tf.Tensor:
         weights = log_weight(self.sample_terms(batch, seed, count))
         return tf.reduce_logsumexp(tf.reshape(weights, [-1, count]), axis=1)
+
+    def particle_log_prob(
+        self,
+        x: Any,
+        mask: Any = None,
+        u: Any = None,
+        *,
+        num_samples: int = 128,
+        resampling: str = "systematic",
+        criterion: str = "ess",
+        ess_ratio: float = 0.5,
+        seed: int | None = None,
+    ) -> tf.Tensor:
+        """log p(x) by a particle filter with q as its proposal, nats per sequence: `[B]`.
+
+        A lower bound in expectation (the FIVO bound of K = `num_samples` particles), whose slack grows with the number
+        of frames as T / K, where that of `log_prob` grows exponentially. For causal models.
+
+        Args:
+            resampling, criterion, ess_ratio: see `tfdvae.bounds.FIVO`.
+
+        Raises:
+            ValueError: the posterior of a frame sees later ones; see `FIVO` for the others.
+        """
+        self.check_particles("`particle_log_prob`")
+        FIVO(num_samples, resampling, criterion, ess_ratio)
+        batch = self.check(x, mask, u)
+        return self._particle_log_prob(batch, self.next_seed(seed), num_samples, resampling, criterion, ess_ratio)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _particle_log_prob(self, batch: Batch, seed: tf.Tensor, count: int, *options: Any) -> tf.Tensor:
+        rule = dict(zip(("resampling", "criterion", "ess_ratio"), options, strict=True))
+        return tf.reduce_sum(self.filter_particles(batch, seed, count, **rule).log_evidence, axis=1)
 
     def adapt(self, x: Any, mask: Any = None) -> None:
         """Sets the output bias from data `[N, T, D]`, so that training starts at the data's mean (and scale)."""

@@ -1,12 +1,13 @@
 """KVAE: Kalman variational autoencoder (Fraccaro et al. 2017; survey chapter 6)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfdvae import gaussian, masks, observations, random, recurrence
+from tfdvae.bounds import Particles
 from tfdvae.layers.frames import ConvDecoder, ConvEncoder
 from tfdvae.layers.kalman import Belief, Innovation, KalmanFilter, LinearSystem, matvec
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
@@ -233,8 +234,13 @@ class KVAE(SequenceDVAE):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _step(self, state: State, x: tf.Tensor, u: tf.Tensor | None, noise: tf.Tensor | None) -> StepOutput:
-        q = self.posterior(x)
-        a = gaussian.sample(q, noise)
+        return self._meet(state, x, u, self.posterior(x), lambda q: gaussian.sample(q, noise))
+
+    def _meet(
+        self, state: State, x: tf.Tensor, u: tf.Tensor | None, q: Gaussian, draw: Callable[[Gaussian], tf.Tensor]
+    ) -> StepOutput:
+        """One frame; `draw` makes a_t of q(a_t | x_t)."""
+        a = draw(q)
         state, innovation, _ = self._advance(state, u, lambda i, _: a[:, i : i + 1])
         params = self.decode(a)
         kl = tf.reduce_sum(gaussian.kl_per_dimension(q, innovation.p), axis=-1)
@@ -266,6 +272,11 @@ class KVAE(SequenceDVAE):
         state, a = self._draw_frame(state, u, noise)
         params = self.decode(a)
         return Generated(self.emit(params, emission), a, params), state
+
+    def particles(self, packed: Batch, num_samples: int) -> Particles:
+        state = self._initial_state(tf.shape(packed.x)[0] * num_samples, {})
+        inputs = (packed.x, packed.u, self.posterior(packed.x))
+        return Particles(state, inputs, lambda state, inputs, draw: self._meet(state, *inputs, draw), shared=True)
 
     # Sequences.
 

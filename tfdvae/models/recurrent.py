@@ -1,14 +1,16 @@
 """Stepwise models: a stochastic cell, an observation, and what both allow together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
 from tfdvae import gaussian, masks, random, recurrence
+from tfdvae.bounds import Particles
+from tfdvae.bounds.filtering import repeat_rows
 from tfdvae.layers.cell import StochasticCell, split_noise
 from tfdvae.models.verbs import VerbsDVAE
-from tfdvae.recurrence import Frames
+from tfdvae.recurrence import Feedback, Frames
 from tfdvae.types import Batch, Gaussian, Generated, State, StepOutput, Trajectory
 
 __all__ = ["RecurrentDVAE"]
@@ -59,6 +61,10 @@ class RecurrentDVAE(VerbsDVAE):
     def causal(self) -> bool:
         return self.cell.causal
 
+    @property
+    def feeds_back(self) -> bool:
+        return self.stepwise
+
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         self.cell.build((None, x_dim), (None, u_dim) if u_dim else None)
         if not self.observation.built:
@@ -66,7 +72,11 @@ class RecurrentDVAE(VerbsDVAE):
 
     def infer_packed(self, x: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, noise: Any) -> Trajectory:
         given = self.cell.hoist(x, mask, u, noise)
-        path = self.cell.teacher_forced(given)
+        replaced = random.replaced_frames(x)
+        if replaced is None:
+            path = self.cell.teacher_forced(given)
+        else:
+            path, _ = recurrence.teacher_forced(self.cell, given, feedback=Feedback(self.observation, x, replaced))
         z, q, p = path.z, path.q, path.p
         if given.w is not None:
             w, q_w = given.w
@@ -169,12 +179,37 @@ class RecurrentDVAE(VerbsDVAE):
         e, c = self.cell.embed(x), self.cell.embed_u(u)
         state = self.cell.absorb_u(state, c)
         state, g = self.cell.encode_step(state, tf.cast(x, self.cell.compute_dtype), c, e)
-        q, p = self.cell.posterior(state, g), self.cell.prior(state)
-        z = gaussian.sample(q, noise)
-        state = self.cell.absorb_z(state, z)
-        params = self.observation(self.cell.observe(state))
+        return self._meet(state, x, e, g, lambda q: gaussian.sample(q, noise))
+
+    def _meet(self, opened: State, x: tf.Tensor, e: Any, g: Any, draw: Callable[[Gaussian], tf.Tensor]) -> StepOutput:
+        """One frame from where it has opened to where it closes; `draw` makes z_t of q(z_t | .)."""
+        q, p = self.cell.posterior(opened, g), self.cell.prior(opened)
+        z = draw(q)
+        known = self.cell.absorb_z(opened, z)
+        params = self.observation(self.cell.observe(known))
         kl = tf.reduce_sum(gaussian.kl_per_dimension(q, p), axis=-1)
-        return StepOutput(z, q, p, params, self.observation.log_prob(params, x), kl, self.cell.absorb_x(state, e))
+        return StepOutput(z, q, p, params, self.observation.log_prob(params, x), kl, self.cell.absorb_x(known, e))
+
+    def check_particles(self, what: str) -> None:
+        super().check_particles(what)
+        if self.cell.input_latent_dim or self.cell.penalty_reads:
+            raise ValueError(
+                f"{what} weighs particles by the latents of the loop alone, and {type(self).__name__} has latents that "
+                "enter like inputs, or auxiliary losses: take the bound 'elbo' or 'iwae'."
+            )
+
+    def particles(self, packed: Batch, num_samples: int) -> Particles:
+        # Dropout draws one mask per path, in the loop and before it: each path then needs rows of its own.
+        shared = self.cell.dropout == 0.0
+        x, mask, u = packed if shared else (repeat_rows(y, num_samples) for y in packed)
+        given = self.cell.hoist(x, mask, u, None)
+        size = tf.shape(x)[0] * (num_samples if shared else 1)
+
+        def advance(state: State, inputs: Any, draw: Callable[[Gaussian], tf.Tensor]) -> StepOutput:
+            x_t, e_t, c_t, g_t = inputs
+            return self._meet(self.cell.absorb_u(state, c_t), x_t, e_t, g_t, draw)
+
+        return Particles(self.cell.initial_state(size), (x, given.e, given.c, given.g), advance, shared)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _generate_step(self, state: State, u: Any, noise: Any, emission: Any) -> tuple[Generated, State]:

@@ -11,14 +11,14 @@ from tfdvae import bounds, random, validation
 from tfdvae.metrics import ObjectiveMetrics
 from tfdvae.types import Batch
 
-__all__ = ["KLWeight", "TrainingMixin"]
+__all__ = ["Factor", "TrainingMixin"]
 
 
-class KLWeight:
-    """A factor on the weight of the KL that callbacks may move; kept out of the model's saved state on purpose."""
+class Factor:
+    """A factor on a setting of `compile` that callbacks may move; kept out of the model's saved state on purpose."""
 
-    def __init__(self) -> None:
-        self.variable = keras.Variable(1.0, trainable=False, name="kl_weight", dtype="float32")
+    def __init__(self, name: str) -> None:
+        self.variable = keras.Variable(1.0, trainable=False, name=name, dtype="float32")
 
     def assign(self, value: float) -> None:
         """Sets it from now on."""
@@ -39,6 +39,7 @@ class TrainingMixin:
         kl_per_dimension: bool = False,
         reconstruction_weight: float = 1.0,
         penalty_weight: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
+        scheduled_sampling: float | keras.optimizers.schedules.LearningRateSchedule = 0.0,
         jit_compile: bool | str = "auto",
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
@@ -48,7 +49,7 @@ class TrainingMixin:
 
         Args:
             optimizer: as in Keras.
-            bound: what to maximise: "elbo", "iwae" or a Bound.
+            bound: what to maximise: "elbo", "iwae", "fivo", "nasmc", or a Bound such as `tfdvae.bounds.FIVO(8)`.
             beta: weight of the KL, a number or any Keras schedule of the optimizer's step (see `tfdvae.schedules`);
                 multiplied by `model.kl_weight`, which the callback `KLWarmup` moves per epoch.
             free_bits: nats per frame and latent dimension that the KL is not pushed below.
@@ -56,13 +57,26 @@ class TrainingMixin:
             kl_per_dimension: report the KL of each latent dimension.
             reconstruction_weight: weight of log p(x_t | .) in training (KVAE's authors take 0.3); reports keep 1.
             penalty_weight: weight of a model's auxiliary losses (Z-forcing), a number or a schedule as for `beta`.
+            scheduled_sampling: part of the frames in whose place training feeds the model its own output E[x_t | .]
+                (Bengio et al. 2015; survey 13.3.3), a number in [0, 1] or a schedule as for `beta`, multiplied by
+                `model.own_output`, which the callback `ScheduledSampling` moves. q(z_t | .) still sees what `encode`
+                hoists from the data. With it the logs of training tell of p(x_t | .) along that path, which is no
+                bound; `evaluate` stays teacher-forced.
             jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU.
             run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
+
+        Raises:
+            ValueError: a bound that this model cannot have, weights that have no meaning for it, or scheduled
+                sampling for a model that feeds nothing back.
         """
         if jit_compile == "auto":
             jit_compile = bool(tf.config.list_physical_devices("GPU")) and not run_eagerly
         if free_bits < 0.0:
             raise ValueError(f"`free_bits` must not be negative, got {free_bits}.")
+        bound = bounds.get(bound)
+        bound.check(self, beta, free_bits, reconstruction_weight)
+        if scheduled_sampling != 0.0:
+            self._check_feedback(scheduled_sampling, bound)
         super().compile(
             optimizer=optimizer,
             jit_compile=jit_compile,
@@ -70,14 +84,16 @@ class TrainingMixin:
             steps_per_execution=steps_per_execution,
             auto_scale_loss=auto_scale_loss,
         )
-        self.bound = bounds.get(bound)
+        self.bound = bound
         self.beta = beta
         self.free_bits = free_bits
         self.clip_norm = clip_norm
         self.kl_per_dimension = kl_per_dimension
         self.reconstruction_weight = reconstruction_weight
         self.penalty_weight = penalty_weight
-        self.kl_weight = KLWeight()
+        self.scheduled_sampling = scheduled_sampling
+        self.kl_weight = Factor("kl_weight")
+        self.own_output = Factor("own_output")
         self.objective_metrics = None
         if self.built:
             self.build_metrics()
@@ -86,6 +102,21 @@ class TrainingMixin:
         """Creates the metrics, which need to know Z."""
         if self.compiled:
             self.objective_metrics = ObjectiveMetrics(self.frame_latent_dim, self.kl_per_dimension)
+
+    def _check_feedback(self, rate: Any, bound: bounds.Bound) -> None:
+        """Raises ValueError where scheduled sampling is impossible."""
+        if not callable(rate) and not 0.0 <= rate <= 1.0:
+            raise ValueError(f"`scheduled_sampling` must be a part of all frames, from 0 to 1, got {rate}.")
+        if not self.feeds_back:
+            raise ValueError(
+                f"{type(self).__name__} decodes whole latent sequences and is fed no frames: compile it without "
+                "`scheduled_sampling`."
+            )
+        if not bound.by_path:
+            raise ValueError(
+                f"{type(bound).__name__} weighs particles by the data that they were fed: use scheduled sampling with "
+                "bound='elbo' or 'iwae'."
+            )
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -107,12 +138,20 @@ class TrainingMixin:
         seed = random.fold_in(random.make_seed(self.seed), self.optimizer.iterations)
         beta = self.current_beta()
         variables = self.trainable_variables
-        with tf.GradientTape() as tape:
-            with random.dropout_scope(random.fold_in(seed, "dropout")):
-                terms = self.sample_terms(batch, seed, self.bound.num_samples)
-            loss = self._loss(terms, beta)
-            scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, variables)
+        penalty = self._scheduled(self.penalty_weight)
+        weighing = bounds.Weighing(beta, self.free_bits, self.reconstruction_weight, penalty)
+        frames = self._frames(batch)
+
+        def scaled(objective: tf.Tensor, share: float) -> tf.Tensor:
+            return self.optimizer.scale_loss(self._loss(objective, frames, share))
+
+        rate = None
+        if self.scheduled_sampling != 0.0:
+            rate = self._scheduled(self.scheduled_sampling) * tf.convert_to_tensor(self.own_output.variable)
+        replacing = random.replacement_scope(rate, random.fold_in(seed, "replacement"))
+        with random.dropout_scope(random.fold_in(seed, "dropout")), replacing:
+            (objective, terms), gradients = self.bound.differentiate(self, batch, seed, weighing, scaled, variables)
+        loss = self._loss(objective, frames)
         norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g in gradients])
         finite = tf.math.is_finite(norm) & tf.math.is_finite(loss)
         if self.clip_norm is not None:
@@ -123,17 +162,16 @@ class TrainingMixin:
         else:
             tf.cond(finite, lambda: self._apply(gradients, variables), lambda: tf.constant(False))
         self.objective_metrics.update_state(loss, terms, finite)
-        return {**self.objective_metrics.result(), "kl_weight": beta}
+        logs = {**self.objective_metrics.result(), "kl_weight": beta}
+        return logs if rate is None else {**logs, "own_output": rate}
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The bound on a batch, plain, with the same noise at every evaluation of the same data."""
         batch = self._unpack(data)
         seen = tf.convert_to_tensor(self.objective_metrics.loss.frames)
         seed = random.fold_in(random.fold_in(random.make_seed(self.seed), "evaluation"), seen)
-        terms = self.sample_terms(batch, seed, self.bound.num_samples)
-        frames = tf.reduce_sum(terms.weight) / self.bound.num_samples
-        loss = -tf.reduce_sum(self.bound.per_sequence(terms)) / tf.maximum(frames, 1.0)
-        self.objective_metrics.update_state(loss, terms)
+        value, terms = self.bound.estimate(self, batch, seed)
+        self.objective_metrics.update_state(-tf.reduce_sum(value) / self._frames(batch), terms)
         return self.objective_metrics.result()
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -193,15 +231,15 @@ class TrainingMixin:
         validation.check_static(*batch, x_dim=self.x_dim, u_dim=self.u_dim)
         return batch
 
-    def _loss(self, terms: Any, beta: tf.Tensor) -> tf.Tensor:
-        """Minus the objective, nats per frame, plus what layers added (weight decay)."""
-        frames = tf.reduce_sum(terms.weight) / self.bound.num_samples
-        weighted = terms._replace(
-            log_px=self.reconstruction_weight * terms.log_px,
-            penalty=self._scheduled(self.penalty_weight) * terms.penalty,
-        )
-        objective = tf.reduce_sum(self.bound.objective(weighted, beta, self.free_bits))
-        return sum(self.losses, -objective / tf.maximum(frames, 1.0))
+    def _loss(self, objective: tf.Tensor, frames: tf.Tensor, share: float = 1.0) -> tf.Tensor:
+        """Minus the objective, nats per frame, plus what layers added (weight decay), or that share of it."""
+        return sum((share * loss for loss in self.losses), -tf.reduce_sum(objective) / frames)
+
+    @staticmethod
+    def _frames(batch: Batch) -> tf.Tensor:
+        """How many frames exist, at least 1."""
+        exists = tf.ones(tf.shape(batch.x)[:2]) if batch.mask is None else tf.cast(batch.mask, tf.float32)
+        return tf.maximum(tf.reduce_sum(exists), 1.0)
 
     def _apply(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> tf.Tensor:
         self.optimizer.apply(gradients, variables)
@@ -219,6 +257,7 @@ class TrainingMixin:
             "kl_per_dimension",
             "reconstruction_weight",
             "penalty_weight",
+            "scheduled_sampling",
             "jit_compile",
             "run_eagerly",
             "steps_per_execution",

@@ -19,11 +19,6 @@ class VerbsDVAE(DVAE):
     """
 
     @property
-    def causal(self) -> bool:
-        """Whether no latent is inferred from frames that are yet to come, so that frames can be streamed."""
-        return False
-
-    @property
     def stepwise(self) -> bool:
         """Whether frames can be drawn one after the other."""
         return True

@@ -1,13 +1,27 @@
-"""Pictures of training, of piano-rolls, of videos and of latents (extra `plots`).
+"""Pictures of training, latents, piano-rolls, videos, spectrograms, pen strokes and skeletons (extra `plots`).
 
 Each function returns a `matplotlib.figure.Figure` that no window and no global state knows of:
 `figure.savefig("curves.png")`.
 """
 
 from tfdvae.plots.curves import plot_history
-from tfdvae.plots.latents import plot_latents
+from tfdvae.plots.latents import plot_change, plot_latents
 from tfdvae.plots.maps import plot_latent_map
+from tfdvae.plots.pens import plot_strokes
 from tfdvae.plots.rolls import plot_rolls
+from tfdvae.plots.skeletons import plot_skeletons, write_skeleton_gif
+from tfdvae.plots.spectra import plot_spectrograms
 from tfdvae.plots.videos import plot_videos
 
-__all__ = ["plot_history", "plot_latent_map", "plot_latents", "plot_rolls", "plot_videos"]
+__all__ = [
+    "plot_change",
+    "plot_history",
+    "plot_latent_map",
+    "plot_latents",
+    "plot_rolls",
+    "plot_skeletons",
+    "plot_spectrograms",
+    "plot_strokes",
+    "plot_videos",
+    "write_skeleton_gif",
+]

@@ -1,24 +1,25 @@
-"""A picture of a latent sequence, in the manner of figure 13.5 of the survey."""
+"""Pictures of a latent sequence: figure 13.5 of the survey, figure 2 of the VRNN paper."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfdvae import gaussian
+from tfdvae.metrics import Diagnosis
 from tfdvae.plots.figures import new_figure
 from tfdvae.types import Trajectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_latents"]
+__all__ = ["plot_change", "plot_latents"]
 
 
 def plot_latents(path: Trajectory, index: int = 0, length: int | None = None) -> "Figure":
-    """Posterior mean, posterior log-variance and KL of each latent dimension over time, as heat maps.
+    """Posterior mean, posterior log-variance, sample and KL of each latent dimension over time, as heat maps.
 
     Args:
-        path: what `model.infer(x, mask)` returns.
+        path: what `model.infer(x, mask, u, noise)` returns; without noise the sample is the mean.
         index: which sequence of the batch.
         length: draws the first `length` frames; all by default.
 
@@ -29,21 +30,18 @@ def plot_latents(path: Trajectory, index: int = 0, length: int | None = None) ->
     batch, frames, dimensions = path.q.loc.shape
     if not dimensions:
         raise ValueError("The model has no latent variables to draw.")
-    if not 0 <= index < batch:
-        raise ValueError(f"`index` must be from 0 to {batch - 1}, the last sequence of the batch; got {index}.")
-    length = frames if length is None else length
-    if not 1 <= length <= frames:
-        raise ValueError(f"`length` must be from 1 to {frames} frames, got {length}.")
+    length = _check_part(batch, frames, index, length)
     kl = gaussian.kl_per_dimension(path.q, path.p)
-    mean, scale, kl = (np.asarray(y)[index, :length] for y in (path.q.loc, path.q.scale, kl))
-    spread = float(np.abs(mean).max()) or 1.0
+    mean, scale, sample, kl = (np.asarray(y)[index, :length] for y in (path.q.loc, path.q.scale, path.z, kl))
+    spread = float(max(np.abs(mean).max(), np.abs(sample).max())) or 1.0
     panels = (
         ("posterior mean", mean, "RdBu_r", -spread, spread),
         ("posterior log-variance", 2.0 * np.log(np.maximum(scale, 1e-12)), "viridis", None, None),
+        ("sample", sample, "RdBu_r", -spread, spread),
         ("KL(q || p), nats", kl, "magma", 0.0, None),
     )
-    figure = new_figure(float(np.clip(0.1 * length, 7.0, 20.0)), 7.5)
-    all_axes = figure.subplots(3, 1, sharex=True)
+    figure = new_figure(float(np.clip(0.1 * length, 7.0, 20.0)), 10.0)
+    all_axes = figure.subplots(4, 1, sharex=True)
     for axes, (title, values, colours, low, high) in zip(all_axes, panels, strict=True):
         image = axes.imshow(
             values.T, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest"
@@ -53,3 +51,53 @@ def plot_latents(path: Trajectory, index: int = 0, length: int | None = None) ->
         axes.yaxis.get_major_locator().set_params(integer=True)
     all_axes[-1].set_xlabel("frame")
     return figure
+
+
+def plot_change(x: np.ndarray, diagnosis: Diagnosis, index: int = 0, length: int | None = None) -> "Figure":
+    """How far the posterior mean moves, the KL of each latent dimension, and the frames, over time.
+
+    Where a signal changes its character, delta_t has a peak (VRNN paper, figure 2).
+
+    Args:
+        x: the frames that were diagnosed, `[B, T, D]`. Raw frames of a signal, for instance, stand as columns.
+        diagnosis: what `tfdvae.metrics.diagnose` returned for them.
+        index: which sequence of the batch.
+        length: draws the first `length` frames; all by default.
+
+    Raises:
+        ValueError: frames of another shape than those diagnosed, no such sequence, or no frame.
+        ImportError: matplotlib is not installed.
+    """
+    x = np.asarray(x)
+    if x.ndim != 3 or x.shape[:2] != diagnosis.change.shape:
+        raise ValueError(f"Expected the frames that were diagnosed, {diagnosis.change.shape} and D; got {x.shape}.")
+    batch, frames = diagnosis.change.shape
+    length = _check_part(batch, frames, index, length)
+    figure = new_figure(float(np.clip(0.1 * length, 7.0, 20.0)), 7.5)
+    change, kl, signal = figure.subplots(3, 1, sharex=True)
+    change.plot(diagnosis.change[index, :length], color="black", linewidth=0.8)
+    change.set(title="squared change of the posterior mean", ylabel="delta_t", ylim=(0.0, None))
+    for axes, values, title, colours in (
+        (kl, diagnosis.kl[index, :length], "KL(q || p), nats", "magma"),
+        (signal, x[index, :length], "frames", "viridis"),
+    ):
+        image = axes.imshow(values.T, origin="lower", aspect="auto", cmap=colours, interpolation="nearest")
+        figure.colorbar(image, ax=axes, pad=0.01)
+        axes.set_title(title)
+    kl.set_ylabel("dimension of z")
+    signal.set(ylabel="feature", xlabel="frame")
+    return figure
+
+
+def _check_part(batch: int, frames: int, index: int, length: int | None) -> int:
+    """How many frames to draw.
+
+    Raises:
+        ValueError: no such sequence, or no frame.
+    """
+    if not 0 <= index < batch:
+        raise ValueError(f"`index` must be from 0 to {batch - 1}, the last sequence of the batch; got {index}.")
+    length = frames if length is None else length
+    if not 1 <= length <= frames:
+        raise ValueError(f"`length` must be from 1 to {frames} frames, got {length}.")
+    return length

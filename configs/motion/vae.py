@@ -1,0 +1,20 @@
+"""VAE, which has no time, on human motion, at the survey's sizes.
+
+    python -m trainers.train --config configs/motion/vae.py --workdir runs/motion_vae
+
+The data are `cmu_mocap/cmu_mocap_60hz.npz` in the folder that the environment variable TFDVAE_DATA names;
+`--config.data.path=FOLDER` takes H3.6M as SUBJECT/NAME.npy, or .asf and .amc files of the CMU database.
+Variants: `configs/motion/vae.py:smoke` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.defaults import experiment
+from tfdvae import presets
+
+__all__ = ["get_config"]
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The experiment, in a variant of `configs.defaults.VARIANTS`."""
+    return experiment("motion", "vae", arg, **presets.motion["vae"])

@@ -1,0 +1,31 @@
+"""VRNN-Gauss of the VRNN paper (Chung et al. 2015, table 1) on raw audio: one Gaussian per frame.
+
+    python -m trainers.train --config configs/speech_waveform/vrnn.py --workdir runs/speech_waveform_vrnn
+
+The data are `librispeech_subset` in the folder that the environment variable TFDVAE_DATA names;
+`--config.data.path=FOLDER` takes another folder of WAV or FLAC files.
+Variants: `configs/speech_waveform/vrnn.py:smoke` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.defaults import experiment
+
+__all__ = ["get_config"]
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The experiment, in a variant of `configs.defaults.VARIANTS`."""
+    return experiment(
+        "speech_waveform",
+        "vrnn",
+        arg,
+        latent_dim=64,
+        units=256,
+        phi_x=(256, 256),
+        phi_z=(256,),
+        prior_units=(256,),
+        posterior_units=(256,),
+        decoder_units=(256, 256),
+        activation="relu",
+    )

@@ -1,0 +1,165 @@
+"""Trains and evaluates a table of a paper, row by row, and writes it beside the published figures.
+
+    TFDVAE_DATA=DATA_FOLDER python -m trainers.reproduce music --workdir results/music
+    python -m trainers.reproduce music --workdir results/music --row JSB --row VRNN --seeds 0,1,2
+    python -m trainers.reproduce music --workdir results/try --set training.epochs=2 --set data.max_sequences=20
+
+The same command goes on after an interruption: a run that is finished is never scored on the test split again. In the
+working folder are then a folder for each row and seed, as trainers.train leaves it, with `figures.json`; `table.md`;
+and `settings.json`, what `--set` changed, which must stay the same.
+"""
+
+import datetime
+import importlib.util
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from absl import flags
+from ml_collections import ConfigDict
+
+from tfdvae.data.files import atomic_write
+from trainers import settings, train
+from trainers.tables import TABLES, Finished, Row, Table, markdown
+
+__all__ = ["config_of", "run"]
+
+FIGURES = "figures.json"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(
+    table: Table, workdir: Path, seeds: Sequence[int] = (0,), rows: Sequence[str] = (), changes: Sequence[str] = ()
+) -> str:
+    """Runs what is missing, and returns the table in Markdown, of all rows that are finished.
+
+    Args:
+        table: a value of `trainers.tables.TABLES`.
+        workdir: its folder.
+        seeds: each row is trained once with each.
+        rows: labels, such as "JSB" and "VRNN"; of each column of labels that one of them stands in, those are chosen.
+            All by default.
+        changes: "section.key=value" for every row, such as training.epochs=2.
+
+    Raises:
+        ValueError: no such row, a change that no config has, or other changes than those `workdir` was begun with.
+    """
+    chosen = _choose(table, rows)
+    configs = {(row.labels, seed): config_of(row, table, workdir, seed, changes) for row in chosen for seed in seeds}
+    for config in configs.values():
+        settings.check(config)
+    _claim(workdir, changes)
+    for count, ((labels, seed), config) in enumerate(configs.items(), 1):
+        folder = _folder(workdir, labels, seed)
+        if not (folder / FIGURES).is_file():
+            print(f"\n{count} of {len(configs)}: {', '.join(labels)}, seed {seed}", flush=True)
+            _run_row(table, config, folder)
+    text = markdown(table, _figures(table, workdir))
+    with atomic_write(workdir / "table.md") as file:
+        file.write((text + "\n").encode())
+    return text
+
+
+def _choose(table: Table, labels: Sequence[str]) -> list[Row]:
+    columns = [dict.fromkeys(column) for column in zip(*(row.labels for row in table.rows), strict=True)]
+    unknown = [label for label in labels if not any(label in column for column in columns)]
+    if unknown:
+        known = "; ".join(", ".join(column) for column in columns)
+        raise ValueError(f"No row is called {unknown[0]!r}; there are {known}.")
+    wanted = [set(labels) & set(column) or set(column) for column in columns]
+    return [row for row in table.rows if all(label in w for label, w in zip(row.labels, wanted, strict=True))]
+
+
+def config_of(row: Row, table: Table, workdir: Path, seed: int, changes: Sequence[str] = ()) -> ConfigDict:
+    """The config of one run.
+
+    Raises:
+        ValueError: a change that it has no key for.
+    """
+    path = ROOT / row.config
+    spec = importlib.util.spec_from_file_location(f"configs.{path.parent.name}.{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    config.seed = seed
+    for key, value in row.options.items():
+        _assign(config, key, value)
+    if row.start is not None:
+        config.training.start_from = str(_folder(workdir, row.start, seed))
+    for change in changes:
+        key, separator, text = change.partition("=")
+        if not separator:
+            raise ValueError(f"Expected section.key=value, got {change!r}.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        _assign(config, key, value)
+    return config
+
+
+def _assign(config: ConfigDict, key: str, value: Any) -> None:
+    section, _, name = key.partition(".")
+    if section not in config or not isinstance(config[section], ConfigDict) or name not in config[section]:
+        raise ValueError(f"No config of the table has {key!r}; expected section.key, such as training.epochs.")
+    with config[section].ignore_type():
+        config[section][name] = value
+
+
+def _run_row(table: Table, config: ConfigDict, folder: Path) -> None:
+    model, splits, scores = train.run(config, folder)
+    figures = table.measure(Finished(config, model, splits, scores))
+    about = {"figures": figures, "date": datetime.date.today().isoformat(), "parameters": model.count_params()}
+    with atomic_write(folder / FIGURES) as file:
+        file.write((json.dumps(about, indent=2) + "\n").encode())
+    keras.utils.clear_session()
+
+
+def _figures(table: Table, workdir: Path) -> dict[tuple[str, ...], list[Mapping[str, float | None]]]:
+    """What is finished, whichever command ran it."""
+    found: dict[tuple[str, ...], list[Mapping[str, float | None]]] = {}
+    for row in table.rows:
+        for path in sorted(_folder(workdir, row.labels, 0).parent.glob(f"seed*/{FIGURES}")):
+            found.setdefault(row.labels, []).append(json.loads(path.read_text())["figures"])
+    return found
+
+
+def _folder(workdir: Path, labels: Sequence[str], seed: int) -> Path:
+    plain = ("".join(c if c.isalnum() else "_" for c in label.lower()) for label in labels)
+    return workdir / "-".join(plain) / f"seed{seed}"
+
+
+def _claim(workdir: Path, changes: Sequence[str]) -> None:
+    """Raises ValueError where `workdir` was begun with other changes."""
+    path, text = workdir / "settings.json", json.dumps(sorted(changes))
+    if not path.exists():
+        with atomic_write(path) as file:
+            file.write(f"{text}\n".encode())
+    elif json.loads(path.read_text()) != json.loads(text):
+        raise ValueError(
+            f"{workdir} was begun with --set {path.read_text().strip()}, and now {text} is asked for: choose another "
+            "--workdir, or the same settings."
+        )
+
+
+def main() -> None:
+    values = flags.FLAGS
+    text = run(TABLES[values.table], Path(values.workdir), [int(s) for s in values.seeds], values.row, values.set)
+    command = shlex.join(["python", "-m", "trainers.reproduce", values.table, *sys.argv[2:]])
+    print(f"\n{TABLES[values.table].title}\n\n`{command}`\n\n{text}", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        sys.argv[1] = f"--table={sys.argv[1]}"
+    flags.DEFINE_enum("table", None, sorted(TABLES), "Which table.")
+    flags.DEFINE_string("workdir", None, "Folder of its runs and of the result.")
+    flags.DEFINE_list("seeds", ["0"], "One run of each row per seed.")
+    flags.DEFINE_multi_string("row", [], "Label of the rows to run, such as VRNN; all by default.")
+    flags.DEFINE_multi_string("set", [], "section.key=value for every row, such as training.epochs=2.")
+    flags.mark_flags_as_required(["table", "workdir"])
+    settings.run_app(main)

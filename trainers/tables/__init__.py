@@ -1,0 +1,17 @@
+"""The tables that `trainers.reproduce` makes, by name."""
+
+from trainers.tables.music import MUSIC
+from trainers.tables.resynthesis import MOTION, SPEECH_RESYNTHESIS
+from trainers.tables.sequences import HANDWRITING, SPEECH_WAVEFORM
+from trainers.tables.table import Column, Finished, Row, Table, markdown
+
+__all__ = ["TABLES", "Column", "Finished", "Row", "Table", "markdown"]
+
+TABLES: dict[str, Table] = {
+    "music": MUSIC,
+    "speech-waveform": SPEECH_WAVEFORM,
+    "speech-resynthesis": SPEECH_RESYNTHESIS,
+    "motion": MOTION,
+    "handwriting": HANDWRITING,
+}
+"""By the name on the command line."""
