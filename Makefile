@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-EXTRAS := programs,music,plots,edge,dev
+EXTRAS := programs,music,speech,plots,edge,serving,dev
 WORKERS ?= 2
 PYTEST_ARGS ?=
 TEST_TIMEOUT ?= 900
@@ -13,7 +13,7 @@ TEST_TIMEOUT ?= 900
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv test lint demo wheel clean
+.PHONY: help venv test lint demo cpp wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ lint: $(STAMP) ## set up, then check style and the rules of the tree
 
 demo: $(STAMP) ## set up, then train, sample and save a VRNN on Bach chorales (results in demo/)
 	@$(BIN)/python -m trainers.demo --workdir demo
+
+cpp: $(STAMP) ## set up, then build the C++ program that runs a SavedModel, and print its path
+	@$(BIN)/python -m export.native
 
 wheel: $(STAMP) ## set up, then build the wheel into dist/
 	@rm -rf build

@@ -2,19 +2,22 @@
 
 python -m export.litert --model model.keras --out edge/vrnn
 python -m export.litert --model model.keras --out edge/vrnn --precision float32 float16 int8_dynamic --data held_out.npz
+python -m export.litert --model model.keras --out edge/vrnn --precision int16x8 int8_full --data held_out.npz
 
 Writes `edge/vrnn_float32.tflite` and so on. Each file is run on held-out sequences, whole (`reconstruct`) and frame by
 frame (`step`, in its own state), and compared with the Keras model. Errors are root mean squares relative to that of
 the output in Keras. Where one is larger than the tolerance, the report is printed and the file is not written.
 
 Held-out sequences are the arrays "x" `[N, T, D]` and, in driven mode, "u" `[N, T, U]` of an .npz file; without one they
-are drawn from the model.
+are drawn from the model. The integer activations of int16x8 and int8_full take their ranges from the sequences of
+another such file, `--representative`, without it from every second one of `--data`, which then is not held out. They
+exist for signatures without a loop over frames: as a rule `reset`, `step` and `generate_step`.
 """
 
 import argparse
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,11 +27,16 @@ from export import program
 
 if TYPE_CHECKING:
     from tfdvae.models import VerbsDVAE
+    from tfdvae.serving import Signature
 
 __all__ = ["Error", "TOLERANCES", "accuracy", "read_held_out", "report", "run", "write"]
 
-TOLERANCES = {"float32": 1e-5, "float16": 5e-3, "int8_dynamic": 5e-2}
+TOLERANCES = {"float32": 1e-5, "float16": 5e-3, "int8_dynamic": 5e-2, "int16x8": 5e-2, "int8_full": 0.4}
 """Largest relative error at which a file is still written, by precision."""
+
+
+OUTPUTS = ("z_mean", "next_mean", "x_mean", "log_px", "score")
+"""What is compared frame by frame, where the signature has it."""
 
 
 class Error(NamedTuple):
@@ -40,26 +48,66 @@ class Error(NamedTuple):
 
 
 def accuracy(model: "VerbsDVAE", path: Path, x: np.ndarray, u: np.ndarray | None) -> list[Error]:
-    """Errors of a .tflite file on sequences `[N, T, D]`, along the means."""
-    import tensorflow as tf
+    """Errors of a .tflite file on sequences `[N, T, D]`, along the means.
 
+    `reconstruct` is compared with the model's own; `step` along a stream in which both keep their own state;
+    `generate_step`, where there is no `step`, at the states that the model's own stream visits.
+    """
     from export import parity, running
+    from tfdvae import serving
 
     artefact = running.load(path)
-    found = []
-    rows = [slice(i, i + 1) for i in range(len(x))]
+    declared = serving.declare(model, artefact.target)
+    series = [{"x": x[i : i + 1], **({} if u is None else {"u": u[i : i + 1]})} for i in range(len(x))]
+    pairs: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def compare(name: str, outputs: Sequence[str], got: Mapping, expected: Mapping) -> None:
+        for output in (output for output in outputs if output in expected):
+            pairs.setdefault((name, output), []).append((np.asarray(got[output]), np.asarray(expected[output])))
+
     if "reconstruct" in artefact.functions:
-        given = [{"x": x[i], **({} if u is None else {"u": u[i]})} for i in rows]
-        got = np.concatenate([artefact.functions["reconstruct"](one)["mean"] for one in given])
-        params = model.infer(tf.constant(x), None, None if u is None else tf.constant(u)).x
-        found.append(Error("reconstruct", "mean", _relative(got, np.asarray(model.observation.mean(params)))))
-    if {"reset", "step"} <= set(artefact.functions):
-        noise = np.zeros((1, x.shape[1], model.frame_latent_dim), np.float32)
-        pairs = [parity.stream(model, artefact, x[i], None if u is None else u[i], noise) for i in rows]
-        for name in (name for name in ("z_mean", "log_px") if name in pairs[0][0]):
-            got, expected = (np.concatenate([pair[side][name] for pair in pairs]) for side in (0, 1))
-            found.append(Error("step", name, _relative(got, expected)))
-    return found
+        for one in series:
+            compare(
+                "reconstruct",
+                ["mean"],
+                artefact.functions["reconstruct"](one),
+                parity.call(declared["reconstruct"], one),
+            )
+    moving = next((name for name in ("step", "generate_step") if name in artefact.functions), None)
+    if moving and "reset" in artefact.functions:
+        keras = {name: declared[name].trace() for name in ("reset", moving)}
+        for one in series:
+            first = _means(declared["reset"], {})
+            states = artefact.functions["reset"](first), _call(keras["reset"], first)
+            for t in range(x.shape[1]):
+                rows = {name: value[:, t] for name, value in one.items()}
+                rows["next_u"] = rows.get("u")
+                frame = _means(declared[moving], rows)
+                # What a model makes of its own drawings would drift apart for ever.
+                own = states[moving != "step"]
+                got, expected = (
+                    artefact.functions[moving]({**frame, **own}),
+                    _call(keras[moving], {**frame, **states[1]}),
+                )
+                compare(moving, OUTPUTS, got, expected)
+                states = tuple({name: out[name] for name in states[1]} for out in (got, expected))
+    return [
+        Error(*key, _relative(*(np.concatenate(side) for side in zip(*both, strict=True))))
+        for key, both in pairs.items()
+    ]
+
+
+def _means(signature: "Signature", known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Inputs without the state: zeros for noise follow the means, 0.5 draws the median."""
+    fields = [field for field in signature.inputs if not field.name.startswith("state_")]
+    still = {f.name: np.full(f.shape, 0.5 if f.name == "emission" else 0.0, np.float32) for f in fields}
+    return {name: known.get(name, value) for name, value in still.items()}
+
+
+def _call(function: Callable, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    import tensorflow as tf
+
+    return {name: value.numpy() for name, value in function(**{k: tf.constant(v) for k, v in given.items()}).items()}
 
 
 def _relative(got: np.ndarray, expected: np.ndarray) -> float:
@@ -82,6 +130,7 @@ def write(
     held_out: tuple[np.ndarray, np.ndarray | None] | None = None,
     tolerance: float | None = None,
     signatures: Sequence[str] | None = None,
+    representative: tuple[np.ndarray, np.ndarray | None] | None = None,
 ) -> str:
     """Writes one file, if it is accurate enough.
 
@@ -92,6 +141,8 @@ def write(
         held_out: x `[N, T, D]` and u `[N, T, U]` (or None); by default drawn from the model.
         tolerance: by default that of the precision.
         signatures: names of those to write.
+        representative: x and u (or None) on which integer activations find their ranges, not those held out; by default
+            drawn from the model.
 
     Returns:
         The report.
@@ -111,9 +162,17 @@ def write(
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     candidate = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tflite")
     try:
-        serving.export_litert(model, candidate, signatures, precision)
+        options = {}
+        if precision in serving.INTEGER:
+            options["representative"] = representative or parity.sequences(model, 16, 50, seed=1)
+        chosen = serving.export_litert(model, candidate, signatures, precision, **options)
         errors = accuracy(model, candidate, *(held_out or parity.sequences(model, 4, 50)))
         text = report(precision, candidate.stat().st_size, errors, tolerance)
+        left_out = [
+            name for name in serving.declare(model, serving.LITERT) if signatures is None and name not in chosen
+        ]
+        if left_out:
+            text += f"\n  without {', '.join(left_out)}: their loops have no {precision}"
         if any(not one.relative <= tolerance for one in errors):
             raise ValueError(f"{path} was not written, it would be too inaccurate:\n{text}")
         candidate.rename(path)
@@ -147,11 +206,19 @@ def read_held_out(path: str | Path, model: "VerbsDVAE") -> tuple[np.ndarray, np.
 
 def main(given: argparse.Namespace) -> int:
     """Writes the files and prints their reports."""
+    from tfdvae.serving import INTEGER
+
     model = program.load_model(given.model)
-    held_out = None if given.data is None else read_held_out(given.data, model)
+    held_out, representative = (
+        None if path is None else read_held_out(path, model) for path in (given.data, given.representative)
+    )
+    if set(given.precision) & set(INTEGER) and held_out is not None and representative is None:
+        held_out, representative = (tuple(y if y is None else y[i::2] for y in held_out) for i in (0, 1))
+        if not len(representative[0]):
+            raise ValueError(f"{given.data} holds one sequence: ranges and errors need different ones.")
     for precision in given.precision:
         path = Path(f"{given.out}_{precision}.tflite")
-        print(write(model, path, precision, held_out, given.tolerance, given.signatures))
+        print(write(model, path, precision, held_out, given.tolerance, given.signatures, representative))
         print(f"Wrote {path}", flush=True)
     return 0
 
@@ -164,6 +231,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--precision", nargs="+", default=["float32"], choices=list(TOLERANCES), help="of weights")
     found.add_argument("--signatures", nargs="+", help="names of those to write (default: all)")
     found.add_argument("--data", help=".npz file of held-out sequences (default: drawn from the model)")
+    found.add_argument("--representative", help=".npz file of sequences that set the ranges of integer activations")
     found.add_argument("--tolerance", type=float, help=f"largest relative error (default: {TOLERANCES})")
     return found
 

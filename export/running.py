@@ -12,7 +12,7 @@ from tfdvae.serving.fields import parse
 from tfdvae.serving.litert import LITERT
 from tfdvae.serving.saved_model import DESCRIPTION
 
-__all__ = ["Artefact", "Arrays", "load"]
+__all__ = ["Artefact", "Arrays", "find_saved_model", "load"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -34,23 +34,33 @@ def load(path: str | Path) -> Artefact:
         ValueError: it is none of these, damaged, or was written by something else.
     """
     path = Path(path)
-    if path.is_file():
-        return _load_litert(path)
+    return _load_litert(path) if path.is_file() else _load_saved_model(path)
+
+
+def find_saved_model(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The folder of a SavedModel, the newest version where `path` holds several, and its description.
+
+    Raises:
+        FileNotFoundError: there is nothing there.
+        ValueError: it is no SavedModel, or was written by something else.
+    """
+    path = Path(path)
     versions = sorted((p for p in path.glob("*") if p.name.isdigit() and p.is_dir()), key=lambda p: int(p.name))
-    return _load_saved_model(versions[-1] if versions else path)
+    path = versions[-1] if versions else path
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no exported model at {path}.")
+    if not (path / "saved_model.pb").is_file() or not (path / DESCRIPTION).is_file():
+        raise ValueError(f"{path} holds no SavedModel with {DESCRIPTION}: was it written by model.export?")
+    return path, parse((path / DESCRIPTION).read_bytes(), path)
 
 
 def _load_saved_model(path: Path) -> Artefact:
     import tensorflow as tf
 
-    if not path.is_dir():
-        raise FileNotFoundError(f"There is no exported model at {path}.")
-    if not (path / "saved_model.pb").is_file() or not (path / DESCRIPTION).is_file():
-        raise ValueError(f"{path} holds no SavedModel with {DESCRIPTION}: was it written by model.export?")
-    description = parse((path / DESCRIPTION).read_bytes(), path)
+    path, description = find_saved_model(path)
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
         raise ValueError(f"The SavedModel in {path} cannot be read, it may be damaged: {error}") from error
 
     def function(signature: Any) -> Callable[[Arrays], Arrays]:

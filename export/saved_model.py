@@ -9,15 +9,21 @@ Below the folder `--out` this makes
       signatures.json            names, types, shapes, units and meaning of all inputs and outputs
       batching_params.pbtxt      with --batching
       assets.extra/tf_serving_warmup_requests    one request per signature, where tensorflow-serving-api is installed
-    models.config                for tensorflow_model_server --model_config_file
+    models.config                for tensorflow_model_server --model_config_file; names the folder by its absolute path
+    compose.yaml                 for docker compose; mounts the folder it lies in
 
-With --batching the server may merge requests, for which all inputs of a signature must have the same leading axis.
-Signatures with a seed or a count among their inputs are left out then, and requests must be padded to one length.
+and prints the commands that serve it, which find later versions by themselves. The two files are written once: edit
+them at will. With --batching the server may merge requests, for which all inputs of a signature must have the same
+leading axis. Signatures with a seed or a count among their inputs are left out then, and requests must be padded to one
+length.
 """
 
 import argparse
 import os
+import re
+import shlex
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +34,11 @@ if TYPE_CHECKING:
     from tfdvae.models import VerbsDVAE
     from tfdvae.serving import Signature
 
-__all__ = ["batching_params", "models_config", "run", "write_version", "write_warmup"]
+__all__ = ["batching_params", "commands", "compose", "models_config", "run", "write_version", "write_warmup"]
 
 WARMUP = "tf_serving_warmup_requests"
+BATCHING = ("--enable_batching=true", "--enable_per_model_batching_parameters=true")
+"""Flags that make the server merge requests as the batching_params.pbtxt of each version says."""
 
 
 def write_version(
@@ -53,7 +61,7 @@ def write_version(
         The version's folder, and remarks for the user.
 
     Raises:
-        ValueError: the model was never built, or there is no such version number.
+        ValueError: the model was never built, or there is no such version number, or no server takes the name.
         FileExistsError: the version exists.
         OSError: the folder cannot be written.
     """
@@ -65,26 +73,53 @@ def write_version(
     version = max(existing, default=0) + 1 if version is None else version
     if version < 1:
         raise ValueError(f"A version is a number from 1, got {version}.")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise ValueError(
+            f"A model's name on a server has letters, digits, '_', '-' and '.', got {name!r}: give another."
+        )
     remarks, declared = [], serving.declare(model)
     names = list(declared)
     if max_batch_size is not None:
         names = [n for n, one in declared.items() if one.inputs and all(f.shape[:1] == ("batch",) for f in one.inputs)]
         left_out = [n for n in declared if n not in names]
         remarks.append(f"Without the signatures {', '.join(left_out)}, whose requests cannot be merged.")
-    with serving.new_folder(out / str(version)) as folder:
-        # An exporter makes its folder itself.
-        folder.rmdir()
-        serving.export_saved_model(model, folder, names)
-        if max_batch_size is not None:
-            (folder / "batching_params.pbtxt").write_text(batching_params(max_batch_size), encoding="utf-8")
-        try:
-            write_warmup(model, {n: declared[n] for n in names}, folder, name)
-        except ImportError:
-            remarks.append('Without warm-up requests: pip install "tfdvae[serving]" to have them written.')
-    config = out / "models.config"
-    if not config.exists():
-        config.write_text(models_config(name, out), encoding="utf-8")
-    return out / str(version), remarks
+    path = out / str(version)
+    try:
+        with serving.new_folder(path) as folder:
+            # An exporter makes its folder itself.
+            folder.rmdir()
+            serving.export_saved_model(model, folder, names)
+            if max_batch_size is not None:
+                (folder / "batching_params.pbtxt").write_text(batching_params(max_batch_size), encoding="utf-8")
+            try:
+                write_warmup(model, {n: declared[n] for n in names}, folder, name)
+            except ImportError:
+                remarks.append('Without warm-up requests: pip install "tfdvae[serving]" to have them written.')
+    except OSError as error:
+        if str(path) in str(error):
+            raise
+        # It speaks of the temporary folder.
+        raise OSError(f"{path} could not be written: {error}") from error
+    for file, text in (
+        ("models.config", models_config(name, out)),
+        ("compose.yaml", compose(name, max_batch_size is not None)),
+    ):
+        remarks += _write_once(out / file, text)
+    return path, remarks
+
+
+def _write_once(path: Path, text: str) -> list[str]:
+    """Writes a file, complete or not at all, unless it exists. Returns a remark where it exists and says else."""
+    if path.exists():
+        same = path.read_text(encoding="utf-8") == text
+        return [] if same else [f"{path} was kept; remove it to have it written anew, for this version."]
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return []
 
 
 def batching_params(max_batch_size: int) -> str:
@@ -118,6 +153,41 @@ def models_config(name: str, base_path: str | Path) -> str:
 """
 
 
+def compose(name: str, batching: bool) -> str:
+    """Text of compose.yaml, for a folder of versions that it lies in.
+
+    The image's entry point serves the model MODEL_NAME from /models/MODEL_NAME, on the ports 8500 and 8501; so the
+    absolute path in models.config, which is none of the container's, is not needed there.
+    """
+    command = "".join(f"\n      - {flag}" for flag in BATCHING)
+    return f"""# gRPC on port 8500, REST on port 8501. TF_SERVING_TAG names a release of the server: it must not be
+# older than the TensorFlow that wrote the model.
+services:
+  serving:
+    image: tensorflow/serving:${{TF_SERVING_TAG:-latest}}
+    environment:
+      MODEL_NAME: "{name}"
+    volumes:
+      - type: bind
+        source: .
+        target: /models/{name}
+        read_only: true
+    ports:
+      - "8500:8500"
+      - "8501:8501"
+""" + (f"    command:{command}\n" if batching else "")
+
+
+def commands(out: str | Path, batching: bool) -> list[str]:
+    """What serves the versions below a folder: the server itself, and a container of it."""
+    path = Path(out).resolve()
+    flags = ["--port=8500", "--rest_api_port=8501", f"--model_config_file={path / 'models.config'}"]
+    return [
+        shlex.join(["tensorflow_model_server", *flags, *(BATCHING if batching else ())]),
+        shlex.join(["docker", "compose", "--file", str(path / "compose.yaml"), "up"]),
+    ]
+
+
 def write_warmup(model: "VerbsDVAE", signatures: Mapping[str, "Signature"], folder: Path, name: str) -> Path:
     """One request per signature, which the server replays when it loads the version.
 
@@ -149,7 +219,7 @@ def main(given: argparse.Namespace) -> int:
     model = program.load_model(given.model)
     size = given.max_batch_size if given.batching else None
     path, remarks = write_version(model, given.out, given.version, given.name, size)
-    print("\n".join([*remarks, f"Wrote {path}"]))
+    print("\n".join([*remarks, f"Wrote {path}", "Serve it by one of", *commands(given.out, given.batching)]))
     return 0
 
 

@@ -2,17 +2,25 @@
 
 python -m export.verify served/vrnn --model model.keras
 python -m export.verify model.tflite --model model.keras --tolerance 1e-5
+python -m export.verify served/vrnn --model model.keras --native
+python -m export.verify served/vrnn --model model.keras --rest http://localhost:8501
 
 Every signature gets the same inputs and the same noise as the Keras model; `step x T` feeds a sequence frame by frame
 and compares it with one call on the whole sequence. Differences are relative to the largest absolute value of the
-output in Keras. The exit code is 1 where one is larger than the tolerance.
+output in Keras. The exit code is 1 where one is larger than the tolerance. A SavedModel is run by TensorFlow in Python;
+with --native by a C++ program without Python, with --rest or --grpc by the server that has loaded it.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from export import program
+
+if TYPE_CHECKING:
+    from export.running import Artefact
 
 __all__ = ["run", "table"]
 
@@ -28,10 +36,10 @@ def table(differences: Sequence, tolerance: float) -> str:
 
 def main(given: argparse.Namespace) -> int:
     """Prints the table; 1 where the numbers differ, else 0."""
-    from export import parity, running
+    from export import parity
 
     model = program.load_model(given.model)
-    differences = parity.compare(model, running.load(given.path), given.seed)
+    differences = parity.compare(model, _load(given), given.seed)
     worst = max(differences, key=lambda one: one.relative)
     print(table(differences, given.tolerance))
     same = worst.relative <= given.tolerance
@@ -42,6 +50,20 @@ def main(given: argparse.Namespace) -> int:
     return 0 if same else 1
 
 
+def _load(given: argparse.Namespace) -> "Artefact":
+    """The artefact, run by what was asked for."""
+    from export import client, native, running
+
+    if given.native:
+        return native.load(given.path)
+    if not (given.rest or given.grpc):
+        return running.load(given.path)
+    folder = Path(given.path).resolve()
+    name = given.name or (folder.parent if folder.name.isdigit() else folder).name
+    found = client.RestClient(given.rest, name) if given.rest else client.GrpcClient(given.grpc, name)
+    return found.artefact(given.path)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(prog="export.verify", description=__doc__.partition("\n")[0])
@@ -49,6 +71,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--model", required=True, help="the .keras file that it came from")
     found.add_argument("--tolerance", type=float, default=1e-5, help="largest relative difference (default 1e-5)")
     found.add_argument("--seed", type=int, default=0, help="of the inputs")
+    where = found.add_mutually_exclusive_group()
+    where.add_argument("--native", action="store_true", help="run a SavedModel in a C++ program")
+    where.add_argument("--rest", help="URL of the server that has loaded it, such as http://localhost:8501")
+    where.add_argument("--grpc", help="host and port of the server that has loaded it, such as localhost:8500")
+    found.add_argument("--name", help="of the model on the server (default: that of the folder)")
     return found
 
 

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import tensorflow as tf
 
 from tfdvae.models import DVAE
 from trainers._benchmark_count import train_step_multiply_adds
+from trainers._benchmark_deploy import measure_here
 from trainers.sizes import SIZES, build_model, frames
 
-__all__ = ["measure", "measure_memory"]
+__all__ = ["measure", "measure_deployment", "measure_memory"]
 
 MATMUL_SIZES = (1024, 1536, 2048)
 STREAMED_FRAMES = 20
@@ -44,7 +45,13 @@ def measure_memory(model: str, size: str, batch_size: int, length: int, jit: boo
     return _in_process(request)
 
 
-def _in_process(request: dict[str, Any]) -> dict[str, Any]:
+def measure_deployment(model: str, size: str, seconds: float, precisions: Sequence[str]) -> list[dict[str, Any]]:
+    """What `_benchmark_deploy.measure_here` returns, measured in a new process."""
+    request = {"model": model, "size": size, "seconds": seconds, "precisions": list(precisions)}
+    return _in_process({"what": "deployment", **request})
+
+
+def _in_process(request: dict[str, Any]) -> Any:
     command = [sys.executable, "-m", "trainers._benchmark_measure", json.dumps(request)]
     folder = Path(__file__).resolve().parent.parent
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -180,7 +187,7 @@ def measure_peak(model: str, size: str, batch_size: int, length: int, jit: bool)
 
 def main(request: dict[str, Any]) -> None:
     """Measures what `request` asks for and prints it as the last line of standard output."""
-    kinds = {"times": measure_times, "memory": measure_peak}
+    kinds = {"times": measure_times, "memory": measure_peak, "deployment": measure_here}
     kind = kinds[request.pop("what")]
     print(json.dumps(kind(**request)))
 

@@ -3,10 +3,13 @@
     python -m trainers.benchmark --sizes speech,motion --seconds 20 --out benchmark.md
     python -m trainers.benchmark --sizes speech --models vrnn,dkf --jit
     python -m trainers.benchmark --memory
+    python -m trainers.benchmark --deploy --models vrnn --out deployment.md
 
 Each model is measured in a process of its own. Times are medians after a warm-up, of the functions that Keras' `fit`
 and `evaluate` compile and call, and of `generate` and `step`. The share is that of the rate of a large float32 matrix
 product which the train step's own matrix products reach, rate and step measured in turns.
+With --deploy it times one step and a short reconstruction at batch 1 in Keras, in SavedModels from Python and C++, and
+in LiteRT files of all precisions, with the sizes of the files.
 """
 
 import os
@@ -21,11 +24,13 @@ import tensorflow as tf
 from absl import app, flags
 
 from tfdvae.models import MODELS
-from trainers._benchmark_measure import measure, measure_memory
+from tfdvae.serving import PRECISIONS
+from trainers._benchmark_deploy import check_deployment, deployment_section
+from trainers._benchmark_measure import measure, measure_deployment, measure_memory
 from trainers._benchmark_report import Memory, memory_section, times_section
 from trainers.sizes import SIZES
 
-__all__ = ["check_memory", "run_memory", "run_times"]
+__all__ = ["check_memory", "run_deployment", "run_memory", "run_times"]
 
 _SIZES = flags.DEFINE_list("sizes", ["speech", "motion"], f"What to measure, of {', '.join(SIZES)}.")
 _MODELS = flags.DEFINE_list("models", list(MODELS), f"Which models, of {', '.join(MODELS)}.")
@@ -35,6 +40,10 @@ _MEMORY = flags.DEFINE_bool("memory", False, "Show instead how the peak memory o
 _MEMORY_MODEL = flags.DEFINE_string("memory_model", "vrnn", "The model of --memory, at the first of --sizes.")
 _LENGTHS = flags.DEFINE_list("lengths", ["250", "500", "1000", "2000"], "T of each run of --memory.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "B of --memory.", lower_bound=1)
+_DEPLOY = flags.DEFINE_bool("deploy", False, "Time instead one frame and a short sequence where models are put to use.")
+_PRECISIONS = flags.DEFINE_list(
+    "precisions", list(PRECISIONS), f"LiteRT files of --deploy, of {', '.join(PRECISIONS)}."
+)
 _OUT = flags.DEFINE_string("out", None, "Also write the tables to this file.")
 
 MEMORY_LIMIT_MIB = 4096
@@ -71,6 +80,24 @@ def run_memory(model: str, size: str, batch_size: int, lengths: Sequence[int], j
         print(f"measuring {model} at {size} size, T = {length}", file=sys.stderr, flush=True)
         rows.append({"length": length, **measure_memory(model, size, batch_size, length, jit)})
     return Memory.of(model, size, batch_size, rows)
+
+
+def run_deployment(
+    sizes: Iterable[str], models: Sequence[str], seconds: float, precisions: Sequence[str] = PRECISIONS
+) -> list[dict[str, Any]]:
+    """One step and a short reconstruction of each model at each size, by every way to run it.
+
+    Returns:
+        One row per combination: "size", "model" and what `measure_deployment` returns.
+    """
+    rows = []
+    precisions = _known(precisions, dict.fromkeys(PRECISIONS), "precision")
+    for size in _known(sizes, SIZES, "size"):
+        for model in _known(models, MODELS, "model"):
+            print(f"measuring {model} at {size} size, deployed", file=sys.stderr, flush=True)
+            found = measure_deployment(model, size, seconds, precisions)
+            rows += [{"size": size, "model": model, **row} for row in found]
+    return rows
 
 
 def check_memory(memory: Memory) -> list[str]:
@@ -120,6 +147,10 @@ def main(argv: Sequence[str]) -> None:
         memory = run_memory(_MEMORY_MODEL.value, _SIZES.value[0], _BATCH_SIZE.value, lengths, _JIT.value)
         faults = check_memory(memory)
         body = memory_section(memory, faults)
+    elif _DEPLOY.value:
+        rows = run_deployment(_SIZES.value, _MODELS.value, _SECONDS.value, _PRECISIONS.value)
+        faults = check_deployment(rows)
+        body = deployment_section(rows, faults)
     else:
         compilers = ("graph", "xla") if _JIT.value else ("graph",)
         body = times_section(run_times(_SIZES.value, _MODELS.value, _SECONDS.value, compilers))
@@ -128,7 +159,7 @@ def main(argv: Sequence[str]) -> None:
     if _OUT.value:
         Path(_OUT.value).write_text(text)
     if faults:
-        raise SystemExit(f"Memory: {'; '.join(faults)}.")
+        raise SystemExit(f"Not as it should be: {'; '.join(faults)}.")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from export import parity, running
 from tests import cases
 from tfdvae import serving
 from tfdvae.observations import OBSERVATIONS
-from tfdvae.serving import Field, Signature, litert
+from tfdvae.serving import Field, Signature, conversion, litert
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
@@ -79,6 +80,74 @@ def test_a_converter_that_crashes_leaves_nothing(
     with pytest.raises(RuntimeError, match="code -11: Segmentation fault"):
         model.export(tmp_path / "model.tflite", format="litert", signatures=["reset"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_was_never_built(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs a model with weights"):
+        tfdvae.VRNN(2).export(tmp_path / "m.tflite", format="litert")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_stays(model: tfdvae.DVAE, tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_text("earlier")
+    with pytest.raises(FileExistsError, match="m.tflite exists"):
+        model.export(path, format="litert")
+    assert path.read_text() == "earlier" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_signature_that_the_model_cannot_have(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="SRNN as configured has the signatures .*; asked for step"):
+        cases.make("srnn-smooth-u").export(tmp_path / "m.tflite", format="litert", signatures=["step"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written(model: tfdvae.DVAE, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(OSError, match="m.tflite cannot be made"):
+        model.export(tmp_path / "file" / "m.tflite", format="litert", signatures=["reset"])
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+FULL = """
+import resource, sys
+from tests import cases
+model = cases.make("vrnn")
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    model.export(sys.argv[1], format="litert", signatures=["reset", "step"])
+except OSError as error:
+    print(error)
+    sys.exit(7)
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk(tmp_path: Path) -> None:
+    for limit in (2_000, 20_000):
+        command = [sys.executable, "-c", FULL, str(tmp_path / "m.tflite"), str(limit)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 7, result.stderr
+        assert "File too large" in result.stdout and "could not be written" in result.stdout
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_at_the_end(model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(command: list[str], **options) -> subprocess.CompletedProcess[str]:
+        Path(command[4]).write_text("half")
+        return subprocess.CompletedProcess(command, conversion.UNWRITABLE, "[Errno 28] No space left on device\n", "")
+
+    monkeypatch.setattr(subprocess, "run", fill)
+    with pytest.raises(OSError, match="m.tflite could not be written: .*No space left"):
+        model.export(tmp_path / "m.tflite", format="litert", signatures=["reset"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_converter_tells_that_it_cannot_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(conversion, "convert", lambda *arguments: (b"model", []))
+    monkeypatch.setattr(sys, "argv", ["", "frozen", str(tmp_path / "absent" / "m.tflite"), "float32", "none", "step"])
+    assert conversion.main() == conversion.UNWRITABLE
+    assert "No such file" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [{"precision": "int4"}, {"num_samples": 0}])

@@ -2,12 +2,14 @@
 
 from tfdvae.serving.fields import Field, Signature, Target, describe
 from tfdvae.serving.litert import LITERT, PRECISIONS, export_litert
+from tfdvae.serving.quantisation import INTEGER
 from tfdvae.serving.saved_model import export_saved_model, new_folder
 from tfdvae.serving.signatures import SIGNATURES, declare
 
 __all__ = [
     "FORMATS",
     "Field",
+    "INTEGER",
     "LITERT",
     "PRECISIONS",
     "SIGNATURES",

@@ -1,17 +1,23 @@
 """LiteRT: signatures for one sequence at a time in one file, with built-in operations alone."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.serving.conversion import LACKING, UNUSED, UNWRITABLE
 from tfdvae.serving.fields import Signature, Target, describe
+from tfdvae.serving.graphs import drop_shape_checks, freeze, has_loop
+from tfdvae.serving.quantisation import INTEGER, check_representative, samples
 from tfdvae.serving.saved_model import DESCRIPTION, choose, plain_errors
 from tfdvae.serving.signatures import declare
 
@@ -20,8 +26,9 @@ __all__ = ["LITERT", "PRECISIONS", "export_litert"]
 LITERT = Target(batch=1, masked=False, seeded=False)
 """One sequence at a time, of any length, all of whose frames exist; noise is an input."""
 
-PRECISIONS = ("float32", "float16", "int8_dynamic")
-"""How weights are stored; activations are float32 in all of them."""
+PRECISIONS = ("float32", "float16", "int8_dynamic", *INTEGER)
+"""How weights are stored, in 32, 16 or 8 bits. In int16x8 and int8_full networks also compute in integers, of 16 and
+of 8 bits; densities, samples and the sums that a state carries on stay float32, like all inputs and outputs."""
 
 
 def export_litert(
@@ -30,6 +37,7 @@ def export_litert(
     signatures: Iterable[str] | None = None,
     precision: str = "float32",
     num_samples: int = LITERT.num_samples,
+    representative: Any = None,
 ) -> dict[str, Signature]:
     """Writes the signatures to a new .tflite file, complete or not at all.
 
@@ -39,16 +47,19 @@ def export_litert(
     Args:
         model: a built model.
         path: the file to make.
-        signatures: names of those to write; by default all that the model has for one sequence at a time.
+        signatures: names of those to write; by default all that the model has for one sequence at a time, with integer
+            activations those of them without a loop over frames: LiteRT cannot measure the ranges inside of one.
         precision: one of `PRECISIONS`.
         num_samples: K of `score`, fixed in the file.
+        representative: for integer activations, sequences like those of use: x `[N, T, D]`, in driven mode the pair
+            (x, u) with u `[N, T, U]`, or a dict of both.
 
     Returns:
         What was written.
 
     Raises:
-        ValueError: the model was never built, computes in another type than float32, has no such signature, or needs
-            operations that LiteRT lacks.
+        ValueError: the model was never built, computes in another type than float32, has no such signature, or not
+            in this precision, or needs operations that LiteRT lacks; `representative` is missing or does not fit.
         FileExistsError: there is something at `path`.
         OSError: the file cannot be written.
         RuntimeError: the converter failed in another way.
@@ -63,18 +74,25 @@ def export_litert(
             f"LiteRT needs a model that computes in float32, this one is {model.dtype_policy.name}. Its weights are "
             "float32: make one with dtype='float32', and hand it model.get_weights(). `precision` stores them smaller."
         )
-    target = LITERT._replace(num_samples=num_samples)
-    chosen = choose(declare(model, target), signatures, type(model).__name__)
+    declared = declare(model, LITERT._replace(num_samples=num_samples))
+    names = None if signatures is None else list(signatures)
+    chosen = choose(declared, names, type(model).__name__)
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists. Name a new path, or remove it first; nothing was written.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        frozen, converted = Path(folder) / "frozen", Path(folder) / "converted.tflite"
-        module = tf.Module(name="tfdvae")
+    integers = precision in INTEGER
+    data = check_representative(representative, model) if integers else None
+    graphs = {name: freeze(one, integers) for name, one in chosen.items()}
+    if integers:
+        graphs = _without_loops(graphs, names, precision)
+        chosen = {name: chosen[name] for name in graphs}
+    with _folder_beside(path) as folder:
+        frozen, converted, inputs = folder / "frozen", folder / "converted.tflite", folder / "samples.npz"
         with plain_errors(path):
-            tf.saved_model.save(module, str(frozen), {name: freeze(one) for name, one in chosen.items()})
+            tf.saved_model.save(tf.Module(name="tfdvae"), str(frozen), graphs)
         drop_shape_checks(frozen)
-        _convert(frozen, converted, precision, list(chosen))
+        if data is not None:
+            _save(inputs, samples(declared, list(chosen), *data))
+        _convert(frozen, converted, precision, inputs, list(chosen))
         about = {"model": type(model).__name__, "features": model.x_dim, "inputs": model.u_dim}
         text = describe(chosen, **about, precision=precision, num_samples=num_samples)
         with zipfile.ZipFile(converted, "a") as attached:
@@ -83,48 +101,61 @@ def export_litert(
     return chosen
 
 
-def freeze(signature: Signature) -> tf.types.experimental.ConcreteFunction:
-    """The graph with weights as constants: LiteRT has no variables inside of a loop."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+@contextlib.contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    """A folder on the same disk, for as long as the file is being made.
 
-    traced = signature.trace()
-    names = list(traced.structured_outputs)
-    constant = convert_variables_to_constants_v2(traced, lower_control_flow=False)
-    order = [tensor.name.partition(":")[0] for tensor in constant.inputs]
-
-    def run(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(sorted(names), constant(*(tensors[name] for name in order)), strict=True))
-
-    specs = {field.name: field.spec() for field in signature.inputs}
-    return tf.function(run, autograph=False).get_concrete_function(**specs)
-
-
-def drop_shape_checks(saved_model: Path) -> None:
-    """Makes identities of all EnsureShape in a SavedModel: LiteRT lacks it, and tracing has used what it says."""
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-
-    file = saved_model / "saved_model.pb"
-    content = SavedModel.FromString(file.read_bytes())
-    for graph in (one.graph_def for one in content.meta_graphs):
-        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-            for node in nodes:
-                if node.op == "EnsureShape":
-                    node.op = "Identity"
-                    del node.attr["shape"]
-    file.write_bytes(content.SerializeToString())
+    Raises:
+        OSError: there can be none.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise type(error)(f"{path} cannot be made: {error.strerror} ({error.filename}).") from error
+    try:
+        with folder as name:
+            yield Path(name)
+    except OSError as error:
+        raise error if str(path) in str(error) else OSError(f"{path} could not be written: {error}") from error
 
 
-def _convert(frozen: Path, converted: Path, precision: str, names: list[str]) -> None:
+def _without_loops(graphs: dict[str, Any], wanted: list[str] | None, precision: str) -> dict[str, Any]:
+    """Those that can have integer activations.
+
+    Raises:
+        ValueError: one that was asked for cannot, or none can.
+    """
+    looping = [name for name, graph in graphs.items() if has_loop(graph)]
+    if looping and (wanted is not None or len(looping) == len(graphs)):
+        able = [name for name in graphs if name not in looping]
+        raise ValueError(
+            f"{', '.join(looping)}: whole sequences pass through a loop, for which LiteRT has no {precision}. Use "
+            f"int8_dynamic for them; {precision} can have {', '.join(able) or 'none of those asked for'}."
+        )
+    return {name: graph for name, graph in graphs.items() if name not in looping}
+
+
+def _save(path: Path, inputs: dict[str, dict[str, np.ndarray]]) -> None:
+    """Writes inputs by "signature/input", in place of none an unused one."""
+    flat = {f"{name}/{key}": value for name, own in inputs.items() for key, value in own.items()}
+    empty = {f"{name}/{UNUSED}": np.zeros([1, 1], np.float32) for name, own in inputs.items() if not own}
+    np.savez(path, **flat, **empty)
+
+
+def _convert(frozen: Path, converted: Path, precision: str, inputs: Path, names: list[str]) -> None:
     script = Path(__file__).with_name("conversion.py")
     # The script's own folder stays off its path: modules in there are named like some of TensorFlow's.
-    command = [sys.executable, "-P", str(script), str(frozen), str(converted), precision, *names]
+    command = [sys.executable, "-P", str(script), str(frozen), str(converted), precision, str(inputs), *names]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if result.returncode == 3:
+    last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+    if result.returncode == LACKING:
         raise ValueError(
             f"The model needs operations that LiteRT has not built in: {result.stdout.strip()}. Leave out the "
             "signatures that use them, or serve it as a SavedModel."
         )
+    if result.returncode == UNWRITABLE:
+        raise OSError(result.stdout.strip())
     if result.returncode != 0 or not converted.is_file():
-        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"The LiteRT converter ended with code {result.returncode}: {last}")

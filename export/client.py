@@ -1,0 +1,114 @@
+"""Asks a model on TensorFlow Serving, over REST or gRPC.
+
+python -m export.client --rest http://localhost:8501 --model balls
+python -m export.client --rest http://localhost:8501 --model balls --signature score --inputs in.npz --out out.npz
+python -m export.client --grpc localhost:8500 --model balls --signature score --inputs in.npz --out out.npz
+
+The first prints the state of the model and its signatures. The others send the arrays of an .npz file by their names
+and write the outputs to another. REST needs numpy alone, gRPC tensorflow-serving-api.
+"""
+
+import argparse
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from export import program
+from export.client_base import (
+    Client,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServingError,
+    SignatureSpec,
+    TensorSpec,
+    UnavailableError,
+    VersionStatus,
+)
+from export.client_grpc import GrpcClient
+from export.client_rest import RestClient
+
+__all__ = [
+    "Client",
+    "DeadlineExceededError",
+    "GrpcClient",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "RestClient",
+    "ServingError",
+    "SignatureSpec",
+    "TensorSpec",
+    "UnavailableError",
+    "VersionStatus",
+    "listing",
+    "run",
+]
+
+
+def listing(status: Sequence[VersionStatus], signatures: dict[str, SignatureSpec]) -> str:
+    """One line per version and per signature."""
+
+    def tensors(specs: dict[str, TensorSpec]) -> str:
+        return ", ".join(
+            f"{name} {one.dtype}[{', '.join('?' if n is None else str(n) for n in one.shape)}]"
+            for name, one in sorted(specs.items())
+        )
+
+    lines = [f"version {one.version}: {one.state} {one.message}".rstrip() for one in status]
+    lines += [f"{name}: {tensors(one.inputs)} -> {tensors(one.outputs)}" for name, one in sorted(signatures.items())]
+    return "\n".join(lines)
+
+
+def _read(path: str) -> dict[str, np.ndarray]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no .npz file of arrays: {error}") from error
+
+
+def main(given: argparse.Namespace) -> int:
+    """Asks, and writes what was answered."""
+    if given.signature and not (given.inputs and given.out):
+        raise ValueError("With --signature, --inputs and --out are needed: .npz files of its inputs and outputs.")
+    kind, address = (RestClient, given.rest) if given.rest else (GrpcClient, given.grpc)
+    with kind(address, given.model, given.version, given.timeout, description=given.description) as client:
+        if not given.signature:
+            print(listing(client.status(), client.signatures()))
+            return 0
+        outputs = client.predict(given.signature, _read(given.inputs))
+    with Path(given.out).open("wb") as file:
+        np.savez(file, **outputs)
+    print("\n".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in outputs.items()))
+    print(f"Wrote {given.out}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="export.client", description=__doc__.partition("\n")[0])
+    server = found.add_mutually_exclusive_group(required=True)
+    server.add_argument("--rest", help="URL of the server, such as http://localhost:8501")
+    server.add_argument("--grpc", help="host and port of the server, such as localhost:8500")
+    found.add_argument("--model", required=True, help="its name on the server")
+    found.add_argument("--version", type=int, help="its number (default: the newest)")
+    found.add_argument("--signature", help="its name (default: list them all)")
+    found.add_argument("--inputs", help=".npz file with an array for each input")
+    found.add_argument("--out", help=".npz file to write the outputs to")
+    found.add_argument("--timeout", type=float, default=10.0, help="seconds for a call (default 10)")
+    found.add_argument("--description", help="signatures.json of the export, to check inputs against")
+    return found
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The program; its exit code."""
+    return program.run(parser(), main, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
