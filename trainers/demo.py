@@ -112,9 +112,9 @@ def continue_on_the_edge(
         raise RuntimeError(f"The edge runtime ended with code {result.returncode}: {result.stderr.strip()}")
     print(f"\nWithout TensorFlow: {result.stdout.strip()}")
     return {
-        continued.name: f"the first {len(prime)} frames of the test chorale, continued without TensorFlow by",
-        exported.name: "the model for LiteRT, which export/edge/stream.py runs",
-        first.name: "those frames as a piano-roll: python -m export.edge.chorale --prime",
+        continued.name: f"the first {len(prime)} frames of the test chorale, continued without TensorFlow",
+        exported.name: "the model for LiteRT, which continued them: export/edge/stream.py runs it",
+        first.name: "those frames as a piano-roll, for python -m export.edge.chorale --prime",
     }
 
 

@@ -2,11 +2,13 @@
 
 import inspect
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import absl.logging
 from absl import app, flags
 from ml_collections import ConfigDict
 
@@ -91,8 +93,8 @@ def load(workdir: Path) -> ConfigDict:
         raise FileNotFoundError(f"There is no {path}: --workdir must be the folder of a run of trainers.train.")
     found = _read(path)
     for section, values in defaults.base().items():
-        if isinstance(found.get(section), dict) and section != "model":
-            found[section] = {**values.to_dict(), **found[section]}
+        if section in ("optimizer", "training", "evaluation") and isinstance(found.get(section), dict):
+            found[section] |= {key: value for key, value in values.to_dict().items() if key not in found[section]}
     config = ConfigDict(found)
     check(config)
     return config
@@ -123,6 +125,10 @@ def run_app(main: Callable[[], Any]) -> None:
     def guarded(argv: Sequence[str]) -> int:
         if len(argv) > 1:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")
+        if not flags.FLAGS["verbosity"].present:
+            # Both report on each file of an export.
+            absl.logging.set_verbosity(absl.logging.WARNING)
+            logging.getLogger("tensorflow").setLevel(logging.WARNING)
         try:
             main()
         except (ValueError, OSError, ImportError) as error:

@@ -11,6 +11,9 @@ import tfdvae
 from tests import cases
 from tests.contract.checks import assert_close, assert_equal, differs, evaluate
 
+EVERYDAY = {"rnn-gru2-u", "vrnn", "dkf-st_r", "vrae", "kvae-u", "vssn-u"}
+COMPILED = [pytest.param(n, marks=() if n in EVERYDAY else pytest.mark.exhaustive) for n in cases.PRIMARY]
+"""Every model; without --exhaustive one of each kind of path, since three compilations take long."""
 LOGS = {
     "loss",
     "elbo_nats_per_frame",
@@ -40,7 +43,7 @@ def test_a_short_fit_lowers_the_loss(name: str) -> None:
     assert (np.array(history["kl_nats_per_frame"]) > 0).all() or not model.has_latents
 
 
-@pytest.mark.parametrize("primary", cases.PRIMARY)
+@pytest.mark.parametrize("primary", COMPILED)
 def test_training_in_a_graph_and_under_xla_is_eager_training(primary: str) -> None:
     found = {}
     data = cases.training_data(primary)
