@@ -47,8 +47,12 @@ def run(
 
     Raises:
         ValueError: no such row, a change that no config has, or other changes than those `workdir` was begun with.
+        ImportError: a package that the table needs is not installed. Nothing has been trained then.
     """
     chosen = _choose(table, rows)
+    for package, extra in table.needs:
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f'This table needs {package}: pip install "tfdvae[{extra}]"')
     configs = {(row.labels, seed): config_of(row, table, workdir, seed, changes) for row in chosen for seed in seeds}
     for config in configs.values():
         settings.check(config)

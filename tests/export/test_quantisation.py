@@ -160,6 +160,14 @@ def test_whole_sequences_with_a_loop_are_refused_by_name(model: tfdvae.DVAE, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_frames_whose_features_pass_through_a_loop_leave_nothing_worth_a_file(tmp_path: Path) -> None:
+    autoregressive = cases.make("vrnn", observation="autoregressive_bernoulli")
+    rolls = np.random.default_rng(0).integers(0, 2, size=[4, 6, cases.X_DIM]).astype("float32")
+    with pytest.raises(ValueError, match="step, generate_step: .* features of an autoregressive frame"):
+        serving.export_litert(autoregressive, tmp_path / "m.tflite", precision="int8_full", representative=rolls)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.exhaustive
 def test_a_file_beyond_its_tolerance_is_not_written(model: tfdvae.DVAE, tmp_path: Path) -> None:
     data = sequences(8, 0), None

@@ -124,14 +124,15 @@ def _without_loops(graphs: dict[str, Any], wanted: list[str] | None, precision: 
     """Those that can have integer activations.
 
     Raises:
-        ValueError: one that was asked for cannot, or none can.
+        ValueError: one that was asked for cannot, or none can but `reset`, which is of no use alone.
     """
     looping = [name for name, graph in graphs.items() if has_loop(graph)]
-    if looping and (wanted is not None or len(looping) == len(graphs)):
-        able = [name for name in graphs if name not in looping]
+    able = [name for name in graphs if name not in looping]
+    if looping and (wanted is not None or set(able) <= {"reset"}):
         raise ValueError(
-            f"{', '.join(looping)}: whole sequences pass through a loop, for which LiteRT has no {precision}. Use "
-            f"int8_dynamic for them; {precision} can have {', '.join(able) or 'none of those asked for'}."
+            f"{', '.join(looping)}: frames of a sequence, or features of an autoregressive frame, pass through a loop, "
+            f"for which LiteRT has no {precision}. Use int8_dynamic for them; {precision} can have "
+            f"{', '.join(able) or 'none of those asked for'}."
         )
     return {name: graph for name, graph in graphs.items() if name not in looping}
 

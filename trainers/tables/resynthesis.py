@@ -136,6 +136,7 @@ SPEECH_RESYNTHESIS = Table(
         "Published: WSJ0, other and more speech. Own output: x_<t is what the model made of it, z_1:T still comes from "
         "the data (the survey's SRNN-TF-GM and, fine-tuned by scheduled sampling, SRNN-GM)."
     ),
+    needs=(("soundfile", "speech"), ("pystoi", "speech"), ("pesq", "pesq")),
 )
 
 MOTION = Table(

@@ -45,6 +45,7 @@ SPEECH_WAVEFORM = Table(
         "Frames of 200 samples at 16 kHz, standardised by mean and standard deviation of all training samples. "
         "Published in brackets: the VRNN paper on TIMIT, longer sequences of other speech, so the order alone compares."
     ),
+    needs=(("soundfile", "speech"),),
 )
 
 HANDWRITING = Table(

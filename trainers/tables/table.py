@@ -65,6 +65,7 @@ class Table(NamedTuple):
         measure: a finished run to a figure, or None, for each column by name.
         rows: the experiments.
         notes: what a reader must know to compare with the papers.
+        needs: packages that loading or measuring imports, as (package, extra).
     """
 
     title: str
@@ -74,6 +75,7 @@ class Table(NamedTuple):
     measure: Callable[[Finished], dict[str, float | None]]
     rows: tuple[Row, ...]
     notes: str = ""
+    needs: tuple[tuple[str, str], ...] = ()
 
 
 def bound_columns(unit: str) -> tuple[tuple[Column, ...], Callable[[Finished], dict[str, float | None]]]:
