@@ -128,4 +128,10 @@ def repeat_rows(x: tf.Tensor | None, count: int) -> tf.Tensor | None:
     if x is None:
         return None
     rows = None if x.shape[0] is None else x.shape[0] * count
-    return tf.ensure_shape(tf.repeat(x, count, axis=0), [rows, *x.shape[1:]])
+    if x.dtype.is_floating:
+        # XLA cannot find the shapes of the gradient of tf.repeat in a loop.
+        copies = tf.expand_dims(x, 1) * tf.ones([count, *[1] * (x.shape.rank - 1)], x.dtype)
+        repeated = tf.reshape(copies, tf.concat([[-1], tf.shape(x)[1:]], axis=0))
+    else:
+        repeated = tf.repeat(x, count, axis=0)
+    return tf.ensure_shape(repeated, [rows, *x.shape[1:]])
