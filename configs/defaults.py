@@ -156,7 +156,7 @@ def base() -> ConfigDict:
         "penalty_weight": 1.0,  # of a model's auxiliary losses
         "penalty_warmup_steps": 0,  # from 0 to penalty_weight
         "scheduled_sampling": 0.0,  # part of the frames in whose place the model is fed its own output
-        "sampling_epochs": 0,  # epochs in which it rises from nothing to that part
+        "sampling_epochs": 0,  # epochs in which it rises to that part; where 0 it is that part from the start
         "sampling_curve": "staircase",  # or linear, inverse_sigmoid
         "sampling_stairs": 5,
         "start_from": placeholder(str),  # folder of a finished run of the same model whose weights to begin with

@@ -100,7 +100,7 @@ def epoch_callbacks(training: ConfigDict) -> list[keras.callbacks.Callback]:
     if training.kl_warmup_epochs:
         stairs = training.kl_warmup_stairs
         callbacks.append(KLWarmup(training.kl_warmup_epochs, training.kl_warmup_start, 1.0, stairs))
-    if training.sampling_epochs:
+    if training.sampling_epochs and training.scheduled_sampling:
         callbacks.append(ScheduledSampling(training.sampling_epochs, training.sampling_curve, training.sampling_stairs))
     if training.frozen_epochs:
         callbacks.append(FreezeLayers(training.frozen, training.frozen_epochs))

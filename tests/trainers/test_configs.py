@@ -168,3 +168,12 @@ def test_the_weight_of_the_kl_by_steps(values: dict, expected: list[float]) -> N
     training.update(values)
     beta = building.kl_schedule(training)
     assert [float(beta(s)) if callable(beta) else beta for s in (0, 5, 10)] == pytest.approx(expected)
+
+
+def test_scheduled_sampling_rises_where_there_is_any() -> None:
+    training = defaults.base().training
+    training.update(sampling_epochs=4, sampling_curve="linear")
+    assert building.epoch_callbacks(training) == []
+    training.scheduled_sampling = 0.5
+    (callback,) = building.epoch_callbacks(training)
+    assert [callback.part(epoch) for epoch in (0, 2, 4)] == [0.0, 0.5, 1.0]
