@@ -10,7 +10,6 @@ and write the outputs to another. REST needs numpy alone, gRPC tensorflow-servin
 
 import argparse
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,16 +61,6 @@ def listing(status: Sequence[VersionStatus], signatures: dict[str, SignatureSpec
     return "\n".join(lines)
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no .npz file of arrays: {error}") from error
-
-
 def main(given: argparse.Namespace) -> int:
     """Asks, and writes what was answered."""
     if given.signature and not (given.inputs and given.out):
@@ -81,7 +70,7 @@ def main(given: argparse.Namespace) -> int:
         if not given.signature:
             print(listing(client.status(), client.signatures()))
             return 0
-        outputs = client.predict(given.signature, _read(given.inputs))
+        outputs = client.predict(given.signature, program.read_arrays(given.inputs))
     with Path(given.out).open("wb") as file:
         np.savez(file, **outputs)
     print("\n".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in outputs.items()))

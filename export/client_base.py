@@ -109,7 +109,8 @@ class Client:
                 server says, which knows less of the axes.
 
         Raises:
-            FileNotFoundError, ValueError: the description cannot be read, or a number makes no sense.
+            FileNotFoundError, ValueError: the description cannot be read, or the address or a number makes no sense.
+            ImportError: a package that the interface needs is not installed.
         """
         Deadline(timeout)
         if retries < 0 or (version is not None and version < 1):
@@ -118,6 +119,7 @@ class Client:
         self.timeout, self.retries = timeout, retries
         self._described = None if description is None else _described(Path(description))
         self._known: dict[str, SignatureSpec] = {}
+        self._connect()
 
     def __enter__(self) -> "Client":
         return self
@@ -128,12 +130,17 @@ class Client:
     def close(self) -> None:
         """Ends the connection."""
 
-    # What the ways to talk to a server differ in. Each raises ServingError and its subclasses.
+    # What the ways to talk to a server differ in. The last three raise ServingError and its subclasses.
+
+    def _connect(self) -> None:
+        """Checks the address, and makes what the calls need."""
+        raise NotImplementedError
 
     def _predict(self, signature: str, inputs: Arrays, spec: SignatureSpec, deadline: Deadline) -> Arrays:
         raise NotImplementedError
 
     def _metadata(self, deadline: Deadline) -> dict[str, SignatureSpec]:
+        """Without those whose names begin with "__": the loader's own, whose tensors have no types."""
         raise NotImplementedError
 
     def _status(self, version: int | None, deadline: Deadline) -> list[VersionStatus]:
@@ -182,8 +189,8 @@ class Client:
             found = self._retried(lambda: self._metadata(deadline), deadline)
         except NotFoundError as error:
             raise self._not_found(error, deadline) from error
-        self._known = {name: spec for name, spec in found.items() if not name.startswith("__")}
-        return dict(self._known)
+        self._known = found
+        return dict(found)
 
     def status(self, timeout: float | None = None) -> list[VersionStatus]:
         """The versions of the model that the server knows, or the one that was asked for.

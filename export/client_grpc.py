@@ -1,7 +1,6 @@
 """A client of TensorFlow Serving's gRPC interface; needs tensorflow-serving-api."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from export.client_base import (
@@ -39,26 +38,9 @@ class GrpcClient(Client):
     Messages may have any size that gRPC itself allows. Calls from several threads share a connection.
     """
 
-    def __init__(
-        self,
-        target: str,
-        model: str,
-        version: int | None = None,
-        timeout: float = 10.0,
-        retries: int = 3,
-        description: str | Path | None = None,
-    ) -> None:
-        """As `Client`.
-
-        Args:
-            target: host and port of the server.
-
-        Raises:
-            ImportError: tensorflow-serving-api is not installed.
-        """
-        super().__init__(target, model, version, timeout, retries, description)
-        if "://" in target or ":" not in target:
-            raise ValueError(f"`target` must look like localhost:8500, got {target!r}.")
+    def _connect(self) -> None:
+        if "://" in self.address or ":" not in self.address:
+            raise ValueError(f"`address` of gRPC must look like localhost:8500, got {self.address!r}.")
         try:
             import grpc
             from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
@@ -73,7 +55,7 @@ class GrpcClient(Client):
             ("grpc.max_reconnect_backoff_ms", 1000),
             ("grpc.use_local_subchannel_pool", 1),
         ]
-        self._channel = grpc.insecure_channel(target, options)
+        self._channel = grpc.insecure_channel(self.address, options)
         self._prediction, self._state = PredictionServiceStub(self._channel), ModelServiceStub(self._channel)
 
     def close(self) -> None:

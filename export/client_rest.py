@@ -3,7 +3,6 @@
 import http.client
 import json
 import urllib.parse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,24 +43,11 @@ class RestClient(Client):
     the server, write for them. A connection serves one call, so calls from several threads do not disturb each other.
     """
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        version: int | None = None,
-        timeout: float = 10.0,
-        retries: int = 3,
-        description: str | Path | None = None,
-    ) -> None:
-        """As `Client`.
-
-        Args:
-            url: of the server, without `/v1`.
-        """
-        super().__init__(url.rstrip("/"), model, version, timeout, retries, description)
+    def _connect(self) -> None:
+        self.address = self.address.rstrip("/")
         parts = urllib.parse.urlsplit(self.address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"`url` must look like http://localhost:8501, got {url!r}.")
+            raise ValueError(f"`address` of REST must look like http://localhost:8501, got {self.address!r}.")
         self._parts = parts
 
     def _predict(self, signature: str, inputs: Arrays, spec: SignatureSpec, deadline: Deadline) -> Arrays:

@@ -190,14 +190,7 @@ def read_held_out(path: str | Path, model: "VerbsDVAE") -> tuple[np.ndarray, np.
     """
     from tfdvae import validation
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in ("x", "u") if name in arrays.files}
-    except (ValueError, OSError, AttributeError) as error:
-        raise ValueError(f"{path} is no .npz file of arrays: {error}") from error
+    found = program.read_arrays(path)
     if "x" not in found:
         raise ValueError(f"{path} holds no array 'x' of held-out sequences [N, T, {model.x_dim}].")
     batch = validation.check_arrays(found["x"], None, found.get("u"), model.x_dim, model.u_dim)

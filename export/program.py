@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from tfdvae.models import VerbsDVAE
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-__all__ = ["load_model", "run"]
+__all__ = ["load_model", "read_arrays", "run"]
 
 
 def load_model(path: str | Path) -> "VerbsDVAE":
@@ -37,6 +39,22 @@ def load_model(path: str | Path) -> "VerbsDVAE":
     if not isinstance(model, VerbsDVAE):
         raise ValueError(f"{path} holds a {type(model).__name__}, which is no model of tfdvae.")
     return model
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is something else.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no .npz file of arrays: {error}") from error
 
 
 def run(

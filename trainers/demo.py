@@ -19,6 +19,7 @@ from ml_collections import ConfigDict, config_flags
 
 from export.edge.files import new_file
 from tfdvae.data import write_midi
+from tfdvae.data.files import atomic_write
 from tfdvae.models import DVAE
 from tfdvae.plots import plot_history, plot_latents, plot_rolls
 from trainers import building, generate, settings, train
@@ -99,7 +100,7 @@ def continue_on_the_edge(
     exported, first, continued = (workdir / name for name in ("chorale_model.tflite", "prime.npy", "continued.mid"))
     with new_file(exported) as partial:
         model.export(partial, format="litert")
-    with new_file(first) as partial, open(partial, "wb") as file:
+    with atomic_write(first) as file:
         np.save(file, prime)
     options = {"model": exported, "prime": first, "out": continued, "length": FRAMES - len(prime), "seed": seed}
     options["steps_per_quarter"] = steps_per_quarter

@@ -16,7 +16,6 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 from absl import flags
@@ -53,7 +52,7 @@ def run(
     for package, extra in table.needs:
         if importlib.util.find_spec(package) is None:
             raise ImportError(f'This table needs {package}: pip install "tfdvae[{extra}]"')
-    configs = {(row.labels, seed): config_of(row, table, workdir, seed, changes) for row in chosen for seed in seeds}
+    configs = {(row.labels, seed): config_of(row, workdir, seed, changes) for row in chosen for seed in seeds}
     for config in configs.values():
         settings.check(config)
     _claim(workdir, changes)
@@ -78,7 +77,7 @@ def _choose(table: Table, labels: Sequence[str]) -> list[Row]:
     return [row for row in table.rows if all(label in w for label, w in zip(row.labels, wanted, strict=True))]
 
 
-def config_of(row: Row, table: Table, workdir: Path, seed: int, changes: Sequence[str] = ()) -> ConfigDict:
+def config_of(row: Row, workdir: Path, seed: int, changes: Sequence[str] = ()) -> ConfigDict:
     """The config of one run.
 
     Raises:
@@ -91,27 +90,17 @@ def config_of(row: Row, table: Table, workdir: Path, seed: int, changes: Sequenc
     config = module.get_config()
     config.seed = seed
     for key, value in row.options.items():
-        _assign(config, key, value)
+        section, _, name = key.partition(".")
+        with config[section].ignore_type():
+            config[section][name] = value
     if row.start is not None:
         config.training.start_from = str(_folder(workdir, row.start, seed))
     for change in changes:
-        key, separator, text = change.partition("=")
-        if not separator:
-            raise ValueError(f"Expected section.key=value, got {change!r}.")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        _assign(config, key, value)
+        section, _, assignment = change.partition(".")
+        if not isinstance(config.get(section), ConfigDict):
+            raise ValueError(f"Expected section.key=value, such as training.epochs=2; got {change!r}.")
+        settings.override(config[section], [assignment])
     return config
-
-
-def _assign(config: ConfigDict, key: str, value: Any) -> None:
-    section, _, name = key.partition(".")
-    if section not in config or not isinstance(config[section], ConfigDict) or name not in config[section]:
-        raise ValueError(f"No config of the table has {key!r}; expected section.key, such as training.epochs.")
-    with config[section].ignore_type():
-        config[section][name] = value
 
 
 def _run_row(table: Table, config: ConfigDict, folder: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_archive_that_the_damaged_ones_start_from_is_good(tmp_path):
     [
         ({"x": np.zeros(3)}, "train_frames"),
         (changed("train_frames", lambda x: x + 2), "only 0 and 1; sequence 0 of train"),
-        (changed("valid_frames", lambda x: np.full(x.shape, np.nan)), "only 0 and 1"),
+        (changed("valid_frames", lambda x: np.full(x.shape, np.nan)), "valid_frames holds NaN or infinity"),
         (changed("test_frames", lambda x: x[:, :87]), r"T, 88\]; sequence 0 of test has shape \[2, 87\]"),
         (changed("test_frames", lambda x: x[:5]), "adds up to 6"),
         (changed("test_frames", lambda x: x[:, 0]), r"\[6\]"),

@@ -273,8 +273,8 @@ def test_a_server_that_answers_byte_by_byte() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: client.RestClient("localhost:8501", "m"), "`url` must look like"),
-        (lambda: client.GrpcClient("http://localhost:8500", "m"), "`target` must look like"),
+        (lambda: client.RestClient("localhost:8501", "m"), "`address` of REST must look like"),
+        (lambda: client.GrpcClient("http://localhost:8500", "m"), "`address` of gRPC must look like"),
         (lambda: client.RestClient("http://localhost", "m", timeout=0.0), "`timeout` must be a positive"),
         (lambda: client.RestClient("http://localhost", "m", version=0), "`version` from 1"),
     ],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfdvae.data.archives import read_flat, sequences_of
 from tfdvae.data.files import atomic_write, import_music, require_file
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 
@@ -113,19 +114,11 @@ def _room(roll: np.ndarray) -> tuple[int, int]:
 
 
 def _read_npz(path: Path) -> dict[str, list[np.ndarray]]:
-    with np.load(path, allow_pickle=False) as archive:
-        contents = {}
-        for split in Splits._fields:
-            frames, lengths = archive[f"{split}_frames"], archive[f"{split}_len"]
-            if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 1).any():
-                raise ValueError(f"{split}_len must hold positive integers.")
-            if frames.ndim != 2 or len(frames) != lengths.sum():
-                raise ValueError(
-                    f"{split}_frames has shape {list(frames.shape)}, {split}_len adds up to {lengths.sum()}."
-                )
-            contents[split] = np.split(frames, np.cumsum(lengths)[:-1])
-            if f"{split}_names" in archive:
-                contents[f"{split}_names"] = archive[f"{split}_names"].tolist()
+    arrays, contents = read_flat(path, "piano-rolls"), {}
+    for split in Splits._fields:
+        contents[split] = sequences_of(arrays, path, split, "frames", [(None,)])
+        if f"{split}_names" in arrays:
+            contents[f"{split}_names"] = arrays[f"{split}_names"].tolist()
     return contents
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tfdvae.data.sequences import pad
 from tfdvae.data.spectrograms import peak_normalised, resynthesise
 from tfdvae.data.speech import trimmed
 from tfdvae.data.speech_files import read_speech
@@ -36,11 +37,9 @@ def reconstructions(run: Finished, mode: str) -> list[np.ndarray]:
 
 def active_units(run: Finished) -> float:
     """Latent dimensions whose KL is above the threshold, on up to 64 sequences of the validation split."""
-    sequences = run.splits.valid.x[:64]
-    length = max(map(len, sequences))
-    mask = np.array([np.arange(length) < len(x) for x in sequences])
-    padded = np.stack([np.pad(x, [(0, length - len(x)), (0, 0)]) for x in sequences])
-    return float(diagnose(run.model, padded, mask).active.sum())
+    valid = run.splits.valid
+    batch = pad(valid.take(range(min(64, valid.num_sequences))))
+    return float(diagnose(run.model, batch).active.sum())
 
 
 def _in_both_modes(run: Finished, measure: Callable[[str], dict[str, float]]) -> dict[str, float | None]:
