@@ -169,7 +169,7 @@ def teacher_forced(
     """The path on which every x_t is the data: q and its samples inside the loop, prior and features after it.
 
     Per frame absorb_u, posterior, sample, absorb_z, absorb_x; the parts of the state that `prior`, `observe` and
-    `penalties` read are kept, and those then run once for all frames.
+    `penalties` read are kept, and those then run once for all frames; `observe` runs in the loop where it feeds back.
 
     Args:
         cell: a StochasticCell.
@@ -184,16 +184,18 @@ def teacher_forced(
         q = cell.posterior(opened, g_t)
         z = gaussian.sample(q, noise_t)
         known = cell.absorb_z(opened, z)
-        kept = [cell.read(*reads) for reads in ((opened, cell.prior_reads), (known, cell.observe_reads))]
+        shown = cell.read(known, cell.observe_reads)
         judged = cell.read(known, cell.penalty_reads) if cell.penalty_reads else {}
         if feedback is not None:
-            own = feedback.observation.mean(feedback.observation(cell.observe(known)))
+            shown = cell.observe(known)
+            own = feedback.observation.mean(feedback.observation(shown))
             e_t = cell.embed(tf.where(replaced_t[:, None], own, x_t))
-        return cell.absorb_x(known, e_t), (z, q, *kept, judged)
+        return cell.absorb_x(known, e_t), (z, q, cell.read(opened, cell.prior_reads), shown, judged)
 
     inputs = (given.e, given.g, given.c, given.noise, *((None, None) if feedback is None else feedback[1:]))
-    state, (z, q, opened, known, judged) = scan(frame, given.state, inputs, hold=hold)
-    return Unrolled(z, q, cell.prior(opened), cell.observe(known), cell.penalties(judged, given.g)), state
+    state, (z, q, opened, shown, judged) = scan(frame, given.state, inputs, hold=hold)
+    features = cell.observe(shown) if feedback is None else shown
+    return Unrolled(z, q, cell.prior(opened), features, cell.penalties(judged, given.g)), state
 
 
 def visited(cell: Any, given: Any) -> State:
