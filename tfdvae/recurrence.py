@@ -189,7 +189,7 @@ def teacher_forced(
         if feedback is not None:
             shown = cell.observe(known)
             own = feedback.observation.mean(feedback.observation(shown))
-            e_t = cell.embed(tf.where(replaced_t[:, None], own, x_t))
+            e_t = cell.embed(cell.see(tf.where(replaced_t[:, None], own, x_t)))
         return cell.absorb_x(known, e_t), (z, q, cell.read(opened, cell.prior_reads), shown, judged)
 
     inputs = (given.e, given.g, given.c, given.noise, *((None, None) if feedback is None else feedback[1:]))
@@ -235,7 +235,7 @@ def simulate(
         x = observation.mean(params) if f.emission is None else observation.sample(params, f.emission)
         if f.x is not None:
             x = tf.where(f.observed, f.x, x)
-        return cell.absorb_x(known, cell.embed(x)), Simulated(x, z, params)
+        return cell.absorb_x(known, cell.embed(cell.see(x))), Simulated(x, z, params)
 
     state, simulated = scan(frame, state, frames, length=length)
     return simulated, state

@@ -83,6 +83,8 @@ class StochasticCell(keras.layers.Layer):
         dropout: rate in MLPs and between recurrent layers, one mask per sequence.
         scale: "softplus" or "exp" (log-variance), how Gaussians over z get their scale.
         min_scale: floor of that scale.
+        x_scale: what the networks see of frames: "linear", x itself; "log", log(x + 1e-8) / 10, for the powers of
+            spectra, which span twelve decades. What is explained is x in either case.
     """
 
     prior_reads: ClassVar[Sequence[str]] = ()
@@ -103,9 +105,12 @@ class StochasticCell(keras.layers.Layer):
         dropout: float = 0.0,
         scale: str = "softplus",
         min_scale: float = 1e-4,
+        x_scale: str = "linear",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if x_scale not in ("linear", "log"):
+            raise ValueError(f"`x_scale` must be 'linear' or 'log', got {x_scale!r}.")
         if latent_dim < 0:
             raise ValueError(f"`latent_dim` must not be negative, got {latent_dim}.")
         if not 0.0 <= dropout < 1.0:
@@ -118,6 +123,7 @@ class StochasticCell(keras.layers.Layer):
         self.dropout = dropout
         self.scale = scale
         self.min_scale = min_scale
+        self.x_scale = x_scale
 
     @property
     def causal(self) -> bool:
@@ -162,6 +168,12 @@ class StochasticCell(keras.layers.Layer):
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         """The state before the first frame."""
         raise NotImplementedError
+
+    def see(self, x: tf.Tensor) -> tf.Tensor:
+        """Frames as the networks see them: `embed`, `encode` and the latents of sequences and inputs get these."""
+        if self.x_scale == "log":
+            x = 0.1 * tf.math.log(tf.cast(x, tf.float32) + 1e-8)
+        return tf.cast(x, self.compute_dtype)
 
     def embed(self, x: tf.Tensor) -> Any:
         """What later frames need of x_t, `[..., D]` to a nest of `[..., .]`. Default: x_t itself."""
@@ -239,8 +251,8 @@ class StochasticCell(keras.layers.Layer):
     ) -> Hoisted:
         """What comes before the loop, for right-padded frames; `noise` as `draw_noise` of the model makes it."""
         per_frame, per_sequence = split_noise(noise)
+        frames, x = tf.cast(x, self.compute_dtype), self.see(x)
         e, c = self.embed(x), self.embed_u(u)
-        x = tf.cast(x, self.compute_dtype)
         latents = {}
         for name, q in self.infer_globals(x, c, e, mask).items():
             v = gaussian.sample(q, per_sequence.get(name))
@@ -255,7 +267,7 @@ class StochasticCell(keras.layers.Layer):
             w_noise, per_frame = self.split_frame_noise(per_frame)
             w = gaussian.sample(q, w_noise), q
             c = self.join_inputs(c, w[0])
-        return Hoisted(x, e, c, self.encode(x, c, e, mask, state), state, per_frame, mask, latents, w)
+        return Hoisted(frames, e, c, self.encode(x, c, e, mask, state), state, per_frame, mask, latents, w)
 
     def split_frame_noise(self, noise: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
         """The noise of w_t and that of z_t, from `[..., W + Z]`."""
@@ -302,5 +314,5 @@ class StochasticCell(keras.layers.Layer):
             self.build(**config)
 
     def get_config(self) -> dict:
-        names = ("latent_dim", "units", "cell", "num_layers", "activation", "dropout", "scale", "min_scale")
+        names = ("latent_dim", "units", "cell", "num_layers", "activation", "dropout", "scale", "min_scale", "x_scale")
         return {**super().get_config(), **{k: getattr(self, k) for k in names}}

@@ -176,9 +176,10 @@ class RecurrentDVAE(VerbsDVAE):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _step(self, state: State, x: tf.Tensor, u: tf.Tensor | None, noise: tf.Tensor | None) -> StepOutput:
-        e, c = self.cell.embed(x), self.cell.embed_u(u)
+        seen = self.cell.see(x)
+        e, c = self.cell.embed(seen), self.cell.embed_u(u)
         state = self.cell.absorb_u(state, c)
-        state, g = self.cell.encode_step(state, tf.cast(x, self.cell.compute_dtype), c, e)
+        state, g = self.cell.encode_step(state, seen, c, e)
         return self._meet(state, x, e, g, lambda q: gaussian.sample(q, noise))
 
     def _meet(self, opened: State, x: tf.Tensor, e: Any, g: Any, draw: Callable[[Gaussian], tf.Tensor]) -> StepOutput:

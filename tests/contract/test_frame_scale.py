@@ -1,0 +1,88 @@
+"""Networks that see the logarithm of frames: everywhere, and the density sees the frames themselves."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfdvae
+from tests import cases
+from tests.contract.checks import assert_close
+from tfdvae import recurrence
+from tfdvae.models.sequence import SequenceDVAE
+from tfdvae.recurrence import Feedback
+from tfdvae.types import Batch
+
+WITH_CELL = tuple(filter(cases.has_cell, cases.PRIMARY))
+LOOPS = tuple(name for name in WITH_CELL if not issubclass(cases.kind(name), SequenceDVAE))
+
+
+def powers(name: str) -> Batch:
+    """Frames over ten decades."""
+    batch = cases.frames(name)
+    return batch._replace(x=tf.exp(4.0 * batch.x))
+
+
+def logarithm(x: tf.Tensor) -> tf.Tensor:
+    return tf.constant(0.1 * np.log(np.asarray(x, np.float64) + 1e-8), tf.float32)
+
+
+def pair(name: str, **options: Any) -> tuple[tfdvae.DVAE, tfdvae.DVAE]:
+    """The same networks, one that sees logarithms and one that does not."""
+    logs, plain = (cases.make(name, x_scale=x_scale, dropout=0.0, **options) for x_scale in ("log", "linear"))
+    plain.set_weights(logs.get_weights())
+    return logs, plain
+
+
+def present(structure: Any) -> list[tf.Tensor]:
+    return [y for y in tf.nest.flatten(structure) if y is not None]
+
+
+@pytest.mark.parametrize("name", WITH_CELL)
+def test_all_that_is_known_before_the_loop_is_made_of_logarithms_but_for_the_frames(name: str) -> None:
+    logs, plain = pair(name)
+    batch = powers(name)
+    noise = cases.noise(logs)
+    found, expected = logs.cell.hoist(*batch, noise), plain.cell.hoist(logarithm(batch.x), *batch[1:], noise)
+    assert_close(present(found._replace(x=None)), present(expected._replace(x=None)), 1e-5)
+    assert_close(found.x, batch.x, 1e-6)
+
+
+@pytest.mark.parametrize("name", WITH_CELL)
+def test_the_density_is_that_of_the_frames(name: str) -> None:
+    logs, plain = pair(name, observation="gamma")
+    batch = powers(name)
+    path = plain.infer(logarithm(batch.x), *batch[1:])
+    terms = logs.terms(logs.infer(*batch), batch.x, None)
+    assert_close(terms.log_px, plain.observation.log_prob(path.x, batch.x), 1e-4)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_frames_that_the_model_made_are_seen_as_logarithms_as_well(name: str) -> None:
+    logs, plain = pair(name, observation="gamma")
+    batch = powers(name)
+    given = logs.cell.hoist(*batch, None)
+    every = Feedback(logs.observation, batch.x, tf.fill(tf.shape(batch.x)[:2], True))
+    fed = logs.observation(recurrence.teacher_forced(logs.cell, given, feedback=every)[0].features)
+    alone = logs.reconstruct(*batch, mode="generation")
+    assert_close(logs.observation.mean(fed), alone, 1e-4)
+    # What was made, given to the networks without a scale by hand.
+    own = plain.cell.embed(logarithm(alone))
+    assert_close(plain.observation(recurrence.teacher_forced(plain.cell, given._replace(e=own))[0].features), fed, 1e-4)
+
+
+def test_a_stream_is_the_whole_sequence() -> None:
+    logs, _ = pair("vrnn")
+    batch = powers("vrnn")
+    whole, state, steps = logs.infer(*batch), logs.initial_state(cases.BATCH), []
+    for x in tf.unstack(batch.x, axis=1):
+        output = logs.step(state, x)
+        state = output.state
+        steps.append(output.x)
+    assert_close(tf.stack(steps, axis=1), whole.x, 1e-5)
+
+
+def test_an_unknown_scale_is_refused() -> None:
+    with pytest.raises(ValueError, match="`x_scale` must be 'linear' or 'log', got 'db'"):
+        cases.make("vae", x_scale="db")
