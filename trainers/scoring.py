@@ -65,6 +65,7 @@ def score(
         raise ValueError(f"num_samples and chunk must be at least 1; got {num_samples} and {chunk}.")
     num_samples = num_samples if model.has_latents else 1
 
+    sequences = sequences.by_length()
     dataset = batches(sequences, batch_size)
 
     @functools.cache
@@ -100,6 +101,7 @@ def score_fivo(
         ValueError: the posterior of a frame sees later ones.
     """
     model.check_particles("FIVO")
+    sequences = sequences.by_length()
     dataset = batches(sequences, batch_size)
 
     def draw(batch: dict[str, tf.Tensor], noise: tf.Tensor) -> tf.Tensor:

@@ -60,6 +60,9 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
     by_epoch = building.epoch_callbacks(config.training)
     settings.claim(workdir, config)
 
+    validation = batches(
+        splits.valid.by_length(), config.evaluation.batch_size, multiple_of=config.training.multiple_of
+    )
     print(f"train: {describe(train)}\nvalid: {describe(splits.valid)}\ntest:  {describe(splits.test)}")
     print(f"{config.model.name}: {model.count_params()} parameters, Z = {config.model.latent_dim}", flush=True)
     resume = Resume(workdir / "checkpoints", steering, config=settings.as_json(config))
@@ -73,7 +76,7 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
         initial_epoch=epochs.start,
         epochs=epochs.stop,
         shuffle=False,
-        validation_data=batches(splits.valid, config.evaluation.batch_size, multiple_of=config.training.multiple_of),
+        validation_data=validation,
         verbose=1 if sys.stdout.isatty() else 2,
         callbacks=[
             *by_epoch,

@@ -158,3 +158,11 @@ def test_take_and_describe():
     assert taken.lengths.tolist() == [5, 3] and taken.u[0][0, 0] == -taken.x[0][0, 0]
     line = describe(sequences)
     assert line == "3 sequences, 9 frames, 3 features, 2 inputs, 1 to 5 frames each (median 3)"
+
+
+def test_by_length_puts_the_shortest_first_and_keeps_what_belongs_together():
+    sequences = numbered([3, 5, 2, 3], inputs=1)
+    ordered = sequences.by_length()
+    assert ordered.lengths.tolist() == [2, 3, 3, 5]
+    assert ordered.names == tuple(sequences.names[i] for i in (2, 0, 3, 1))
+    assert [u[0, 0] for u in ordered.u] == [sequences.u[i][0, 0] for i in (2, 0, 3, 1)]

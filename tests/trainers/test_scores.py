@@ -56,7 +56,7 @@ def test_more_samples_tighten_the_bound() -> None:
     for variable in model.trainable_variables:
         variable.assign(3.0 * variable)
     bounds = {
-        k: [scoring.score(model, sequences(), num_samples=k, seed=seed)[1].nats_per_frame for seed in range(6)]
+        k: [scoring.score(model, sequences(), num_samples=k, seed=seed)[1].nats_per_frame for seed in range(24)]
         for k in (1, 8)
     }
     error = np.sqrt(sum(np.var(values, ddof=1) / len(values) for values in bounds.values()))

@@ -57,6 +57,10 @@ class Sequences(NamedTuple):
             names=None if self.names is None else tuple(self.names[i] for i in indices),
         )
 
+    def by_length(self) -> "Sequences":
+        """The same sequences, the shortest first: batches in this order have the least padding."""
+        return self.take(np.argsort(self.lengths, kind="stable"))
+
 
 class Splits(NamedTuple):
     """A data set, split into what is trained on, chosen by and reported on."""
