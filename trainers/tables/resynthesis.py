@@ -132,8 +132,9 @@ SPEECH_RESYNTHESIS = Table(
         {"training.epochs": 500, "training.sampling_epochs": 250},
     ),
     notes=(
-        "Published: WSJ0, other and more speech. Own output: x_<t is what the model made of it, z_1:T still comes from "
-        "the data (the survey's SRNN-TF-GM and, fine-tuned by scheduled sampling, SRNN-GM)."
+        "Published: WSJ0, other and more speech, and networks that see raw power where ours see its logarithm. Own "
+        "output: x_<t is what the model made of it, z_1:T still comes from the data (the survey's SRNN-TF-GM and, "
+        "fine-tuned by scheduled sampling, SRNN-GM)."
     ),
     needs=(("soundfile", "speech"), ("pystoi", "speech"), ("pesq", "pesq")),
 )
