@@ -17,8 +17,8 @@ WINDOWS = {
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "Nottingham": ("nottingham", {**WINDOWS, "training.epochs": 2}),
     "JSB": ("jsb_chorales", {"training.epochs": 20}),
-    "MuseData": ("musedata", {**WINDOWS, "data.transpose": 2, "training.epochs": 2}),
-    "Piano-midi.de": ("piano_midi", {**WINDOWS, "training.epochs": 4}),
+    "MuseData": ("musedata", {**WINDOWS, "data.transpose": 2, "training.epochs": 1}),
+    "Piano-midi.de": ("piano_midi", {**WINDOWS, "training.epochs": 3}),
 }
 """Names, and what a set needs beside the config of a model: sizes for two cores, some minutes per row."""
 AUTOREGRESSIVE = {"model.observation": "autoregressive_bernoulli", "model.units": 300}
