@@ -212,7 +212,10 @@ class Client:
         while deadline.left() > 0.0:
             try:
                 found = self._status(self.version, deadline)
-            except (NotFoundError, UnavailableError, DeadlineExceededError) as error:
+            except DeadlineExceededError as error:
+                # The last question is cut off by our own deadline: what the server said before tells more.
+                last = last or str(error)
+            except (NotFoundError, UnavailableError) as error:
                 last = str(error)
             else:
                 for one in sorted(found, key=lambda one: -one.version):

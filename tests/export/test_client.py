@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,11 +117,26 @@ def test_what_the_server_does_not_have(server: Serving, kind: str) -> None:
     with connect(kind, server, version=4) as found:
         with pytest.raises(client.NotFoundError, match="version 4, is not served .* Versions that are: 3"):
             found.predict("reset", {"batch_size": 1})
-        with pytest.raises(client.DeadlineExceededError, match="was not ready within 0.5 seconds: .*version 4"):
-            found.wait_until_ready(0.5)
+        with pytest.raises(client.DeadlineExceededError, match="was not ready within 2 seconds: .*version 4"):
+            found.wait_until_ready(2.0)
     with connect(kind, server) as found:
         with pytest.raises(client.NotFoundError, match="has no signature 'classify'. There are encode, forecast"):
             found.predict("classify", {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_answer_is_told_although_a_later_question_was_cut_off(
+    server: Serving, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([client.NotFoundError("version 4 is not served")])
+
+    def status(version: int | None, deadline: Any) -> list:
+        raise next(answers, client.DeadlineExceededError("no answer"))
+
+    with connect(kind, server) as found:
+        monkeypatch.setattr(found, "_status", status)
+        with pytest.raises(client.DeadlineExceededError, match="within 0.5 seconds: version 4 is not served"):
+            found.wait_until_ready(0.5)
 
 
 @pytest.mark.parametrize(
