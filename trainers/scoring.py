@@ -20,6 +20,9 @@ __all__ = ["BOUNDS", "Score", "Scores", "as_markdown", "as_text", "score", "scor
 
 BOUNDS = ("elbo", "iwae", "fivo")
 """What can be scored."""
+MAX_FRAMES = 2**18
+"""Frames of all paths together that are in memory at a time; four times as many of an autoregressive output over 88
+keys took over 20 GB."""
 
 
 class Score(NamedTuple):
@@ -59,7 +62,8 @@ def score(
 
     Args:
         num_samples: K.
-        chunk: paths per sequence that are in memory at a time.
+        chunk: paths per sequence that are in memory at a time, fewer where a batch is so long that they would be more
+            than MAX_FRAMES frames.
     """
     if num_samples < 1 or chunk < 1:
         raise ValueError(f"num_samples and chunk must be at least 1; got {num_samples} and {chunk}.")
@@ -82,10 +86,12 @@ def score(
 
     elbos, iwaes = [], []
     for i, batch in enumerate(dataset):
-        drawn = []
-        for start in range(0, num_samples, chunk):
+        drawn, together = [], chunk
+        while together > 1 and together * tf.size(batch["mask"]) > MAX_FRAMES:
+            together //= 2
+        for start in range(0, num_samples, together):
             noise = random.fold_in(random.fold_in(random.make_seed(seed), i), start)
-            drawn.append(paths(min(chunk, num_samples - start))(batch, noise))
+            drawn.append(paths(min(together, num_samples - start))(batch, noise))
         elbo, weights = (np.concatenate(values, axis=1, dtype=np.float64) for values in zip(*drawn, strict=True))
         elbos.append(elbo.mean(axis=1))
         iwaes.append(np.logaddexp.reduce(weights, axis=1) - np.log(num_samples))

@@ -1,5 +1,7 @@
 """The numbers of the final table, against slower ways to the same numbers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -61,6 +63,22 @@ def test_more_samples_tighten_the_bound() -> None:
     }
     error = np.sqrt(sum(np.var(values, ddof=1) / len(values) for values in bounds.values()))
     assert np.mean(bounds[8]) - np.mean(bounds[1]) > 5.0 * error
+
+
+def test_long_batches_have_fewer_paths_at_a_time_and_the_shortest_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tfdvae.VAE(3, encoder_units=(8,), decoder_units=(8,), observation="bernoulli")
+    model.build_for(5)
+    drawn = []
+    sample_terms = model.sample_terms
+
+    def spy(batch: Batch, noise: tf.Tensor, count: int) -> Any:
+        tf.py_function(lambda shape: drawn.append((*shape.numpy(), count)), [tf.shape(batch.mask)], [])
+        return sample_terms(batch, noise, count)
+
+    monkeypatch.setattr(model, "sample_terms", spy)
+    monkeypatch.setattr(scoring, "MAX_FRAMES", 24)
+    scoring.score(model, sequences(), num_samples=8, chunk=8, batch_size=2)
+    assert drawn == [(2, 3, 4)] * 2 + [(2, 7, 1)] * 8 + [(1, 9, 2)] * 4
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:

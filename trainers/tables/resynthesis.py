@@ -43,7 +43,7 @@ def active_units(run: Finished) -> float:
 
 
 def _in_both_modes(run: Finished, measure: Callable[[str], dict[str, float]]) -> dict[str, float | None]:
-    """Figures under teacher forcing, and from the model's own output where it reads any."""
+    """Figures under teacher forcing, and from the model's own output where frames are drawn one by one."""
     found: dict[str, float | None] = {}
     for suffix, mode in MODES.items():
         if mode == "teacher_forced" or run.model.feeds_back:
