@@ -61,7 +61,7 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
     },
     "speech_spectrogram": {
         "data": {**_SPEECH_FOLDER, "num_frames": 50, "window_length": 1024, "hop_length": 256, "trim_db": 30.0},
-        "model": {"observation": "gamma"},
+        "model": {"observation": "gamma", "x_scale": "log"},
         "optimizer": {"learning_rate": presets.speech.setting.learning_rate},
         "training": {
             "batch_size": presets.speech.setting.batch_size,
@@ -210,10 +210,10 @@ def experiment(dataset: str, model: str, arg: str = "", **options: Any) -> Confi
         if name not in known:
             raise ValueError(f"Unknown {what} {name!r}: expected one of {sorted(known)}.")
     config = base()
+    config.model.update(name=model, **model_options(model))
     for section, values in DATA[dataset].items():
         config[section].update(values)
     config.data.name = dataset
-    config.model.update(name=model, **model_options(model))
     config.lock()
     for key, value in options.items():
         section, _, name = key.rpartition("__")

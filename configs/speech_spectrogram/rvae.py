@@ -17,4 +17,4 @@ __all__ = ["get_config"]
 
 def get_config(arg: str = "") -> ConfigDict:
     """The experiment, in a variant of `configs.defaults.VARIANTS`."""
-    return experiment("speech_spectrogram", "rvae", arg, x_scale="log", **presets.speech["rvae"])
+    return experiment("speech_spectrogram", "rvae", arg, **presets.speech["rvae"])

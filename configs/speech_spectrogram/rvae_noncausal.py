@@ -18,4 +18,4 @@ __all__ = ["get_config"]
 
 def get_config(arg: str = "") -> ConfigDict:
     """The experiment, in a variant of `configs.defaults.VARIANTS`."""
-    return experiment("speech_spectrogram", "rvae_noncausal", arg, x_scale="log", **presets.speech["rvae_noncausal"])
+    return experiment("speech_spectrogram", "rvae_noncausal", arg, **presets.speech["rvae_noncausal"])

@@ -17,4 +17,4 @@ __all__ = ["get_config"]
 
 def get_config(arg: str = "") -> ConfigDict:
     """The experiment, in a variant of `configs.defaults.VARIANTS`."""
-    return experiment("speech_spectrogram", "srnn", arg, x_scale="log", **presets.speech["srnn"])
+    return experiment("speech_spectrogram", "srnn", arg, **presets.speech["srnn"])

@@ -72,6 +72,26 @@ def test_frames_that_the_model_made_are_seen_as_logarithms_as_well(name: str) ->
     assert_close(plain.observation(recurrence.teacher_forced(plain.cell, given._replace(e=own))[0].features), fed, 1e-4)
 
 
+def test_the_kvae_encodes_logarithms_and_explains_frames() -> None:
+    logs, plain = pair("kvae-u", observation="gamma")
+    batch = powers("kvae-u")
+    found, expected = logs.infer(*batch), plain.infer(logarithm(batch.x), *batch[1:])
+    assert_close(present(found), present(expected), 1e-4)
+    assert_close(logs.terms(found, batch.x, None).log_px, plain.observation.log_prob(expected.x, batch.x), 1e-4)
+
+
+@pytest.mark.parametrize("name", ["vae", "kvae"])
+def test_negative_frames_have_no_logarithm(name: str) -> None:
+    model = cases.make(name, x_scale="log")
+    model.compile("adam")
+    x = np.ones([2, 3, cases.X_DIM], np.float32)
+    model.evaluate(x, verbose=0)
+    x[1, 1] = -0.5
+    with pytest.raises(ValueError, match="x_scale='log' .* must not be negative; got a minimum of -0.5"):
+        model.evaluate(x, verbose=0)
+    model.evaluate({"x": x, "mask": x[..., 0] >= 0}, verbose=0)
+
+
 def test_a_stream_is_the_whole_sequence() -> None:
     logs, _ = pair("vrnn")
     batch = powers("vrnn")
@@ -84,5 +104,6 @@ def test_a_stream_is_the_whole_sequence() -> None:
 
 
 def test_an_unknown_scale_is_refused() -> None:
-    with pytest.raises(ValueError, match="`x_scale` must be 'linear' or 'log', got 'db'"):
-        cases.make("vae", x_scale="db")
+    for name in ("vae", "kvae"):
+        with pytest.raises(ValueError, match="`x_scale` must be 'linear' or 'log', got 'db'"):
+            cases.make(name, x_scale="db")

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfdvae import gaussian, recurrence
 from tfdvae.layers.mlp import MLP, GaussianHead
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
+from tfdvae.layers.x_scale import check_x_scale, see
 from tfdvae.types import Gaussian, Latent, State
 
 __all__ = ["Hoisted", "StochasticCell", "concat", "split_noise"]
@@ -109,8 +110,6 @@ class StochasticCell(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if x_scale not in ("linear", "log"):
-            raise ValueError(f"`x_scale` must be 'linear' or 'log', got {x_scale!r}.")
         if latent_dim < 0:
             raise ValueError(f"`latent_dim` must not be negative, got {latent_dim}.")
         if not 0.0 <= dropout < 1.0:
@@ -123,7 +122,7 @@ class StochasticCell(keras.layers.Layer):
         self.dropout = dropout
         self.scale = scale
         self.min_scale = min_scale
-        self.x_scale = x_scale
+        self.x_scale = check_x_scale(x_scale)
 
     @property
     def causal(self) -> bool:
@@ -171,9 +170,7 @@ class StochasticCell(keras.layers.Layer):
 
     def see(self, x: tf.Tensor) -> tf.Tensor:
         """Frames as the networks see them: `embed`, `encode` and the latents of sequences and inputs get these."""
-        if self.x_scale == "log":
-            x = 0.1 * tf.math.log(tf.cast(x, tf.float32) + 1e-8)
-        return tf.cast(x, self.compute_dtype)
+        return see(x, self.x_scale, self.compute_dtype)
 
     def embed(self, x: tf.Tensor) -> Any:
         """What later frames need of x_t, `[..., D]` to a nest of `[..., .]`. Default: x_t itself."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfdvae import gaussian, masks, observations, random, validation
 from tfdvae.bounds import FIVO, Filtered, Particles, log_weight, particle_filter
 from tfdvae.bounds.resampling import noise_dim as resampling_noise
+from tfdvae.layers.x_scale import check_frames
 from tfdvae.models.training import TrainingMixin
 from tfdvae.types import Batch, Gaussian, Latent, StepTerms, Trajectory
 
@@ -29,6 +30,9 @@ class DVAE(TrainingMixin, keras.Model):
         observation: p(x_t | .), a name in `tfdvae.observations.OBSERVATIONS` or an Observation.
         seed: all randomness of training and evaluation follows from it.
     """
+
+    x_scale: str = "linear"
+    """What the networks see of frames, see `tfdvae.layers.x_scale`."""
 
     def __init__(self, observation: str | Mapping | observations.Observation = "gaussian", seed: int = 0, **kwargs):
         super().__init__(**kwargs)
@@ -287,6 +291,11 @@ class DVAE(TrainingMixin, keras.Model):
         batch = as_arrays(x, mask)
         self.build_for(batch.x.shape[-1], self.u_dim or 0)
         self.observation.adapt(np.asarray(batch.x), None if batch.mask is None else np.asarray(batch.mask))
+
+    def check_frames(self, frames: np.ndarray) -> None:
+        """Raises ValueError where observed frames `[N, D]` are none that the observation or the networks can take."""
+        self.observation.validate(frames)
+        check_frames(frames, self.x_scale)
 
     def check(self, x: Any, mask: Any = None, u: Any = None) -> Batch:
         """What a verb was given, as tensors: checked by value where there are values, and the model built for it."""

@@ -12,6 +12,7 @@ from tfdvae.layers.frames import ConvDecoder, ConvEncoder
 from tfdvae.layers.kalman import Belief, Innovation, KalmanFilter, LinearSystem, matvec
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
 from tfdvae.layers.mlp import MLP, GaussianHead
+from tfdvae.layers.x_scale import check_x_scale, see
 from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.types import Batch, Gaussian, Generated, State, StepOutput, Trajectory
 
@@ -72,6 +73,7 @@ class KVAE(SequenceDVAE):
         activation: of these layers, and of the convolutions.
         dropout: rate in them, one mask per sequence.
         scale, min_scale: of q(a_t | x_t), see `GaussianHead`.
+        x_scale: "linear" or "log", what q(a_t | x_t) sees of x_t, see `StochasticCell`.
         frame_shape: (height, width, channels) of frames that are pictures, flattened: convolutions take the place of
             `encoder_units` and `decoder_units`, and make the parameters of p(x_t | a_t) themselves.
         filters: of these convolutions, from fine to coarse; each halves the picture.
@@ -98,6 +100,7 @@ class KVAE(SequenceDVAE):
         dropout: float = 0.0,
         scale: str = "softplus",
         min_scale: float = 1e-4,
+        x_scale: str = "linear",
         frame_shape: Sequence[int] | None = None,
         filters: Sequence[int] = (32, 32, 32),
         transition_scale: float = 0.08**0.5,
@@ -126,6 +129,7 @@ class KVAE(SequenceDVAE):
         self.dropout = dropout
         self.scale = scale
         self.min_scale = min_scale
+        self.x_scale = check_x_scale(x_scale)
         self.frame_shape = None if frame_shape is None else tuple(frame_shape)
         self.filters = tuple(filters)
         self.transition_scale = transition_scale
@@ -183,7 +187,7 @@ class KVAE(SequenceDVAE):
 
     def posterior(self, x: tf.Tensor) -> Gaussian:
         """q(a_t | x_t), (6.14) and (6.15), for frames `[..., D]`."""
-        return self.posterior_head(self.encoder(tf.cast(x, self.compute_dtype)))
+        return self.posterior_head(self.encoder(see(x, self.x_scale, self.compute_dtype)))
 
     def prior(self, a: tf.Tensor, u: tf.Tensor | None) -> Gaussian:
         """p(a_{t,i} | a_<t, a_{t,<i}) along a path `[B, T, A]`, with z integrated out."""
@@ -381,6 +385,7 @@ class KVAE(SequenceDVAE):
             "dropout",
             "scale",
             "min_scale",
+            "x_scale",
             "frame_shape",
             "filters",
             "transition_scale",

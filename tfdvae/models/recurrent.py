@@ -50,6 +50,10 @@ class RecurrentDVAE(VerbsDVAE):
         return self.cell.latent_dim
 
     @property
+    def x_scale(self) -> str:
+        return self.cell.x_scale
+
+    @property
     def frame_latent_dim(self) -> int:
         return self.cell.frame_latent_dim
 

@@ -212,9 +212,7 @@ class TrainingMixin:
             batch = validation.as_batch(spec[0] if isinstance(spec, tuple) else spec)
         elif isinstance(data, Mapping) or tf.is_tensor(data) or isinstance(data, (np.ndarray, list)):
             batch = validation.check_arrays(*validation.as_batch(data), **dims)
-            self.observation.validate(
-                batch.x.reshape(-1, batch.x.shape[-1]) if batch.mask is None else batch.x[batch.mask]
-            )
+            self.check_frames(batch.x.reshape(-1, batch.x.shape[-1]) if batch.mask is None else batch.x[batch.mask])
             data = {k: v for k, v in batch._asdict().items() if v is not None}
         else:
             return data
