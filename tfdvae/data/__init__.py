@@ -6,6 +6,17 @@
 from tfdvae.data.augment import masked_spectrograms
 from tfdvae.data.bach import load_bach
 from tfdvae.data.batching import batches, steps_per_epoch
+from tfdvae.data.events import events_to_grid
+from tfdvae.data.holdout import (
+    MaskedErrors,
+    hold_out,
+    impute_forward,
+    impute_linear,
+    impute_mean,
+    masked_errors,
+    observed_moments,
+)
+from tfdvae.data.icu import ICU_CONTEXT, ICU_VARIABLES, load_icu
 from tfdvae.data.midi import read_midi, write_midi
 from tfdvae.data.motion import load_motion, read_motions, read_skeleton, scaled_motion
 from tfdvae.data.pianoroll import load_pianoroll, save_pianoroll, transpose, transposed
@@ -35,6 +46,9 @@ from tfdvae.data.strokes_iam import points_to_offsets, read_line_strokes
 
 __all__ = [
     "DATASETS",
+    "ICU_CONTEXT",
+    "ICU_VARIABLES",
+    "MaskedErrors",
     "SCALED",
     "SIMULATIONS",
     "Scaled",
@@ -46,18 +60,26 @@ __all__ = [
     "Utterances",
     "batches",
     "describe",
+    "events_to_grid",
     "from_arrays",
+    "hold_out",
+    "impute_forward",
+    "impute_linear",
+    "impute_mean",
     "istft",
     "load_bach",
     "load_ball_in_box",
     "load_bouncing_balls",
     "load_handwriting",
+    "load_icu",
     "load_motion",
     "load_pendulum",
     "load_pianoroll",
     "load_speech_spectrogram",
     "load_speech_waveform",
+    "masked_errors",
     "masked_spectrograms",
+    "observed_moments",
     "offsets_to_points",
     "pad",
     "peak_normalised",

@@ -23,8 +23,8 @@ def batches(
     pad_to: int | None = None,
     multiple_of: int | None = None,
 ) -> tf.data.Dataset:
-    """Padded batches {"x": float32 [B, T, D], "mask": bool [B, T], "u": float32 [B, T, U] where there are
-    inputs}.
+    """Padded batches {"x": float32 [B, T, D], "mask": bool [B, T]}, and where there are such, "u": float32
+    [B, T, U], "observed": bool [B, T, D] and "context": float32 [B, C].
 
     The order of epoch e depends on (seed, e) alone: `epochs=range(3, 10)` gives what `epochs=10` gives from
     its fourth epoch on, so that a resumed run sees the batches that it would have seen. All epochs have the
@@ -86,6 +86,10 @@ def batches(
     }
     if sequences.u is not None:
         signature["u"] = tf.TensorSpec([size, pad_to, sequences.inputs], tf.float32)
+    if sequences.observed is not None:
+        signature["observed"] = tf.TensorSpec([size, pad_to, sequences.features], tf.bool)
+    if sequences.context is not None:
+        signature["context"] = tf.TensorSpec([size, sequences.covariates], tf.float32)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * len(epochs)))
     return dataset.prefetch(tf.data.AUTOTUNE)

@@ -100,11 +100,13 @@ def transposed(sequences: Sequences, semitones: Iterable[int]) -> Sequences:
     pairs = [(i, d) for i, (low, high) in enumerate(rooms) for d in semitones if -low <= d <= high]
     if not pairs:
         raise ValueError(f"None of the distances {semitones} keeps a sequence within {KEYS} keys.")
-    return Sequences(
-        x=tuple(np.roll(sequences.x[i], d, axis=1) for i, d in pairs),
-        u=None if sequences.u is None else tuple(sequences.u[i] for i, _ in pairs),
-        names=sequences.names and tuple(f"{sequences.names[i]}{d:+d}" for i, d in pairs),
-    )
+    rolled = {
+        field: tuple(np.roll(arrays[i], d, axis=1) for i, d in pairs)
+        for field in ("x", "observed")
+        if (arrays := getattr(sequences, field)) is not None
+    }
+    names = sequences.names and tuple(f"{sequences.names[i]}{d:+d}" for i, d in pairs)
+    return sequences.take(i for i, _ in pairs)._replace(names=names, **rolled)
 
 
 def _room(roll: np.ndarray) -> tuple[int, int]:

@@ -1,6 +1,11 @@
 """Sequences of different lengths: the form that every loader returns and every batch is cut from.
 
-Axes: T time, D features of x, U control inputs u, B batch.
+Axes: T time, D features of x, U control inputs u, C static covariates, B batch.
+
+Two kinds of absence are kept apart. A frame behind the end of a sequence is padding, and "mask" is false there. A
+value that nobody measured is unobserved, and "observed" is false there; its frame exists, and so does a frame of
+which nothing was observed, since time passed. What does not change with time, such as age, is the "context" of a
+sequence.
 """
 
 from collections.abc import Iterable
@@ -18,11 +23,16 @@ class Sequences(NamedTuple):
         x: tuple of float32 arrays [T_i, D].
         u: tuple of float32 arrays [T_i, U], or None where there are no control inputs.
         names: tuple of one string per sequence, or None.
+        observed: tuple of bool arrays [T_i, D], true where a value of x was measured, or None where all were. x is 0
+            at the other places.
+        context: tuple of float32 arrays [C] of static covariates, or None.
     """
 
     x: tuple[np.ndarray, ...]
     u: tuple[np.ndarray, ...] | None = None
     names: tuple[str, ...] | None = None
+    observed: tuple[np.ndarray, ...] | None = None
+    context: tuple[np.ndarray, ...] | None = None
 
     @property
     def num_sequences(self) -> int:
@@ -48,14 +58,15 @@ class Sequences(NamedTuple):
         """U, 0 without control inputs."""
         return 0 if self.u is None else self.u[0].shape[1]
 
+    @property
+    def covariates(self) -> int:
+        """C, 0 without context."""
+        return 0 if self.context is None else len(self.context[0])
+
     def take(self, indices: Iterable[int]) -> "Sequences":
         """The sequences at `indices`, in that order."""
         indices = [int(i) for i in indices]
-        return Sequences(
-            x=tuple(self.x[i] for i in indices),
-            u=None if self.u is None else tuple(self.u[i] for i in indices),
-            names=None if self.names is None else tuple(self.names[i] for i in indices),
-        )
+        return Sequences(*(None if field is None else tuple(field[i] for i in indices) for field in self))
 
     def by_length(self) -> "Sequences":
         """The same sequences, the shortest first: batches in this order have the least padding."""
@@ -70,7 +81,7 @@ class Splits(NamedTuple):
     test: Sequences
 
 
-def from_arrays(x, mask=None, u=None, names=None) -> Sequences:
+def from_arrays(x, mask=None, u=None, names=None, observed=None, context=None) -> Sequences:
     """Checks a user's arrays and returns them as `Sequences`.
 
     Args:
@@ -79,13 +90,18 @@ def from_arrays(x, mask=None, u=None, names=None) -> Sequences:
             Padded frames are dropped and may hold anything.
         u: control inputs, [B, T, U] or a list of [T_i, U].
         names: one string per sequence.
+        observed: of the shape of x, true where a value was measured. Elsewhere x may hold anything, NaN too, and
+            becomes 0.
+        context: static covariates, [B, C] or a list of [C].
 
     Raises:
         ValueError: wrong rank, no sequence, no frame or no feature, differing feature counts, NaN or infinity
-            in a frame that exists, a mask of another shape or with a hole, u or names that do not fit x.
+            where a value exists, a mask of another shape or with a hole, u, names, observed or context that do not
+            fit x.
     """
     lengths = None if mask is None else _lengths_of_mask(x, mask)
-    xs = _arrays("x", x, lengths)
+    seen = None if observed is None else _observed(observed, lengths)
+    xs = _arrays("x", x, lengths, seen)
     us = None if u is None else _arrays("u", u, lengths)
     if us is not None:
         if len(us) != len(xs):
@@ -97,18 +113,19 @@ def from_arrays(x, mask=None, u=None, names=None) -> Sequences:
         names = tuple(str(name) for name in names)
         if len(names) != len(xs):
             raise ValueError(f"names must hold one string per sequence, {len(xs)}; got {len(names)}.")
-    return Sequences(xs, us, names)
+    return Sequences(xs, us, names, seen, None if context is None else _context(context, len(xs)))
 
 
 def pad(sequences: Sequences, length: int | None = None) -> dict[str, np.ndarray]:
-    """Stacks sequences, zeros behind each.
+    """Stacks sequences, zeros (of observed: false) behind each.
 
     Args:
         sequences: B sequences.
         length: T; the longest sequence by default.
 
     Returns:
-        {"x": float32 [B, T, D], "mask": bool [B, T]}, and "u": float32 [B, T, U] where there are inputs.
+        {"x": float32 [B, T, D], "mask": bool [B, T]}, and where there are such, "u": float32 [B, T, U],
+        "observed": bool [B, T, D] and "context": float32 [B, C].
 
     Raises:
         ValueError: `length` is less than the longest sequence.
@@ -124,6 +141,10 @@ def pad(sequences: Sequences, length: int | None = None) -> dict[str, np.ndarray
     }
     if sequences.u is not None:
         batch["u"] = _stack(sequences.u, length)
+    if sequences.observed is not None:
+        batch["observed"] = _stack(sequences.observed, length, bool)
+    if sequences.context is not None:
+        batch["context"] = np.stack(sequences.context)
     return batch
 
 
@@ -141,7 +162,8 @@ def windows(sequences: Sequences, length: int, hop: int | None = None, keep_shor
             hop <= length, each frame is in at least one window.
 
     Returns:
-        The windows in the order of their sequences; names get the suffix "[first:last]" (last exclusive).
+        The windows in the order of their sequences, each with the context of its sequence; names get the suffix
+        "[first:last]" (last exclusive).
 
     Raises:
         ValueError: length or hop below 1, or no window is left.
@@ -159,19 +181,29 @@ def windows(sequences: Sequences, length: int, hop: int | None = None, keep_shor
             f"No sequence has {length} frames (the longest has {sequences.lengths.max()}); "
             "choose a shorter window or keep_short=True."
         )
-    return Sequences(
-        x=tuple(sequences.x[i][a:b] for i, a, b in cuts),
-        u=None if sequences.u is None else tuple(sequences.u[i][a:b] for i, a, b in cuts),
-        names=sequences.names and tuple(f"{sequences.names[i]}[{a}:{b}]" for i, a, b in cuts),
-    )
+    cut = {
+        field: tuple(arrays[i][a:b] for i, a, b in cuts)
+        for field in ("x", "u", "observed")
+        if (arrays := getattr(sequences, field)) is not None
+    }
+    names = sequences.names and tuple(f"{sequences.names[i]}[{a}:{b}]" for i, a, b in cuts)
+    return sequences.take(i for i, _, _ in cuts)._replace(names=names, **cut)
 
 
 def describe(sequences: Sequences) -> str:
-    """One line for people: counts of sequences and frames, features, inputs, and the range of lengths."""
+    """One line for people: counts of sequences and frames, features, how much of them was observed, inputs, static
+    covariates, and the range of lengths."""
     lengths = sequences.lengths
-    inputs = f", {sequences.inputs} inputs" if sequences.u is not None else ""
+    extra = ""
+    if sequences.observed is not None:
+        share = sum(map(np.count_nonzero, sequences.observed)) / (sequences.num_frames * sequences.features)
+        extra += f" ({share:.1%} observed)"
+    if sequences.u is not None:
+        extra += f", {sequences.inputs} inputs"
+    if sequences.context is not None:
+        extra += f", {sequences.covariates} static covariates"
     return (
-        f"{len(lengths)} sequences, {sequences.num_frames} frames, {sequences.features} features{inputs}, "
+        f"{len(lengths)} sequences, {sequences.num_frames} frames, {sequences.features} features{extra}, "
         f"{lengths.min()} to {lengths.max()} frames each (median {np.median(lengths):g})"
     )
 
@@ -185,8 +217,8 @@ def _starts(frames: int, length: int, hop: int, keep_short: bool) -> range:
     return range(0, following + 1, hop) if covered < frames and following < frames else full
 
 
-def _stack(arrays: tuple[np.ndarray, ...], length: int) -> np.ndarray:
-    stacked = np.zeros((len(arrays), length, arrays[0].shape[1]), dtype=np.float32)
+def _stack(arrays: tuple[np.ndarray, ...], length: int, dtype: type = np.float32) -> np.ndarray:
+    stacked = np.zeros((len(arrays), length, arrays[0].shape[1]), dtype=dtype)
     for row, array in zip(stacked, arrays, strict=True):
         row[: len(array)] = array
     return stacked
@@ -212,7 +244,9 @@ def _lengths_of_mask(x, mask) -> list[int]:
     return lengths.tolist()
 
 
-def _arrays(name: str, value, lengths: list[int] | None) -> tuple[np.ndarray, ...]:
+def _arrays(
+    name: str, value, lengths: list[int] | None, observed: tuple[np.ndarray, ...] | None = None
+) -> tuple[np.ndarray, ...]:
     letter = "U" if name == "u" else "D"
     if isinstance(value, list | tuple):
         arrays = [_array(f"{name}[{i}]", item) for i, item in enumerate(value)]
@@ -230,7 +264,48 @@ def _arrays(name: str, value, lengths: list[int] | None) -> tuple[np.ndarray, ..
             arrays = [array[:length] for array, length in zip(arrays, lengths, strict=True)]
     if not arrays:
         raise ValueError(f"{name} holds no sequence; at least one is needed.")
+    if observed is not None:
+        arrays = _zero_unobserved(arrays, observed)
     return tuple(_checked(f"{name}[{i}]", array, arrays[0], letter) for i, array in enumerate(arrays))
+
+
+def _observed(value, lengths: list[int] | None) -> tuple[np.ndarray, ...]:
+    arrays = _arrays("observed", value, lengths)
+    for i, array in enumerate(arrays):
+        if not np.isin(array, (0, 1)).all():
+            raise ValueError(f"observed[{i}] must be boolean, or hold only 0 and 1.")
+    return tuple(array.astype(bool) for array in arrays)
+
+
+def _zero_unobserved(arrays: list[np.ndarray], observed: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    if len(arrays) != len(observed):
+        raise ValueError(
+            f"observed must hold one array per sequence of x: expected {len(arrays)}, got {len(observed)}."
+        )
+    for i, (array, seen) in enumerate(zip(arrays, observed, strict=True)):
+        if array.shape != seen.shape:
+            raise ValueError(
+                f"observed[{i}] must have the shape of x[{i}]: expected {list(array.shape)}, got {list(seen.shape)}."
+            )
+    return [np.where(seen, array, np.zeros((), array.dtype)) for array, seen in zip(arrays, observed, strict=True)]
+
+
+def _context(value, count: int) -> tuple[np.ndarray, ...]:
+    array = _array("context", value)
+    if array.ndim != 2 or len(array) != count or not array.shape[1]:
+        raise ValueError(
+            f"context must be [B, C], one row of covariates for each of {count} sequences; got shape "
+            f"{list(array.shape)}."
+        )
+    with np.errstate(over="ignore"):
+        array = np.asarray(array, dtype=np.float32)
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"context holds NaN or infinity (in float32), first for sequence {bad[0]}; fill missing covariates and say "
+            "so in a further one."
+        )
+    return tuple(array)
 
 
 def _array(name: str, value) -> np.ndarray:
