@@ -16,7 +16,9 @@ import tensorflow as tf
 __all__ = [
     "dropout",
     "dropout_scope",
+    "dropout_seed",
     "fold_in",
+    "is_training",
     "make_seed",
     "normal",
     "replaced_frames",
@@ -66,12 +68,26 @@ def _centred(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
 
 @contextlib.contextmanager
 def dropout_scope(seed: tf.Tensor | None) -> Iterator[None]:
-    """Within it, `dropout` drops; outside, or with None, it is the identity."""
+    """Within it a model is being trained, and `dropout` drops; outside, or with None, it is the identity."""
     token = _dropout_seed.set(seed)
     try:
         yield
     finally:
         _dropout_seed.reset(token)
+
+
+def dropout_seed() -> tf.Tensor | None:
+    """The seed of the `dropout_scope` around this call; None outside of one."""
+    return _dropout_seed.get()
+
+
+def is_training() -> bool:
+    """Whether this call is part of a training step: within a `dropout_scope` that has a seed.
+
+    What Keras' layers get as `training`. Keras' own way to them leads through `Model.__call__`, which a training step
+    on a bound does not take.
+    """
+    return dropout_seed() is not None
 
 
 def dropout(x: tf.Tensor, rate: float, name: str) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """Layers that models are made of, and one that puts a model's cell into any Keras model."""
 
 from tfdvae.layers.cell import StochasticCell
+from tfdvae.layers.frame_networks import FrameDecoder, FrameEncoder, frame_decoder, frame_encoder
 from tfdvae.layers.frames import ConvDecoder, ConvEncoder
 from tfdvae.layers.gated_transition import GatedTransition
 from tfdvae.layers.kalman import Belief, Filtered, KalmanFilter, LinearSystem
@@ -14,6 +15,8 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Filtered",
+    "FrameDecoder",
+    "FrameEncoder",
     "GatedTransition",
     "GaussianHead",
     "KalmanFilter",
@@ -25,4 +28,6 @@ __all__ = [
     "RecurrentState",
     "StochasticCell",
     "StochasticRNN",
+    "frame_decoder",
+    "frame_encoder",
 ]

@@ -6,18 +6,10 @@ import keras
 import tensorflow as tf
 
 from tfdvae import random
+from tfdvae.layers.frame_shapes import check_frame_shape
 from tfdvae.layers.mlp import flat_call
 
-__all__ = ["ConvDecoder", "ConvEncoder", "check_frame_shape"]
-
-
-def check_frame_shape(frame_shape: Sequence[int], x_dim: int) -> None:
-    """Raises ValueError where frames of D features cannot be pictures of that shape."""
-    height, width, channels = frame_shape
-    if height * width * channels != x_dim:
-        raise ValueError(
-            f"`frame_shape` {tuple(frame_shape)} makes frames of {height * width * channels} features, got {x_dim}."
-        )
+__all__ = ["ConvDecoder", "ConvEncoder"]
 
 
 class _ConvNetwork(keras.layers.Layer):
