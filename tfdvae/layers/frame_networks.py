@@ -7,7 +7,8 @@ False, whether or not the layer that holds them takes that argument. That holds 
 and in the body of a loop. Two things differ from the networks of this library:
 
 - Keras' dropout and noise differ from frame to frame, where `tfdvae.random.dropout` has one mask per sequence. They
-  follow from the seed in scope, so a training run is repeatable; called in a loop, each iteration has the same noise.
+  follow from the seed in scope, so a training run is repeatable (XLA draws other numbers than TensorFlow from the same
+  seed), and the same scope has the same noise again; called in a loop, so has each iteration.
 - `keras.layers.BatchNormalization` takes its statistics over all N frames, which includes those that pad short
   sequences. Where sequences differ in length, take `keras.layers.LayerNormalization`, or batches of one length.
 
