@@ -39,6 +39,14 @@ class AutoregressiveBernoulli(Observation):
     evenly spaced, so that each of 1..D-1 occurs and output i depends on exactly x_<i. W and V are shared by
     all frames.
 
+    The marginal of some features sums over all values of the others, which is intractable. In a partly observed
+    frame, features that are not observed enter the network as zeros and their factors are left out:
+
+        log p(x_o) = sum_{i in o} log p(x_ti | x_t,<i in o, zeros elsewhere, features).
+
+    This is a normalised density over the observed features o, but not the marginal of the density of whole frames.
+    A feature that `adapt` never sees observed starts at probability one half.
+
     Args:
         hidden: number of hidden units, at least D - 1; None for 4 D.
         activation: of the hidden units, as in Keras.
@@ -131,9 +139,8 @@ class AutoregressiveBernoulli(Observation):
 
         return _StaticAutoregressive(conditionals, num_steps=self.x_dim)
 
-    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(x, tf.float32)
-        return tf.reduce_sum(numerics.bernoulli_log_prob(x, self.logits(params, x)), axis=-1)
+    def _log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
+        return numerics.sum_observed(numerics.bernoulli_log_prob(x, self.logits(params, x)), observed)
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Exact ancestral sample, feature by feature.

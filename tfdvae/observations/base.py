@@ -1,5 +1,6 @@
 """The contract of an observation model p(x_t | features)."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -14,14 +15,44 @@ class Observation(keras.layers.Layer):
     """p(x_t | features): maps features [.., H] to parameters [.., P] (always float32) and knows what they
     mean.
 
-    A family implements `params_dim`, `noise_dim`, `distribution`, `log_prob`, `sample`, `mean`,
+    A family implements `params_dim`, `noise_dim`, `distribution`, `_log_prob`, `sample`, `mean`,
     `_check_support` and `_bias_from`. Leading dimensions are free: [B, H], [B, T, H], [K, B, T, H].
     Log-probabilities are nats per frame, summed over the D features.
+
+    Of a partly observed frame only some features were measured: `observed` [.., D] is true where x holds data, and
+    nothing depends on what stands elsewhere. A family that overrides `log_prob(params, x)` itself in place of
+    `_log_prob` knows whole frames alone, and raises ValueError where `observed` is given.
 
     Args:
         projection: False leaves out the dense layer from features to parameters, for networks that end in the
             parameters themselves (pictures from convolutions): H must be P then, and only the bias is added.
+
+    Attributes:
+        stand_in: a value inside of the support, which takes the place of what was not observed before anything is
+            computed; 0 unless a family says otherwise.
     """
+
+    stand_in: float = 0.0
+    _takes_observed = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Lets a `log_prob(params, x)` of a family's own refuse `observed` by name, which Python would call an
+        unexpected argument."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls).get("log_prob")
+        if own is None:
+            return
+        cls._takes_observed = "observed" in inspect.signature(own).parameters
+        if not cls._takes_observed:
+
+            def log_prob(
+                self: Observation, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None = None
+            ) -> tf.Tensor:
+                self._check_takes_observed(observed)
+                return own(self, params, x)
+
+            log_prob.__doc__ = own.__doc__
+            cls.log_prob = log_prob
 
     def __init__(self, projection: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -109,9 +140,40 @@ class Observation(keras.layers.Layer):
         """The distribution with event shape [D] and batch shape [..], for use outside of `call`."""
         raise NotImplementedError
 
-    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """log p(x | params), [..], in nats per frame, float32. Leading dimensions broadcast."""
+    def log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None = None) -> tf.Tensor:
+        """log p(x | params), [..], in nats per frame, float32. Leading dimensions broadcast.
+
+        With `observed`, bool [.., D], it is the density of the observed features alone, 0 where there is none. Neither
+        it nor its gradients depend on x elsewhere, be it NaN, infinite or outside of the support. Raises ValueError
+        for `observed` without an entry per feature, and for a family that knows whole frames alone.
+
+        Example:
+            observation.log_prob(observation(features), x, observed=~tf.math.is_nan(x))
+        """
+        x = tf.cast(x, tf.float32)
+        if observed is not None:
+            observed = tf.cast(observed, tf.bool)
+            if not observed.shape[-1:].is_compatible_with(x.shape[-1:]):
+                raise ValueError(
+                    f"{type(self).__name__}.log_prob expects observed [.., D], true where a feature holds data, for x "
+                    f"of shape {x.shape}; got shape {observed.shape}. Where frames are missing as a whole, repeat it "
+                    "along the features."
+                )
+            # Before any arithmetic: a NaN that is only selected away afterwards still reaches the gradients.
+            x = tf.where(observed, x, self.stand_in)
+        return self._log_prob(params, x, observed)
+
+    def _log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
+        """`log_prob` for float32 x [.., D] which is `stand_in` where bool `observed` [.., D] is false; None where all
+        was observed."""
         raise NotImplementedError
+
+    def _check_takes_observed(self, observed: Any) -> None:
+        if observed is not None and not self._takes_observed:
+            raise ValueError(
+                f"{type(self).__name__} does not know partly observed frames: implement _log_prob(params, x, observed) "
+                "in place of log_prob(params, x), or leave out `observed` and mask the frames that are not whole."
+            )
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """x [.., D] as a deterministic function of `noise` [.., noise_dim], independent uniforms in (0,
@@ -122,46 +184,76 @@ class Observation(keras.layers.Layer):
         """E[x | params], [.., D]."""
         raise NotImplementedError
 
-    def adapt(self, x: np.ndarray, mask: np.ndarray | None = None) -> None:
+    def adapt(self, x: np.ndarray, mask: np.ndarray | None = None, observed: np.ndarray | None = None) -> None:
         """Sets the output bias so that p(x) starts at the data's mean (and scale).
 
-        `x` is [B, T, D] (or any [.., D]), `mask` [B, T] is true where a frame exists. Raises ValueError
-        before `build`, for a mask of another shape, for data without a frame and for data outside of the
-        support.
+        `x` is [B, T, D] (or any [.., D]), `mask` [B, T] is true where a frame exists, `observed` [B, T] or [B, T, D]
+        where it holds data. Every feature's statistics are those of what was observed of it; what a feature never
+        observed starts at is neutral, and said by the family. Raises ValueError before `build`, for a mask or
+        `observed` of another shape, for data without a frame or without an observed value, for data outside of the
+        support, and for `observed` where the family knows whole frames alone.
         """
         self._built_x_dim()
         x = np.asarray(x)
         if x.ndim < 2:
             raise ValueError(f"adapt expects x of shape [B, T, D], got {x.shape}.")
         frames = x.reshape(-1, x.shape[-1])
+        if observed is not None:
+            observed = self._per_feature(observed, x).reshape(frames.shape)
         if mask is not None:
             mask = np.asarray(mask)
             if mask.shape != x.shape[:-1]:
                 raise ValueError(f"adapt expects a mask of shape {x.shape[:-1]} for x of {x.shape}, got {mask.shape}.")
-            frames = frames[mask.reshape(-1).astype(bool)]
+            exists = mask.reshape(-1).astype(bool)
+            frames, observed = frames[exists], None if observed is None else observed[exists]
         if len(frames) == 0:
             raise ValueError("adapt got no frame to take statistics from: x is empty or the mask is false everywhere.")
-        self.validate(frames)
-        self.bias.assign(self._bias_from(frames.astype(np.float64)).astype(np.float32))
+        self.validate(frames, observed)
+        frames = frames.astype(np.float64)
+        if observed is not None:
+            if not observed.any():
+                raise ValueError(
+                    "adapt got no observed value to take statistics from: observed is false wherever a frame exists."
+                )
+            frames[~observed] = np.nan
+        self.bias.assign(self._bias_from(frames).astype(np.float32))
 
-    def validate(self, x: np.ndarray) -> None:
-        """Raises ValueError where observed frames x [N, D] (or [.., D]) are not in the support of the
-        family."""
+    def validate(self, x: np.ndarray, observed: np.ndarray | None = None) -> None:
+        """Raises ValueError where frames x [N, D] (or [.., D]) are not in the support of the family.
+
+        With `observed`, bool [..] or [.., D], only values where it is true count, and ValueError is also raised for
+        another shape of it and where the family knows whole frames alone.
+        """
+        self._check_takes_observed(observed)
         x = np.asarray(x)
         x_dim = self.x_dim if self.x_dim is not None else x.shape[-1] if x.ndim else 0
         if x.ndim < 1 or x.shape[-1] != x_dim:
             raise ValueError(f"{type(self).__name__} expects frames [.., {x_dim}], got shape {x.shape}.")
+        if observed is not None:
+            x = np.where(self._per_feature(observed, x), x, self.stand_in)
         if not np.all(np.isfinite(x)):
             raise ValueError(
-                f"{type(self).__name__} got NaN or infinity in observed frames: clean the data or mask these frames."
+                f"{type(self).__name__} got NaN or infinity in observed frames: clean the data, mask these frames, or "
+                "pass `observed`, false at these values."
             )
         self._check_support(x)
+
+    @staticmethod
+    def _per_feature(observed: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """`observed` [..] or [.., D] as bool [.., D], for x [.., D]. ValueError for another shape."""
+        observed = np.asarray(observed).astype(bool)
+        if observed.shape not in (x.shape, x.shape[:-1]):
+            raise ValueError(
+                f"observed must say which values hold data, {x.shape}, or which frames, {x.shape[:-1]}, for x of shape "
+                f"{x.shape}; got shape {observed.shape}."
+            )
+        return observed if observed.ndim == x.ndim else np.broadcast_to(observed[..., None], x.shape)
 
     def _check_support(self, x: np.ndarray) -> None:
         """Raises ValueError for finite x [.., D] outside of the support."""
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
-        """Output bias [P] from valid frames [N, D]."""
+        """Output bias [P] from valid float64 frames [N, D], NaN at values that were not observed."""
         raise NotImplementedError
 
     def _check_binary(self, x: np.ndarray, what: str) -> None:

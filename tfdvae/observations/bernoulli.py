@@ -16,7 +16,7 @@ tfd = tfp.distributions
 @keras.saving.register_keras_serializable(package="tfdvae")
 class Bernoulli(Observation):
     """prod_i Bernoulli(x_ti; sigmoid(logit_i)), for binary frames such as piano-rolls; parameters [.., D] are
-    logits."""
+    logits. A feature that `adapt` never sees observed starts at probability one half."""
 
     @property
     def params_dim(self) -> int:
@@ -30,9 +30,8 @@ class Bernoulli(Observation):
         logits = tf.cast(params, tf.float32)
         return tfd.Independent(tfd.Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=1)
 
-    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        x, logits = tf.cast(x, tf.float32), tf.cast(params, tf.float32)
-        return tf.reduce_sum(numerics.bernoulli_log_prob(x, logits), axis=-1)
+    def _log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
+        return numerics.sum_observed(numerics.bernoulli_log_prob(x, tf.cast(params, tf.float32)), observed)
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         return numerics.bernoulli_sample(tf.cast(params, tf.float32), tf.cast(noise, tf.float32))

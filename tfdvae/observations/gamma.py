@@ -24,7 +24,8 @@ class Gamma(Observation):
 
     m is the variance of a circular complex Gaussian STFT coefficient. As functions of m, log p and minus the
     Itakura-Saito divergence x/m - log(x/m) - 1 differ by a constant (Girin et al. 2021, section 13.2.1).
-    Parameters [.., D] are log m, softly bounded.
+    Parameters [.., D] are log m, softly bounded. A bin that `adapt` never sees observed starts at m = 1, or at the
+    bound next to it.
 
     Args:
         min_mean, max_mean: bounds of m, in the units of x. The lower one keeps log p finite at x = 0.
@@ -58,9 +59,9 @@ class Gamma(Observation):
         gamma = tfd.Gamma(concentration=1.0, log_rate=-self.log_mean(params))
         return tfd.Independent(gamma, reinterpreted_batch_ndims=1)
 
-    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    def _log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
         log_mean = self.log_mean(params)
-        return tf.reduce_sum(-log_mean - tf.cast(x, tf.float32) * tf.exp(-log_mean), axis=-1)
+        return numerics.sum_observed(-log_mean - x * tf.exp(-log_mean), observed)
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         noise = tf.maximum(tf.cast(noise, tf.float32), numerics.SMALLEST_UNIFORM)
@@ -77,5 +78,5 @@ class Gamma(Observation):
             )
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
-        mean = np.clip(frames.mean(axis=0), 2.0 * self.min_mean, 0.5 * self.max_mean)
+        mean = np.clip(numerics.observed_mean(frames, 1.0), 2.0 * self.min_mean, 0.5 * self.max_mean)
         return np.log(mean)

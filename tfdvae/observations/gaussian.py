@@ -18,7 +18,8 @@ tfd = tfp.distributions
 
 @keras.saving.register_keras_serializable(package="tfdvae")
 class Gaussian(Observation):
-    """N(x_t; loc, diag(scale^2)); parameters [.., 2D] are the location and the raw scale.
+    """N(x_t; loc, diag(scale^2)); parameters [.., 2D] are the location and the raw scale. A feature that
+    `adapt` never sees observed starts at location 0 and scale 1.
 
     Args:
         scale: "softplus" for scale = softplus(raw) + min_scale, or "exp" for raw = log-variance, softly
@@ -55,9 +56,8 @@ class Gaussian(Observation):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         return tfd.MultivariateNormalDiag(*self.loc_and_scale(params))
 
-    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(x, tf.float32)
-        return tf.reduce_sum(numerics.normal_log_prob(x, *self.loc_and_scale(params)), axis=-1)
+    def _log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
+        return numerics.sum_observed(numerics.normal_log_prob(x, *self.loc_and_scale(params)), observed)
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         loc, scale = self.loc_and_scale(params)
@@ -68,12 +68,15 @@ class Gaussian(Observation):
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         inverse = numerics.softplus_scale_inverse if self.scale == "softplus" else numerics.log_variance_scale_inverse
-        return np.concatenate([frames.mean(axis=0), inverse(frames.std(axis=0), self.min_scale)])
+        mean = numerics.observed_mean(frames, 0.0)
+        scale = np.sqrt(numerics.observed_mean(np.square(frames - mean), 1.0))
+        return np.concatenate([mean, inverse(scale, self.min_scale)])
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
 class IdentityGaussian(Observation):
-    """N(x_t; loc, scale^2 I), normaliser included; parameters [.., D] are the location.
+    """N(x_t; loc, scale^2 I), normaliser included; parameters [.., D] are the location, 0 at first for a feature that
+    `adapt` never sees observed.
 
     With scale 1, -log p is half the squared error plus D/2 log 2 pi: the observation of Girin et al. (2021, section
     13.2.2) for motion data. A smaller scale makes errors dearer beside the KL, as pictures with little noise want it.
@@ -103,10 +106,11 @@ class IdentityGaussian(Observation):
         loc = tf.cast(params, tf.float32)
         return tfd.MultivariateNormalDiag(loc, self.scale * tf.ones_like(loc))
 
-    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        error = (tf.cast(x, tf.float32) - tf.cast(params, tf.float32)) / self.scale
-        normaliser = self.x_dim * math.log(self.scale * math.sqrt(2.0 * math.pi))
-        return -0.5 * tf.reduce_sum(tf.square(error), axis=-1) - normaliser
+    def _log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
+        error = (x - tf.cast(params, tf.float32)) / self.scale
+        count = self.x_dim if observed is None else numerics.count_observed(observed)
+        normaliser = count * math.log(self.scale * math.sqrt(2.0 * math.pi))
+        return -0.5 * numerics.sum_observed(tf.square(error), observed) - normaliser
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         return tf.cast(params, tf.float32) + self.scale * numerics.standard_normal(
@@ -117,4 +121,4 @@ class IdentityGaussian(Observation):
         return tf.cast(params, tf.float32)
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
-        return frames.mean(axis=0)
+        return numerics.observed_mean(frames, 0.0)

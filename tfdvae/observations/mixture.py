@@ -28,6 +28,9 @@ class GaussianMixture(Observation):
     """sum_k pi_k N(x_t; loc_k, diag(scale_k^2)): one categorical per frame, shared by all features
     (Chung et al. 2015, section 4). Parameters [.., K + 2KD]: logits, locations, raw scales (softplus).
 
+    A partly observed frame has the density of its observed features, summed over the components: the exact marginal.
+    A feature that `adapt` never sees observed starts at location 0 and scale 1 in every component.
+
     Args:
         num_components: K; 20 in the paper.
         min_scale: smallest standard deviation, in the units of x.
@@ -66,11 +69,11 @@ class GaussianMixture(Observation):
         logits, loc, scale = self.components(params)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), tfd.MultivariateNormalDiag(loc, scale))
 
-    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    def _log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
         logits, loc, scale = self.components(params)
-        x = tf.cast(x, tf.float32)[..., None, :]
-        log_prob = tf.reduce_sum(numerics.normal_log_prob(x, loc, scale), axis=-1)
-        return tf.reduce_logsumexp(tf.nn.log_softmax(logits) + log_prob, axis=-1)
+        log_normal = numerics.normal_log_prob(x[..., None, :], loc, scale)
+        within = numerics.sum_observed(log_normal, None if observed is None else observed[..., None, :])
+        return numerics.mixture_log_prob(logits, within, observed)
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         logits, loc, scale = self.components(params)

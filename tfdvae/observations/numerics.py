@@ -14,17 +14,21 @@ __all__ = [
     "bernoulli_sample",
     "categorical_one_hot",
     "check_min_scale",
+    "count_observed",
     "frequency_logits",
     "hold_within",
     "log_variance_scale",
     "log_variance_scale_inverse",
+    "mixture_log_prob",
     "normal_log_prob",
+    "observed_mean",
     "softplus_inverse",
     "softplus_scale",
     "softplus_scale_inverse",
     "spread_components",
     "standard_normal",
     "standard_normal_noise_dim",
+    "sum_observed",
 ]
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -74,6 +78,23 @@ def categorical_one_hot(logits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     return tf.one_hot(index, logits.shape[-1], dtype=tf.float32)
 
 
+def sum_observed(values: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
+    """Sum over the last axis of `values` [.., D] where `observed` [.., D] is true; over all of it for None."""
+    return tf.reduce_sum(values if observed is None else tf.where(observed, values, 0.0), axis=-1)
+
+
+def count_observed(observed: tf.Tensor) -> tf.Tensor:
+    """How many of the last axis of `observed` [.., D] are true, [..], as float32."""
+    return tf.reduce_sum(tf.cast(observed, tf.float32), axis=-1)
+
+
+def mixture_log_prob(logits: tf.Tensor, log_prob: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
+    """log sum_k softmax(logits)_k exp(log_prob_k), [..], from [.., K]; exactly 0 where none of `observed` [.., D] is
+    true, which the sum of the weights is only up to rounding."""
+    mixed = tf.reduce_logsumexp(tf.nn.log_softmax(logits) + log_prob, axis=-1)
+    return mixed if observed is None else tf.where(tf.reduce_any(observed, axis=-1), mixed, 0.0)
+
+
 def hold_within(value: tf.Tensor, low: float, high: float) -> tf.Tensor:
     """`value` clipped to [low, high], with the gradient of the identity: what strayed outside can come back.
 
@@ -108,10 +129,17 @@ def log_variance_scale_inverse(scale: np.ndarray, min_scale: float) -> np.ndarra
     return 2.0 * np.log(np.clip(scale, 2.0 * min_scale, 1e5))
 
 
+def observed_mean(values: np.ndarray, neutral: float) -> np.ndarray:
+    """Mean [D] of what was observed of `values` [N, D], NaN elsewhere; `neutral` for a feature never observed."""
+    count = np.sum(~np.isnan(values), axis=0)
+    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), neutral)
+
+
 def frequency_logits(binary: np.ndarray) -> np.ndarray:
-    """Logits [D] of the frequencies of ones in [N, D], with half a count added on either side."""
-    ones = binary.sum(axis=0) + 0.5
-    return np.log(ones) - np.log(binary.shape[0] + 1.0 - ones)
+    """Logits [D] of the frequencies of ones in [N, D], NaN where not observed, with half a count added on either
+    side: 0 for a feature never observed."""
+    ones = np.nansum(binary, axis=0) + 0.5
+    return np.log(ones) - np.log(np.sum(~np.isnan(binary), axis=0) + 1.0 - ones)
 
 
 def spread_components(frames: np.ndarray, num_components: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,13 +149,20 @@ def spread_components(frames: np.ndarray, num_components: int) -> tuple[np.ndarr
     quantiles, in a fixed permutation per dimension, drawn towards the mean by sqrt(D + 1): then the spread
     costs about half a nat of likelihood against a single Gaussian, whatever D is, and still tells the
     components apart.
+
+    Where `frames` are NaN, they were not observed: mean and variance of a feature are those of what was observed of it,
+    a covariance is that of the frames with both features. A feature never observed has mean 0 and variance 1.
     """
+    seen = ~np.isnan(frames)
+    ever = seen.any(axis=0)
     levels = (np.arange(num_components) + 0.5) / num_components
-    quantiles = np.random.default_rng(0).permuted(np.quantile(frames, levels, axis=0), axis=0)
+    quantiles = np.nanquantile(np.where(ever, frames, 0.0), levels, axis=0)
+    quantiles = np.random.default_rng(0).permuted(quantiles, axis=0)
     dim = frames.shape[1]
     offsets = (quantiles - quantiles.mean(axis=0)) / math.sqrt(dim + 1.0)
-    mean = frames.mean(axis=0)
-    centred = frames - mean
-    within = centred.T @ centred / len(frames) - offsets.T @ offsets / num_components
-    np.fill_diagonal(within, np.maximum(np.diagonal(within), 0.0))
+    mean = observed_mean(frames, 0.0)
+    centred = np.where(seen, frames - mean, 0.0)
+    pairs = seen.T.astype(np.float64) @ seen
+    within = centred.T @ centred / np.maximum(pairs, 1.0) - offsets.T @ offsets / num_components
+    np.fill_diagonal(within, np.where(ever, np.maximum(np.diagonal(within), 0.0), 1.0))
     return mean + offsets, within

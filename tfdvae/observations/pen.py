@@ -33,6 +33,10 @@ class Pen(Observation):
     (Graves 2013, section 4.1). Parameters [.., 6K + 1]: logits, locations, raw scales (softplus), raw
     correlations (tanh), pen logit.
 
+    A partly observed frame has its exact marginal: of dx and dy the one that was observed follows its own Gaussian in
+    each component, and the pen bit is apart. What `adapt` never sees observed starts at location 0, scale 1 and
+    correlation 0, the pen bit at probability one half.
+
     Args:
         num_components: K; 20 as in Graves (2013) and Chung et al. (2015).
         min_scale: smallest standard deviation, in the units of dx and dy.
@@ -99,21 +103,29 @@ class Pen(Observation):
         pen = tfd.Independent(tfd.Bernoulli(logits=pen_logit, dtype=tf.float32), reinterpreted_batch_ndims=1)
         return tfd.Blockwise([tfd.MixtureSameFamily(tfd.Categorical(logits=logits), offsets), pen])
 
-    def log_prob(self, params: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    def _log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor:
         logits, loc, scale, rho, pen_logit = self.components(params)
-        x = tf.cast(x, tf.float32)
         standard = (x[..., None, :2] - loc) / scale
+        count, seen = 2, None
+        if observed is not None:
+            # Where one of the two is at its location, uncorrelated, and left out of the normaliser, N(dx) N(dy | dx)
+            # is the marginal of the other.
+            seen = observed[..., None, :2]
+            count = numerics.count_observed(seen)
+            standard = tf.where(seen, standard, 0.0)
+            rho = tf.where(tf.reduce_all(seen, axis=-1), rho, 0.0)
         # N(dx) N(dy | dx): a sum of squares, which Graves' (25) is only up to rounding.
         conditional_scale = tf.sqrt(1.0 - tf.square(rho))
         conditional = (standard[..., 1] - rho * standard[..., 0]) / conditional_scale
         log_normal = (
             -0.5 * (tf.square(standard[..., 0]) + tf.square(conditional))
-            - tf.reduce_sum(tf.math.log(scale), axis=-1)
+            - numerics.sum_observed(tf.math.log(scale), seen)
             - tf.math.log(conditional_scale)
-            - math.log(2.0 * math.pi)
+            - count * (0.5 * math.log(2.0 * math.pi))
         )
-        offset = tf.reduce_logsumexp(tf.nn.log_softmax(logits) + log_normal, axis=-1)
-        return offset + numerics.bernoulli_log_prob(x[..., 2], pen_logit[..., 0])
+        offset = numerics.mixture_log_prob(logits, log_normal, None if observed is None else observed[..., :2])
+        pen = numerics.bernoulli_log_prob(x[..., 2], pen_logit[..., 0])
+        return offset + (pen if observed is None else tf.where(observed[..., 2], pen, 0.0))
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         logits, loc, scale, rho, pen_logit = self.components(params)
