@@ -1,6 +1,19 @@
 """Dynamical variational autoencoders as Keras models."""
 
-from tfdvae import bounds, callbacks, data, layers, metrics, models, observations, plots, presets, schedules, serving
+from tfdvae import (
+    bounds,
+    callbacks,
+    data,
+    families,
+    layers,
+    metrics,
+    models,
+    observations,
+    plots,
+    presets,
+    schedules,
+    serving,
+)
 from tfdvae.models import (
     DKF,
     DSAE,
@@ -74,6 +87,7 @@ __all__ = [
     "bounds",
     "callbacks",
     "data",
+    "families",
     "layers",
     "metrics",
     "models",
