@@ -39,7 +39,7 @@ class FlowLayer(keras.layers.Layer):
         def weight(name: str, shape: tuple[int, ...], initializer: Any) -> keras.Variable:
             return self.add_weight(name=name, shape=shape, initializer=initializer, dtype="float32", autocast=False)
 
-        small = keras.initializers.VarianceScaling(1e-4, mode="fan_avg", distribution="uniform")
+        small = keras.initializers.VarianceScaling(1e-5, mode="fan_avg", distribution="uniform")
         if inputs:
             self.input_kernel = weight("input_kernel", (inputs, self.hidden), "glorot_uniform")
         self.context_kernel = weight("context_kernel", (self.context_dim, self.hidden), "glorot_uniform")
@@ -237,7 +237,7 @@ class FlowNetwork(keras.layers.Layer):
 
     def forward(self, z: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """z `[.., Z]` after all layers, and the log-determinant of the Jacobian `[..]`. ValueError before `build`."""
-        self._check_built()
+        z, context = self._checked(z, context)
         log_det = tf.zeros_like(z[..., 0])
         for layer in self.flow_layers:
             z, change = layer.forward(z, context)
@@ -246,11 +246,12 @@ class FlowNetwork(keras.layers.Layer):
 
     def inverse(self, z: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         """The z `[.., Z]` that `forward` maps to this one. ValueError before `build`."""
-        self._check_built()
+        z, context = self._checked(z, context)
         for layer in reversed(self.flow_layers):
             z = layer.inverse(z, context)
         return z
 
-    def _check_built(self) -> None:
+    def _checked(self, z: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if not self.built:
             raise ValueError("The flow has no weights yet: call `flow.build()` where the layer that owns it is built.")
+        return tf.convert_to_tensor(z, tf.float32), tf.convert_to_tensor(context, tf.float32)
