@@ -12,7 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from tfdvae import MODELS, presets
+from tfdvae import DVAE, MODELS, presets
+from tfdvae.layers.frame_io import FRAME_OPTIONS
 
 __all__ = ["DATA", "base", "experiment", "model_options"]
 
@@ -33,35 +34,38 @@ _SPEECH_FOLDER = {
 DATA: dict[str, dict[str, dict[str, Any]]] = {
     "bach": {
         "data": {"cache_dir": placeholder(str), "steps_per_quarter": 1, "limit": placeholder(int), "transpose": 3},
+        "model": {"standardize": None},
         "training": {"batch_size": 32, "epochs": 100, "patience": 15},
     },
     "pianoroll": {
         "data": {"path": "$TFDVAE_DATA/polyphonic/{set}.npz", "set": "jsb_chorales", "steps_per_quarter": 1},
+        "model": {"standardize": None},
     },
     "bouncing_balls": {
         "data": {"num_train": 4000, "num_valid": 200, "num_test": 200, "length": 100, "resolution": 30, "window": 25},
-        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}},
+        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}, "standardize": None},
         "training": {"batch_size": 32, "epochs": 20},
         "evaluation": {"num_samples": 8},
     },
     "pendulum": {
         "data": {"num_train": 500, "num_valid": 100, "num_test": 100, "length": 30, "max_torque": 5.0},
-        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}},
+        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}, "standardize": None},
         "training": {"batch_size": 32, "epochs": 300},
     },
     "ball_in_box": {
         "data": {"num_train": 5000, "num_valid": 500, "num_test": 500, "length": 20, "resolution": 32},
+        "model": {"standardize": None},
         "training": {"batch_size": 32, "epochs": 60},
     },
     "speech_waveform": {
         "data": {**_SPEECH_FOLDER, "frame_length": 200, "max_frames": 40},
-        "model": {"observation": "gaussian"},
+        "model": {"observation": "gaussian", "standardize": None},
         "optimizer": {"learning_rate": 1e-3},
         "training": {"batch_size": 64, "epochs": 60, "patience": 10},
     },
     "speech_spectrogram": {
         "data": {**_SPEECH_FOLDER, "num_frames": 50, "window_length": 1024, "hop_length": 256, "trim_db": 30.0},
-        "model": {"observation": "gamma", "x_scale": "log"},
+        "model": {"observation": "gamma", "standardize": None, "x_scale": "log"},
         "optimizer": {"learning_rate": presets.speech.setting.learning_rate},
         "training": {
             "batch_size": presets.speech.setting.batch_size,
@@ -83,7 +87,7 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
             "limit": placeholder(int),
         },
         # The survey's identity covariance in mm, for frames in metres.
-        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.001}},
+        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.001}, "standardize": None},
         # The survey's 0.0001 is for twenty times as many updates per epoch; this one was chosen on validation data.
         "optimizer": {"learning_rate": 3e-3},
         "training": {
@@ -92,6 +96,23 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
             "patience": presets.motion.setting.patience,
             "kl_warmup_epochs": presets.motion.setting.kl_warmup_epochs,
         },
+    },
+    "icu": {
+        "data": {
+            "path": "$TFDVAE_DATA/icu/physionet2012_a.npz",
+            "interval": 60,
+            "aggregate": "mean",
+            "plausible": True,
+            "standardize_context": True,
+            "num_train": 2400,
+            "num_valid": 400,
+        },
+        # Four of five values are missing: networks see the last one that was observed, and which were.
+        "model": {"observation": "gaussian", "standardize": "feature", "fill": "last", "indicator": True},
+        "optimizer": {"schedule": "cosine"},
+        # Hiding values that are scored all the same trains what imputation asks for.
+        "training": {"batch_size": 32, "epochs": 28, "hide": 0.2},
+        "evaluation": {"num_samples": 8, "chunk": 2},
     },
     "handwriting": {
         "data": {
@@ -103,13 +124,14 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
             "limit": placeholder(int),
             "cache_dir": placeholder(str),
         },
-        "model": {"observation": "pen"},
+        "model": {"observation": "pen", "standardize": None},
         "optimizer": {"learning_rate": 1e-3},
         "training": {"batch_size": 64, "epochs": 40, "patience": 8},
     },
 }
 """Per data set the arguments of its loader, and what else differs from `base`. In a string of the section `data`,
-`$NAME` stands for an environment variable and `{key}` for another key of the section."""
+`$NAME` stands for an environment variable and `{key}` for another key of the section. Models see frames as the loaders
+make them, which bring their own units (`standardize` is None), so results compare with those of papers."""
 
 
 def base() -> ConfigDict:
@@ -128,6 +150,7 @@ def base() -> ConfigDict:
         "window": placeholder(int),  # cut training sequences into windows of so many frames
         "hop": placeholder(int),  # frames from window to window; as `window` by default
         "max_sequences": placeholder(int),  # of each split, to try things out
+        "frame_shape": (),  # (height, width, channels) of flattened pictures, for convolutions; () for vectors
     }
     config.optimizer = {
         "name": "adam",
@@ -159,6 +182,7 @@ def base() -> ConfigDict:
         "sampling_epochs": 0,  # epochs in which it rises to that part; where 0 it is that part from the start
         "sampling_curve": "staircase",  # or linear, inverse_sigmoid
         "sampling_stairs": 5,
+        "hide": 0.0,  # part of the observed values that networks do not see in training, and that it still scores
         "start_from": placeholder(str),  # folder of a finished run of the same model whose weights to begin with
         "keep": "best",  # weights of the best epoch by the validation bound; or last
         "frozen": (),  # names of layers that are not trained in the first frozen_epochs
@@ -178,19 +202,27 @@ def base() -> ConfigDict:
 
 
 def model_options(model: str) -> dict[str, Any]:
-    """The arguments of a model and their default values: those of its cell, where it has one.
+    """The arguments of a model and their default values: how frames enter and leave it, and those of its cell, or its
+    own where it has none.
 
     Raises:
         ValueError: no such model.
     """
     if model not in MODELS:
         raise ValueError(f"Unknown model {model!r}: expected one of {sorted(MODELS)}.")
-    options: dict[str, Any] = {}
+    frames = _arguments(DVAE)
+    options = {name: frames[name] for name in FRAME_OPTIONS}
     for ancestor in reversed(getattr(MODELS[model], "cell_class", MODELS[model]).__mro__):
-        if ancestor.__module__.partition(".")[0] == "tfdvae" and "__init__" in vars(ancestor):
-            parameters = list(inspect.signature(ancestor.__init__).parameters.values())[1:]
-            options |= {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+        own = ancestor.__module__.partition(".")[0] == "tfdvae" and "__init__" in vars(ancestor)
+        if own and ancestor is not DVAE:
+            options |= _arguments(ancestor)
     return {k: v for k, v in options.items() if k not in ("observation", "seed", "name", "dtype")}
+
+
+def _arguments(kind: type) -> dict[str, Any]:
+    """Arguments of a constructor by name, with their default values."""
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    return {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
 
 
 def experiment(dataset: str, model: str, arg: str = "", **options: Any) -> ConfigDict:

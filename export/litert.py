@@ -8,10 +8,11 @@ Writes `edge/vrnn_float32.tflite` and so on. Each file is run on held-out sequen
 frame (`step`, in its own state), and compared with the Keras model. Errors are root mean squares relative to that of
 the output in Keras. Where one is larger than the tolerance, the report is printed and the file is not written.
 
-Held-out sequences are the arrays "x" `[N, T, D]` and, in driven mode, "u" `[N, T, U]` of an .npz file; without one they
-are drawn from the model. The integer activations of int16x8 and int8_full take their ranges from the sequences of
-another such file, `--representative`, without it from every second one of `--data`, which then is not held out. They
-exist for signatures without a loop over frames: as a rule `reset`, `step` and `generate_step`.
+Held-out sequences are the arrays "x" `[N, T, D]` and, where the model has them, "u" `[N, T, U]`, "observed" and
+"context" `[N, C]` of an .npz file; without one they are drawn from the model. The integer activations of int16x8 and
+int8_full take their ranges from the sequences of another such file, `--representative`, without it from every second
+one of `--data`, which then is not held out. They exist for signatures without a loop over frames: as a rule `reset`,
+`step` and `generate_step`.
 """
 
 import argparse
@@ -26,8 +27,9 @@ import numpy as np
 from export import program
 
 if TYPE_CHECKING:
-    from tfdvae.models import VerbsDVAE
+    from tfdvae.models import DVAE
     from tfdvae.serving import Signature
+    from tfdvae.types import Batch
 
 __all__ = ["Error", "TOLERANCES", "accuracy", "read_held_out", "report", "run", "write"]
 
@@ -35,8 +37,8 @@ TOLERANCES = {"float32": 1e-5, "float16": 5e-3, "int8_dynamic": 5e-2, "int16x8":
 """Largest relative error at which a file is still written, by precision."""
 
 
-OUTPUTS = ("z_mean", "next_mean", "x_mean", "log_px", "score")
-"""What is compared frame by frame, where the signature has it."""
+OUTPUTS = ("next_mean", "x_mean", "log_px", "score")
+"""What is compared frame by frame, where the signature has it, beside the means of latents."""
 
 
 class Error(NamedTuple):
@@ -47,8 +49,8 @@ class Error(NamedTuple):
     relative: float
 
 
-def accuracy(model: "VerbsDVAE", path: Path, x: np.ndarray, u: np.ndarray | None) -> list[Error]:
-    """Errors of a .tflite file on sequences `[N, T, D]`, along the means.
+def accuracy(model: "DVAE", path: Path, batch: "Batch") -> list[Error]:
+    """Errors of a .tflite file on sequences whose frames all exist, along the means.
 
     `reconstruct` is compared with the model's own; `step` along a stream in which both keep their own state;
     `generate_step`, where there is no `step`, at the states that the model's own stream visits.
@@ -58,7 +60,10 @@ def accuracy(model: "VerbsDVAE", path: Path, x: np.ndarray, u: np.ndarray | None
 
     artefact = running.load(path)
     declared = serving.declare(model, artefact.target)
-    series = [{"x": x[i : i + 1], **({} if u is None else {"u": u[i : i + 1]})} for i in range(len(x))]
+    if model.partly_observed and batch.observed is None:
+        batch = batch._replace(observed=np.ones(batch.x.shape, bool))
+    series = [{k: y[i : i + 1] for k, y in batch._asdict().items() if y is not None} for i in range(len(batch.x))]
+    outputs = (*(f"{latent.name}_mean" for latent in model.frame_latents), *OUTPUTS)
     pairs: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def compare(name: str, outputs: Sequence[str], got: Mapping, expected: Mapping) -> None:
@@ -77,10 +82,10 @@ def accuracy(model: "VerbsDVAE", path: Path, x: np.ndarray, u: np.ndarray | None
     if moving and "reset" in artefact.functions:
         keras = {name: declared[name].trace() for name in ("reset", moving)}
         for one in series:
-            first = _means(declared["reset"], {})
+            first = _means(declared["reset"], one)
             states = artefact.functions["reset"](first), _call(keras["reset"], first)
-            for t in range(x.shape[1]):
-                rows = {name: value[:, t] for name, value in one.items()}
+            for t in range(batch.x.shape[1]):
+                rows = {name: value[:, t] for name, value in one.items() if name != "context"}
                 rows["next_u"] = rows.get("u")
                 frame = _means(declared[moving], rows)
                 # What a model makes of its own drawings would drift apart for ever.
@@ -89,7 +94,7 @@ def accuracy(model: "VerbsDVAE", path: Path, x: np.ndarray, u: np.ndarray | None
                     artefact.functions[moving]({**frame, **own}),
                     _call(keras[moving], {**frame, **states[1]}),
                 )
-                compare(moving, OUTPUTS, got, expected)
+                compare(moving, outputs, got, expected)
                 states = tuple({name: out[name] for name in states[1]} for out in (got, expected))
     return [
         Error(*key, _relative(*(np.concatenate(side) for side in zip(*both, strict=True))))
@@ -98,10 +103,10 @@ def accuracy(model: "VerbsDVAE", path: Path, x: np.ndarray, u: np.ndarray | None
 
 
 def _means(signature: "Signature", known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Inputs without the state: zeros for noise follow the means, 0.5 draws the median."""
+    """Inputs without the state: zeros for normal noise follow the means, 0.5 for uniform noise draws the median."""
     fields = [field for field in signature.inputs if not field.name.startswith("state_")]
-    still = {f.name: np.full(f.shape, 0.5 if f.name == "emission" else 0.0, np.float32) for f in fields}
-    return {name: known.get(name, value) for name, value in still.items()}
+    still = {"normal": 0.0, "uniform": 0.5}
+    return {f.name: known[f.name] if f.name in known else np.full(f.shape, still[f.random], "float32") for f in fields}
 
 
 def _call(function: Callable, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -124,13 +129,13 @@ def report(precision: str, size: int, errors: Sequence[Error], tolerance: float)
 
 
 def write(
-    model: "VerbsDVAE",
+    model: "DVAE",
     path: str | Path,
     precision: str = "float32",
-    held_out: tuple[np.ndarray, np.ndarray | None] | None = None,
+    held_out: "Batch | None" = None,
     tolerance: float | None = None,
     signatures: Sequence[str] | None = None,
-    representative: tuple[np.ndarray, np.ndarray | None] | None = None,
+    representative: "Batch | None" = None,
 ) -> str:
     """Writes one file, if it is accurate enough.
 
@@ -138,11 +143,11 @@ def write(
         model: a built model.
         path: the file to make.
         precision: a key of `TOLERANCES`.
-        held_out: x `[N, T, D]` and u `[N, T, U]` (or None); by default drawn from the model.
+        held_out: arrays of sequences whose frames all exist; by default drawn from the model.
         tolerance: by default that of the precision.
         signatures: names of those to write.
-        representative: x and u (or None) on which integer activations find their ranges, not those held out; by default
-            drawn from the model.
+        representative: sequences on which integer activations find their ranges, not those held out; by default drawn
+            from the model.
 
     Returns:
         The report.
@@ -166,7 +171,7 @@ def write(
         if precision in serving.INTEGER:
             options["representative"] = representative or parity.sequences(model, 16, 50, seed=1)
         chosen = serving.export_litert(model, candidate, signatures, precision, **options)
-        errors = accuracy(model, candidate, *(held_out or parity.sequences(model, 4, 50)))
+        errors = accuracy(model, candidate, held_out or parity.sequences(model, 4, 50))
         text = report(precision, candidate.stat().st_size, errors, tolerance)
         left_out = [
             name for name in serving.declare(model, serving.LITERT) if signatures is None and name not in chosen
@@ -181,7 +186,7 @@ def write(
     return text
 
 
-def read_held_out(path: str | Path, model: "VerbsDVAE") -> tuple[np.ndarray, np.ndarray | None]:
+def read_held_out(path: str | Path, model: "DVAE") -> "Batch":
     """Sequences from an .npz file.
 
     Raises:
@@ -189,12 +194,14 @@ def read_held_out(path: str | Path, model: "VerbsDVAE") -> tuple[np.ndarray, np.
         ValueError: it is not such a file, or does not fit the model.
     """
     from tfdvae import validation
+    from tfdvae.types import Batch
 
     found = program.read_arrays(path)
     if "x" not in found:
-        raise ValueError(f"{path} holds no array 'x' of held-out sequences [N, T, {model.x_dim}].")
-    batch = validation.check_arrays(found["x"], None, found.get("u"), model.x_dim, model.u_dim)
-    return batch.x, batch.u
+        frame = ", ".join(map(str, model.frame_shape))
+        raise ValueError(f"{path} holds no array 'x' of held-out sequences [N, T, {frame}].")
+    batch = Batch(*(found.get(name) for name in Batch._fields))._replace(mask=None)
+    return validation.check_arrays(batch, model.built_sizes)
 
 
 def main(given: argparse.Namespace) -> int:
@@ -206,8 +213,8 @@ def main(given: argparse.Namespace) -> int:
         None if path is None else read_held_out(path, model) for path in (given.data, given.representative)
     )
     if set(given.precision) & set(INTEGER) and held_out is not None and representative is None:
-        held_out, representative = (tuple(y if y is None else y[i::2] for y in held_out) for i in (0, 1))
-        if not len(representative[0]):
+        held_out, representative = (type(held_out)(*(y if y is None else y[i::2] for y in held_out)) for i in (0, 1))
+        if not len(representative.x):
             raise ValueError(f"{given.data} holds one sequence: ranges and errors need different ones.")
     for precision in given.precision:
         path = Path(f"{given.out}_{precision}.tflite")

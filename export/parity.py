@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from export.running import Arrays, Artefact
-from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.models import DVAE
 from tfdvae.serving import Signature, declare
+from tfdvae.types import Batch
 
-__all__ = ["Difference", "call", "compare", "examples", "sequences", "stream"]
+__all__ = ["Difference", "call", "compare", "examples", "noise", "sequences", "stream"]
 
 BATCH, TIME, HORIZON, COUNT = 3, 7, 4, 2
 
@@ -30,7 +31,7 @@ class Difference(NamedTuple):
     relative: float
 
 
-def compare(model: VerbsDVAE, artefact: Artefact, seed: int = 0) -> list[Difference]:
+def compare(model: DVAE, artefact: Artefact, seed: int = 0) -> list[Difference]:
     """Every output of every signature, and frame-by-frame streaming against the whole sequence.
 
     The reference is the Keras model, run eagerly; inputs and noise are the same.
@@ -49,9 +50,11 @@ def compare(model: VerbsDVAE, artefact: Artefact, seed: int = 0) -> list[Differe
         found += _differences(name, run(given), expected)
     if {"reset", "step"} <= set(artefact.functions):
         batch = artefact.target.batch or BATCH
-        x, u = sequences(model, batch, TIME, seed)
-        noise = np.random.default_rng(seed).normal(size=(batch, TIME, model.frame_latent_dim)).astype("float32")
-        found += _differences("step x T", *stream(model, artefact, x, u, noise))
+        given = sequences(model, batch, TIME, seed)
+        if model.partly_observed:
+            seen = np.random.default_rng(seed).uniform(size=given.x.shape) < 0.7
+            given = given._replace(observed=seen)
+        found += _differences("step x T", *stream(model, artefact, given, noise(model, batch, TIME, seed)))
     return found
 
 
@@ -60,7 +63,7 @@ def call(signature: Signature, given: Arrays) -> dict[str, tf.Tensor]:
     return signature.function({name: tf.convert_to_tensor(value) for name, value in given.items()})
 
 
-def examples(model: VerbsDVAE, signature: Signature, declared: dict[str, Signature], seed: int = 0) -> Arrays:
+def examples(model: DVAE, signature: Signature, declared: dict[str, Signature], seed: int = 0) -> Arrays:
     """Inputs for a signature: frames that the model drew, so that every observation accepts them; masks with gaps."""
     rng = np.random.default_rng(seed)
     sizes = {"batch": BATCH, "time": TIME, "horizon": HORIZON}
@@ -70,7 +73,8 @@ def examples(model: VerbsDVAE, signature: Signature, declared: dict[str, Signatu
         if field.name.startswith("state_"):
             continue
         if field.name == "x":
-            value = np.reshape(sequences(model, shape[0], shape[1] if len(shape) == 3 else 1, seed)[0], shape)
+            length = shape[1] if "time" in field.shape else 1
+            value = np.reshape(sequences(model, shape[0], length, seed).x, shape)
         elif field.name == "mask":
             value = np.arange(shape[1]) < rng.integers(3, shape[1] + 1, shape[0])[:, None]
             value[:, 1] = False
@@ -80,7 +84,7 @@ def examples(model: VerbsDVAE, signature: Signature, declared: dict[str, Signatu
             value = rng.uniform(size=shape) < 0.7
         elif field.dtype == tf.int32:
             value = COUNT + len(field.name) % 3
-        elif field.name == "emission":
+        elif field.random == "uniform":
             value = rng.uniform(0.01, 0.99, shape)
         else:
             value = rng.normal(size=shape)
@@ -109,42 +113,63 @@ def _state(declared: dict[str, Signature], batch: int, rng: np.random.Generator)
     return {name: np.asarray(value) for name, value in state.items()}
 
 
-def stream(
-    model: VerbsDVAE, artefact: Artefact, x: np.ndarray, u: np.ndarray | None, noise: np.ndarray
-) -> tuple[Arrays, Arrays]:
+def stream(model: DVAE, artefact: Artefact, given: Batch, noise: Arrays) -> tuple[Arrays, Arrays]:
     """T calls of `step` of the artefact, and one call of Keras on the whole sequences with the same noise.
 
     Args:
-        x, u, noise: `[B, T, .]`, float32; u in driven mode alone.
+        given: arrays of sequences whose frames all exist.
+        noise: of every latent by name, as `model.draw_noise` makes it.
 
     Returns:
         Latents, log p(x_t | .) and KL of all frames, `[B, T, ...]`, from both.
     """
-    batch, length = x.shape[:2]
-    states = {field["name"] for field in artefact.description["signatures"]["reset"]["outputs"]}
-    first = {"batch_size": np.asarray(batch, np.int32)} if artefact.target.batch is None else {}
+    batch, length = given.x.shape[:2]
+    described = artefact.description["signatures"]
+    states = {field["name"] for field in described["reset"]["outputs"]}
+    known = {"batch_size": np.asarray(batch, np.int32), "context": given.context}
+    known |= {f"noise_{name}": value for name, value in noise.items()}
+    first = {field["name"]: known[field["name"]] for field in described["reset"]["inputs"]}
     state, outputs = artefact.functions["reset"](first), []
     for t in range(length):
-        frame = {"x": x[:, t], **({"noise": noise[:, t]} if noise.shape[-1] else {})}
-        if u is not None:
-            frame |= {"u": u[:, t], "next_u": u[:, min(t + 1, length - 1)]}
+        frame = {"x": given.x[:, t]}
+        frame |= {f"noise_{latent.name}": noise[latent.name][:, t] for latent in model.frame_latents}
+        if given.observed is not None:
+            frame["observed"] = given.observed[:, t]
+        if given.u is not None:
+            frame |= {"u": given.u[:, t], "next_u": given.u[:, min(t + 1, length - 1)]}
         outputs.append(artefact.functions["step"]({**state, **frame}))
         state = {name: outputs[-1][name] for name in states}
-    path = model.infer(tf.constant(x), None, None if u is None else tf.constant(u), tf.constant(noise))
-    terms = model.terms(path, tf.constant(x), None)
-    expected = {"log_px": terms.log_px, "kl": tf.reduce_sum(terms.kl, axis=-1)}
-    if model.frame_latent_dim:
-        expected |= {"z": path.z, "z_mean": path.q.loc, "z_scale": path.q.scale}
+    tensors = model.tensors(given)
+    path = model.infer(*tensors, {name: tf.constant(value) for name, value in noise.items()})
+    terms = model.terms(path, tensors)
+    expected = {"log_px": terms.log_px, "kl": terms.kl}
+    for latent in model.frame_latents:
+        name, own = latent.name, path.latents[latent.name]
+        expected |= {name: own.z, f"{name}_mean": latent.q.mean(own.q), f"{name}_scale": latent.q.scale(own.q)}
     streamed = {name: np.stack([out[name] for out in outputs], axis=1) for name in expected}
     return streamed, {name: np.asarray(value) for name, value in expected.items()}
 
 
-def sequences(model: VerbsDVAE, batch: int, length: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
-    """Sequences that the model drew, and the random inputs that drove it."""
-    u = None
+def sequences(model: DVAE, batch: int, length: int, seed: int = 0) -> Batch:
+    """Sequences that the model drew, in the shape of its frames, and the random inputs and context behind them."""
+    rng = np.random.default_rng(seed)
+    u = context = None
     if model.u_dim:
-        u = np.random.default_rng(seed).normal(size=(batch, length, model.u_dim)).astype("float32")
-    return np.asarray(model.generate(length, batch, u=u, seed=seed).x), u
+        u = rng.normal(size=(batch, length, model.u_dim)).astype("float32")
+    if model.context_dim:
+        context = rng.normal(size=(batch, model.context_dim)).astype("float32")
+    drawn = model.generate(length, batch, u=u, context=context, seed=seed)
+    return Batch(np.asarray(drawn.x), u=u, context=context)
+
+
+def noise(model: DVAE, batch: int, length: int, seed: int = 0) -> Arrays:
+    """Noise of every latent by name, `[B, T, n]`, or `[B, n]` where it exists once per sequence."""
+    rng = np.random.default_rng(seed)
+    kinds = {"normal": rng.normal, "uniform": lambda size: rng.uniform(0.01, 0.99, size)}
+    return {
+        latent.name: kinds[latent.q.noise_kind](size=latent.noise_shape(batch, length)).astype("float32")
+        for latent in model.latents
+    }
 
 
 def _differences(signature: str, found: Arrays, expected: Arrays) -> Iterator[Difference]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from tfdvae.models import VerbsDVAE
+    from tfdvae.models import DVAE
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 __all__ = ["load_model", "read_arrays", "run"]
 
 
-def load_model(path: str | Path) -> "VerbsDVAE":
+def load_model(path: str | Path) -> "DVAE":
     """A trained model from a .keras file.
 
     Raises:
@@ -27,7 +27,7 @@ def load_model(path: str | Path) -> "VerbsDVAE":
     """
     import keras
 
-    from tfdvae.models import VerbsDVAE
+    from tfdvae.models import DVAE
 
     path = Path(path)
     if not path.is_file():
@@ -36,7 +36,7 @@ def load_model(path: str | Path) -> "VerbsDVAE":
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} cannot be read as a saved model: {error}") from error
-    if not isinstance(model, VerbsDVAE):
+    if not isinstance(model, DVAE):
         raise ValueError(f"{path} holds a {type(model).__name__}, which is no model of tfdvae.")
     return model
 

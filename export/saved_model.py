@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from export import program
 
 if TYPE_CHECKING:
-    from tfdvae.models import VerbsDVAE
+    from tfdvae.models import DVAE
     from tfdvae.serving import Signature
 
 __all__ = ["batching_params", "commands", "compose", "models_config", "run", "write_version", "write_warmup"]
@@ -42,7 +42,7 @@ BATCHING = ("--enable_batching=true", "--enable_per_model_batching_parameters=tr
 
 
 def write_version(
-    model: "VerbsDVAE",
+    model: "DVAE",
     out: str | Path,
     version: int | None = None,
     name: str | None = None,
@@ -188,7 +188,7 @@ def commands(out: str | Path, batching: bool) -> list[str]:
     ]
 
 
-def write_warmup(model: "VerbsDVAE", signatures: Mapping[str, "Signature"], folder: Path, name: str) -> Path:
+def write_warmup(model: "DVAE", signatures: Mapping[str, "Signature"], folder: Path, name: str) -> Path:
     """One request per signature, which the server replays when it loads the version.
 
     Raises:

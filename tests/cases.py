@@ -1,7 +1,7 @@
 """One tiny case per model and per variant of a model; `tests/contract` and `tests/dependencies` run over this table."""
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 
 import tfdvae
-from tfdvae import random
+from tfdvae.testing import sequences
+from tfdvae.testing.sequences import BATCH, LENGTH
 from tfdvae.types import Batch
 
-BATCH, LENGTH, X_DIM, U_DIM = 3, 5, 4, 2
+X_DIM, U_DIM = 4, 2
 
 SIZES: dict[str, dict[str, Any]] = {
     "rnn": {"phi_x": (6,), "decoder_units": (4,)},
@@ -219,9 +220,18 @@ def has_cell(name: str) -> bool:
     return hasattr(kind(name), "cell_class")
 
 
+TURNS = {name: turn for turn, name in enumerate(name for name in SUITE if name not in PRIMARY)}
+"""When a variant takes its turn, see `tests/conftest.py`; neighbours in SUITE, forms of a model, at different ones."""
+
+
 def params(names: Iterable[str] = SUITE) -> list:
-    """Cases to run a test on, those beside EVERYDAY with --exhaustive alone."""
-    return [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.exhaustive) for name in names]
+    """Cases to run a test on, those beside EVERYDAY with --exhaustive alone and by turns."""
+    return [pytest.param(name, marks=() if name in EVERYDAY else by_turns(name)) for name in names]
+
+
+def by_turns(name: str) -> pytest.MarkDecorator:
+    """Of a test that runs with --exhaustive: a variant when it is its turn, the primary case of a model always."""
+    return pytest.mark.exhaustive(turn=TURNS[name]) if name in TURNS else pytest.mark.exhaustive
 
 
 WITH_CELL = params(filter(has_cell, SUITE))
@@ -236,50 +246,31 @@ def make(name: str, *, seed: int = 0, randomise: bool = True, **overrides: Any) 
     model = tfdvae.MODELS[case.model](**{**case.options, "seed": seed, **overrides})
     model.build_for(X_DIM, case.u_dim)
     if randomise:
-        jitter(model.trainable_variables, zlib.crc32(name.encode()))
+        sequences.jitter(model.trainable_variables, zlib.crc32(name.encode()))
     return model
 
 
-def jitter(variables: list, seed: int, scale: float = 0.2) -> None:
-    rng = np.random.default_rng(seed)
-    for variable in variables:
-        variable.assign_add(scale * rng.normal(size=variable.shape).astype("float32"))
+jitter, noise, each, given = sequences.jitter, sequences.noise, sequences.each, sequences.given
+
+
+class Built(NamedTuple):
+    """What a case's model is built for: as much of a model as random data for it need."""
+
+    frame_shape: tuple[int, ...]
+    x_dim: int
+    u_dim: int
+    context_dim: int = 0
+
+
+def built(name: str) -> Built:
+    return Built((X_DIM,), X_DIM, CASES[name].u_dim)
 
 
 def frames(name: str, batch: int = BATCH, length: int = LENGTH, seed: int = 1) -> Batch:
     """Frames, and inputs in driven mode, without a mask."""
-    rng = np.random.default_rng(seed)
-    x = tf.constant(rng.normal(size=(batch, length, X_DIM)), tf.float32)
-    u = tf.constant(rng.normal(size=(batch, length, U_DIM)), tf.float32) if CASES[name].u_dim else None
-    return Batch(x, None, u)
-
-
-def noise(model: tfdvae.DVAE, batch: int = BATCH, length: int = LENGTH, seed: int = 2) -> Any:
-    """Standard normal `[B, T, Z]`; a dict where there are latents of whole sequences, as the model draws it."""
-    rng = np.random.default_rng(seed)
-    structure = model.draw_noise(random.make_seed(0), batch, length)
-    return tf.nest.map_structure(lambda y: tf.constant(rng.normal(size=y.shape), tf.float32), structure)
-
-
-def each(function: Callable, structure: Any) -> Any:
-    """The function of every tensor of a nest: of noise, or of what a model returned."""
-    return tf.nest.map_structure(function, structure)
-
-
-def given(batch: Batch) -> dict[str, np.ndarray]:
-    """The batch as the dict of arrays that Keras' verbs take."""
-    return {k: np.asarray(v) for k, v in batch._asdict().items() if v is not None}
+    return sequences.frames(built(name), batch, length, seed)
 
 
 def training_data(name: str, count: int = 16, length: int = 8) -> dict[str, np.ndarray]:
     """Smooth sequences of different lengths, NaN where no frame exists, and inputs that drive them."""
-    rng = np.random.default_rng(5)
-    time = np.arange(length)[None, :, None]
-    phase = rng.uniform(0, 2 * np.pi, (count, 1, X_DIM))
-    x = 1.5 * np.sin(0.7 * time + phase) + 0.1 * rng.normal(size=(count, length, X_DIM)) + 1.0
-    mask = np.arange(length)[None] < rng.integers(2, length + 1, count)[:, None]
-    data = {"x": np.where(mask[..., None], x, np.nan).astype("float32"), "mask": mask}
-    if CASES[name].u_dim:
-        u = np.concatenate([np.cos(phase[..., :1] + 0.7 * time), np.sin(phase[..., :1] + 0.7 * time)], axis=-1)
-        data["u"] = np.where(mask[..., None], u, np.nan).astype("float32")
-    return data
+    return sequences.training_data(built(name), count, length)

@@ -14,6 +14,7 @@ from tfdvae import (
     schedules,
     serving,
 )
+from tfdvae.layers import Evidence, Latent, StochasticCell, StochasticRNN
 from tfdvae.models import (
     DKF,
     DSAE,
@@ -32,8 +33,10 @@ from tfdvae.models import (
     DSAECell,
     NonCausalRVAE,
     NonCausalRVAECell,
+    RecurrentDVAE,
     RNNCell,
     RVAECell,
+    SequenceDVAE,
     SRNNCell,
     STORNCell,
     VAECell,
@@ -43,9 +46,20 @@ from tfdvae.models import (
     ZForcingVRNN,
     ZForcingVRNNCell,
 )
-from tfdvae.types import Batch, Forecast, Gaussian, Generated, Imputed, Latent, StepOutput, StepTerms, Trajectory
+from tfdvae.types import (
+    Batch,
+    Forecast,
+    Gaussian,
+    Generated,
+    Imputed,
+    LatentPath,
+    LatentTerms,
+    StepOutput,
+    StepTerms,
+    Trajectory,
+)
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Batch",
@@ -54,12 +68,15 @@ __all__ = [
     "DSAE",
     "DSAECell",
     "DVAE",
+    "Evidence",
     "Forecast",
     "Gaussian",
     "Generated",
     "Imputed",
     "KVAE",
     "Latent",
+    "LatentPath",
+    "LatentTerms",
     "MODELS",
     "NonCausalRVAE",
     "NonCausalRVAECell",
@@ -67,12 +84,16 @@ __all__ = [
     "RNNCell",
     "RVAE",
     "RVAECell",
+    "RecurrentDVAE",
     "SRNN",
     "SRNNCell",
     "STORN",
     "STORNCell",
+    "SequenceDVAE",
     "StepOutput",
     "StepTerms",
+    "StochasticCell",
+    "StochasticRNN",
     "Trajectory",
     "VAE",
     "VAECell",

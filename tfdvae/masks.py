@@ -54,8 +54,9 @@ def pack_batch(batch: Batch) -> tuple[Batch, Packing | None]:
     if batch.mask is None:
         return batch, None
     how = packing(batch.mask)
-    x, u = (None if y is None else pack(zero_masked(y, batch.mask), how) for y in (batch.x, batch.u))
-    return Batch(x, how.mask, u), how
+    series = (batch.x, batch.u, batch.observed)
+    x, u, observed = (None if y is None else pack(zero_masked(y, batch.mask), how) for y in series)
+    return Batch(x, how.mask, u, observed, batch.context), how
 
 
 def shift(x: tf.Tensor) -> tf.Tensor:

@@ -18,18 +18,21 @@ __all__ = [
     "dropout_scope",
     "dropout_seed",
     "fold_in",
+    "hiding_scope",
     "is_training",
     "make_seed",
     "normal",
     "replaced_frames",
     "replacement_scope",
     "uniform",
+    "unhidden",
 ]
 
 _dropout_seed: contextvars.ContextVar[tf.Tensor | None] = contextvars.ContextVar("dropout_seed", default=None)
 _replacement: contextvars.ContextVar[tuple[tf.Tensor, tf.Tensor] | None] = contextvars.ContextVar(
     "replacement", default=None
 )
+_hiding: contextvars.ContextVar[tuple[float, tf.Tensor] | None] = contextvars.ContextVar("hiding", default=None)
 
 
 def make_seed(seed: int) -> tf.Tensor:
@@ -119,3 +122,23 @@ def replaced_frames(x: tf.Tensor) -> tf.Tensor | None:
     """Which frames of `[B, T, D]` to replace, `[B, T]` bool, drawn independently; None outside of a scope."""
     found = _replacement.get()
     return None if found is None else uniform(found[1], tf.shape(x)[:2]) < found[0]
+
+
+@contextlib.contextmanager
+def hiding_scope(rate: float, seed: tf.Tensor) -> Iterator[None]:
+    """Within it that part of what was observed is hidden from a model's networks; not where it is 0."""
+    token = _hiding.set((rate, seed) if rate else None)
+    try:
+        yield
+    finally:
+        _hiding.reset(token)
+
+
+def unhidden(x: tf.Tensor, observed: tf.Tensor | None) -> tf.Tensor | None:
+    """Which entries of `[B, T, D]` networks may see: those that were observed, less what the scope hides of them,
+    drawn independently. `observed` is None, and outside of a scope stays so, where everything was."""
+    found = _hiding.get()
+    if found is None:
+        return observed
+    kept = uniform(found[1], tf.shape(x)) >= found[0]
+    return kept if observed is None else observed & kept

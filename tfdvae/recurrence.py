@@ -1,29 +1,35 @@
-"""The one recurrent loop, and the two ways through a stochastic cell that it runs: `teacher_forced` and `simulate`.
+"""The two ways through a stochastic cell that the loop runs: `teacher_forced` and `simulate`."""
 
-`keras.layers.RNN` takes no nested inputs and stacks tuple outputs, `keras.ops.scan` needs outputs shaped like the
-carry, `tf.scan` is slow under XLA. Hence `tf.while_loop` over TensorArrays: inputs are read from them too, since
-indexing `x[t]` makes the gradient's memory quadratic in T.
-"""
-
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfdvae import gaussian
-from tfdvae.types import Gaussian, State
+from tfdvae.loop import scan
+from tfdvae.types import LatentPath, State
 
-__all__ = ["Feedback", "Frames", "Simulated", "Unrolled", "scan", "simulate", "teacher_forced", "visited"]
+__all__ = [
+    "Feedback",
+    "Frames",
+    "Simulated",
+    "Unrolled",
+    "simulate",
+    "start_segments",
+    "teacher_forced",
+    "visited",
+]
 
 
 class Unrolled(NamedTuple):
-    """A cell's path under teacher forcing: z, q, p as in Trajectory, features `[B, T, H]` for the observation, and
+    """A cell's path under teacher forcing.
 
-    auxiliary losses by name, `[B, T]` each."""
+    Attributes:
+        latents: the paths of the latents of the loop, by name.
+        features: `[B, T, H]`, for the observation.
+        penalties: auxiliary losses by name, `[B, T]` each.
+    """
 
-    z: tf.Tensor
-    q: Gaussian
-    p: Gaussian
+    latents: dict[str, LatentPath]
     features: tf.Tensor
     penalties: dict[str, tf.Tensor] = {}
 
@@ -34,11 +40,12 @@ class Frames(NamedTuple):
     Attributes:
         x: frames to feed back where `observed`; None feeds the model its own output everywhere.
         observed: `[B, T, D]` bool, true where x holds data; elsewhere the model's own output stands in for it.
-        g: what q(z_t | .) sees of x, from `encode`; None draws every z_t from the prior.
-        infer: `[B, T]` bool, true where z_t comes from the posterior; None with `g` means everywhere.
+        g: what the posteriors of the loop see of x, from `encode`; None draws every latent from its prior.
+        infer: `[B, T]` bool, true where latents come from their posterior; None with `g` means everywhere.
         c: embedded inputs u_t.
-        noise: standard normal, `[B, T, Z]`; None takes the mean of z_t.
-        emission: uniform, `[B, T, N]`, for drawing x_t; None takes the mean of p(x_t | .).
+        noise: of the latents of frames, by name; a missing name follows its mode.
+        latents: samples, by name, of latents that were inferred before the loop.
+        uniform: `[B, T, N]`, for drawing x_t; None takes the mean of p(x_t | .).
     """
 
     x: tf.Tensor | None = None
@@ -46,196 +53,241 @@ class Frames(NamedTuple):
     g: Any = None
     infer: tf.Tensor | None = None
     c: Any = None
-    noise: tf.Tensor | None = None
-    emission: tf.Tensor | None = None
+    noise: Mapping[str, tf.Tensor] = {}
+    latents: Mapping[str, tf.Tensor] = {}
+    uniform: tf.Tensor | None = None
 
 
 class Feedback(NamedTuple):
     """What `teacher_forced` needs to feed a model its own output now and then (scheduled sampling).
 
     Attributes:
-        observation: maps features to E[x_t | .], which takes the place of x_t.
-        x: the data, `[B, T, D]`.
+        frames: the model's `FrameIO`; E[x_t | .] takes the place of x_t.
+        x: the data, `[B, T, D]`, with what was not observed filled in.
         replaced: `[B, T]` bool, true where the own output is fed back.
+        observed: `[B, T, D]` bool, or None.
     """
 
-    observation: Any
+    frames: Any
     x: tf.Tensor
     replaced: tf.Tensor
+    observed: tf.Tensor | None = None
 
 
 class Simulated(NamedTuple):
-    """What `simulate` returns, each `[B, T, ...]`: frames (data where observed), latents, parameters of p(x_t | .)."""
+    """What `simulate` returns, each `[B, T, ...]`: frames (data where observed), latents by name, parameters of
+
+    p(x_t | .)."""
 
     x: tf.Tensor
-    z: tf.Tensor
+    latents: dict[str, tf.Tensor]
     params: tf.Tensor
 
 
-def scan(
-    body: Callable[[Any, Any], tuple[Any, Any]],
-    state: Any,
-    inputs: Any,
+def teacher_forced(
+    cell: Any,
+    given: Any,
     *,
     hold: tf.Tensor | None = None,
-    length: tf.Tensor | int | None = None,
-) -> tuple[Any, Any]:
-    """Runs `body(state, inputs_t) -> (state, outputs_t)` over time, batch-major outside, time-major inside.
+    feedback: Feedback | None = None,
+    last: bool = False,
+) -> tuple[Unrolled, State | None]:
+    """The path on which every x_t is the data: posteriors and their samples first, priors and features after them.
 
-    Args:
-        body: one frame; takes and returns nests of `[B, .]` tensors. The state keeps structure, shapes and dtypes.
-        state: nest of `[B, .]` tensors.
-        inputs: nest of `[B, T, .]` tensors; may be empty if `length` is given.
-        hold: `[B, T]` bool; where false the state of that sequence stays as it was.
-        length: number of frames, where there are no inputs to tell it.
-
-    Returns:
-        The last state, and the nest of outputs, each `[B, T, .]`.
-    """
-    given = [x for x in tf.nest.flatten(inputs) if x is not None]
-    steps = (given[0].shape[1] or tf.shape(given[0])[1]) if given else length
-
-    def frame(state: Any, frames: list[tf.Tensor], held_t: list[tf.Tensor]) -> tuple[Any, Any]:
-        new, outputs = body(state, _restore(inputs, frames))
-        if held_t:
-            new = tf.nest.map_structure(lambda a, b: tf.where(_as_rank(held_t[0], a.shape.rank), a, b), new, state)
-        return new, outputs
-
-    if isinstance(steps, int) and steps == 1:
-        # No loop where there is one frame: a step that is streamed on a phone would pay for it.
-        state, outputs = frame(state, [x[:, 0] for x in given], [] if hold is None else [hold[:, 0]])
-        return state, tf.nest.map_structure(lambda y: y[:, None], outputs)
-    series = [_swap(x) for x in given]
-    held = [] if hold is None else [_swap(hold)]
-    if tf.executing_eagerly():
-        collected = []
-        for t in range(int(steps)):
-            state, outputs = frame(state, [x[t] for x in series], [m[t] for m in held])
-            collected.append(outputs)
-        return state, tf.nest.map_structure(lambda *ys: tf.stack(ys, axis=1), *collected)
-
-    arrays, held_arrays = [[_array(x, steps).unstack(x) for x in xs] for xs in (series, held)]
-    spec = _outputs_spec(lambda s, *xs: frame(s, list(xs), [])[1], state, series)
-    written = [tf.TensorArray(s.dtype, size=steps, element_shape=s.shape) for s in tf.nest.flatten(spec)]
-
-    def step(t: tf.Tensor, state: Any, written: list[tf.TensorArray]) -> tuple[tf.Tensor, Any, list[tf.TensorArray]]:
-        state, outputs = frame(state, [a.read(t) for a in arrays], [a.read(t) for a in held_arrays])
-        return t + 1, state, [a.write(t, y) for a, y in zip(written, tf.nest.flatten(outputs), strict=True)]
-
-    _, state, written = tf.while_loop(
-        lambda t, *_: t < steps, step, (tf.constant(0), state, written), maximum_iterations=steps
-    )
-    return state, tf.nest.pack_sequence_as(spec, [_swap(a.stack()) for a in written])
-
-
-def _swap(x: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
-
-
-def _as_rank(held: tf.Tensor, rank: int) -> tf.Tensor:
-    """`[B]` as `[B, 1, ...]`, to choose between states."""
-    return tf.reshape(held, [-1, *[1] * (rank - 1)])
-
-
-def _array(x: tf.Tensor, size: tf.Tensor | int) -> tf.TensorArray:
-    return tf.TensorArray(x.dtype, size=size, element_shape=x.shape[1:])
-
-
-def _restore(structure: Any, tensors: list[tf.Tensor]) -> Any:
-    """`structure` with its tensors replaced in order; what was None (an absent input) stays None."""
-    remaining = iter(tensors)
-    flat = [None if x is None else next(remaining) for x in tf.nest.flatten(structure)]
-    return tf.nest.pack_sequence_as(structure, flat)
-
-
-def _outputs_spec(frame: Callable, state: Any, series: list[tf.Tensor]) -> Any:
-    """Structure, dtypes and static shapes of a frame's outputs, from tracing it in a graph that is thrown away."""
-    found = []
-
-    def trace(state: Any, *frames: tf.Tensor) -> None:
-        outputs = frame(state, *frames)
-        found.append(tf.nest.map_structure(lambda y: tf.TensorSpec(y.shape, y.dtype), outputs))
-
-    state_spec = tf.nest.map_structure(lambda s: tf.TensorSpec(s.shape, s.dtype), state)
-    tf.function(trace, autograph=False).get_concrete_function(
-        state_spec, *(tf.TensorSpec(x.shape[1:], x.dtype) for x in series)
-    )
-    return found[-1]
-
-
-def teacher_forced(
-    cell: Any, given: Any, *, hold: tf.Tensor | None = None, feedback: Feedback | None = None
-) -> tuple[Unrolled, State]:
-    """The path on which every x_t is the data: q and its samples inside the loop, prior and features after it.
-
-    Per frame absorb_u, posterior, sample, absorb_z, absorb_x; the parts of the state that `prior`, `observe` and
-    `penalties` read are kept, and those then run once for all frames; `observe` runs in the loop where it feeds back.
+    There are three ways, with the same equations. Where no posterior of the loop reads the state, all latents are
+    drawn at once and recurrent layers run over whole sequences. Where frames open without a latent of the loop
+    (`loop_state`), they open all at once, and the loop carries what is left. Otherwise the loop takes a frame from its
+    opening to its close. Priors, `observe` and `penalties` run once for all frames, on what they read of the state;
+    `observe` runs in the loop where it feeds back.
 
     Args:
         cell: a StochasticCell.
         given: what its `hoist` returned.
         hold: `[B, T]`, where false the state is kept, so that the last state is that of the last existing frame.
         feedback: frames where what is fed back is not the data after all; gradients pass through them.
+        last: whether the state after the last frame is wanted, which takes the third way.
+
+    Returns:
+        The path, and the state after the last frame where the third way was taken, else None.
     """
+    if feedback is None and not last:
+        if cell.at_once and all(latent.mean_field for latent in cell.loop_latents):
+            return _at_once(cell, given), None
+        if cell.loop_state:
+            return _opened_at_once(cell, given), None
+    return _frame_by_frame(cell, given, hold, feedback)
+
+
+def _samples(given: Any) -> dict[str, tf.Tensor]:
+    """Samples of the latents of frames that were drawn before the loop."""
+    return {name: path.z for name, path in given.latents.items() if path.z.shape.rank == 3}
+
+
+def _at_once(cell: Any, given: Any) -> Unrolled:
+    """No loop: every latent is known for all frames before anything reads it."""
+    known = _samples(given)
+    q = {}
+    for latent in cell.loop_latents:
+        q[latent.name] = latent.posterior({}, given.g)
+        known[latent.name] = latent.q.sample(q[latent.name], given.noise.get(latent.name))
+    state = cell.absorb_u({**given.state, **cell.previous(given.e, known)}, given.c)
+    paths = {}
+    for latent in cell.frame_latents:
+        if latent.in_loop:
+            p = latent.prior_of(state, known[latent.name])
+            paths[latent.name] = LatentPath(known[latent.name], q[latent.name], p, given.noise.get(latent.name))
+        state = latent.absorb(state, known[latent.name])
+    return Unrolled(paths, cell.observe_all(state, given.mask), cell.penalties(state, given.g))
+
+
+def _opened_at_once(cell: Any, given: Any) -> Unrolled:
+    """The loop carries `loop_state` alone; all else of the state is known when it starts."""
+    known, opened = _samples(given), given.opened
+    fixed = {k: v for k, v in opened.items() if k not in cell.loop_state and tf.is_tensor(v)}
+    constant = {k: v for k, v in fixed.items() if v.shape.rank == 2}
+    fixed = {k: v for k, v in fixed.items() if v.shape.rank == 3}
+
+    def frame(carried: State, inputs: Any) -> tuple[State, Any]:
+        fixed_t, g_t, noise_t = inputs
+        state, drawn = {**constant, **fixed_t, **carried}, {}
+        for latent in cell.loop_latents:
+            q = latent.posterior(state, g_t)
+            z = latent.q.sample(q, noise_t.get(latent.name))
+            state = latent.absorb(state, z)
+            drawn[latent.name] = (z, q)
+        return {k: state[k] for k in cell.loop_state}, drawn
+
+    carried = {k: given.state[k] for k in cell.loop_state}
+    _, drawn = scan(frame, carried, (fixed, given.g, given.noise))
+    known |= {name: z for name, (z, _) in drawn.items()}
+    state = {**opened, **cell.previous(given.e, known)}
+    paths = {}
+    for latent in cell.loop_latents:
+        z, q = drawn[latent.name]
+        paths[latent.name] = LatentPath(z, q, latent.prior_of(state, z), given.noise.get(latent.name))
+        state = latent.absorb(state, z)
+    return Unrolled(paths, cell.observe_all(state, given.mask), cell.penalties(state, given.g))
+
+
+def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Feedback | None) -> tuple[Unrolled, State]:
+    """The loop over whole frames."""
+    known = _samples(given)
+    copies = () if feedback is not None else tuple(cell.previous(given.e, known))
 
     def frame(state: State, inputs: Any) -> tuple[State, Any]:
-        e_t, g_t, c_t, noise_t, x_t, replaced_t = inputs
-        opened = cell.absorb_u(state, c_t)
-        q = cell.posterior(opened, g_t)
-        z = gaussian.sample(q, noise_t)
-        known = cell.absorb_z(opened, z)
-        shown = cell.read(known, cell.observe_reads)
-        judged = cell.read(known, cell.penalty_reads) if cell.penalty_reads else {}
+        e_t, g_t, c_t, noise_t, known_t, x_t, replaced_t, observed_t = inputs
+        state, held = _parted(state)
+        state = cell.absorb_u(state, c_t)
+        drawn = {}
+        for latent in cell.frame_latents:
+            if latent.name in known_t:
+                state = latent.absorb(state, known_t[latent.name])
+                continue
+            opened = cell.read(state, [name for name in latent.reads if name not in copies])
+            q = latent.posterior(state, g_t)
+            z = latent.q.sample(q, noise_t.get(latent.name))
+            state = latent.absorb(state, z)
+            drawn[latent.name] = (z, q, opened)
+        shown = cell.read(state, cell.observe_reads)
+        judged = cell.read(state, cell.penalty_reads) if cell.penalty_reads else {}
         if feedback is not None:
-            shown = cell.observe(known)
-            own = feedback.observation.mean(feedback.observation(shown))
-            e_t = cell.embed(cell.see(tf.where(replaced_t[:, None], own, x_t)))
-        return cell.absorb_x(known, e_t), (z, q, cell.read(opened, cell.prior_reads), shown, judged)
+            shown = cell.observe(state)
+            own = feedback.frames.mean(feedback.frames.params(shown))
+            fed = tf.where(replaced_t[:, None], own, x_t)
+            known_x = None if observed_t is None else observed_t | replaced_t[:, None]
+            e_t = cell.embed(feedback.frames.see(fed, known_x, fed))
+        return {**cell.absorb_x(state, e_t), **_held_on(held, known_t)}, (drawn, shown, judged)
 
-    inputs = (given.e, given.g, given.c, given.noise, *((None, None) if feedback is None else feedback[1:]))
-    state, (z, q, opened, shown, judged) = scan(frame, given.state, inputs, hold=hold)
-    features = cell.observe(shown) if feedback is None else shown
-    return Unrolled(z, q, cell.prior(opened), features, cell.penalties(judged, given.g)), state
+    fed = (None, None, None) if feedback is None else feedback[1:]
+    inputs = (given.e, given.g, given.c, given.noise, known, *fed)
+    state, (drawn, shown, judged) = scan(frame, given.state, inputs, hold=hold)
+    known |= {name: z for name, (z, _, _) in drawn.items()}
+    before = {} if feedback is not None else cell.previous(given.e, known)
+    paths = {}
+    for latent in cell.loop_latents:
+        z, q, opened = drawn[latent.name]
+        paths[latent.name] = LatentPath(z, q, latent.prior_of({**before, **opened}, z), given.noise.get(latent.name))
+    features = shown if feedback is not None else cell.observe_all(shown, given.mask)
+    return Unrolled(paths, features, cell.penalties(judged, given.g)), state
 
 
 def visited(cell: Any, given: Any) -> State:
-    """What `observe` reads at each frame of the path that follows the posterior means, `[B, T, .]` by name."""
+    """What `observe` reads at each frame of the path that follows the posterior modes, `[B, T, .]` by name."""
 
     def frame(state: State, inputs: Any) -> tuple[State, State]:
-        e_t, g_t, c_t = inputs
-        opened = cell.absorb_u(state, c_t)
-        known = cell.absorb_z(opened, cell.posterior(opened, g_t).loc)
-        return cell.absorb_x(known, e_t), {name: known[name] for name in cell.observe_reads}
+        e_t, g_t, c_t, known_t = inputs
+        state, held = _parted(state)
+        state = cell.absorb_u(state, c_t)
+        for latent in cell.frame_latents:
+            z = known_t.get(latent.name)
+            state = latent.absorb(state, latent.q.sample(latent.posterior(state, g_t)) if z is None else z)
+        closed = {**cell.absorb_x(state, e_t), **_held_on(held, known_t)}
+        return closed, {name: state[name] for name in cell.observe_reads}
 
-    return scan(frame, given.state, (given.e, given.g, given.c))[1]
+    return scan(frame, given.state, (given.e, given.g, given.c, _samples(given)))[1]
 
 
 def simulate(
-    cell: Any, observation: Any, frames: Frames, *, state: State, length: tf.Tensor | int | None = None
+    cell: Any, frame_io: Any, frames: Frames, *, state: State, length: tf.Tensor | int | None = None
 ) -> tuple[Simulated, State]:
     """The path on which the model may meet its own output: generation, forecasting, generation mode, imputation.
 
-    Per frame z_t comes from the posterior or the prior, x_t from the data or from p(x_t | .), and what x_t turned out
-    to be is fed back. With everything inferred and observed it is `teacher_forced`, frame by frame.
+    Per frame latents come from their posterior or their prior, x_t from the data or from p(x_t | .), and what x_t
+    turned out to be is fed back. With everything inferred and observed it is `teacher_forced`, frame by frame.
     """
 
     def frame(state: State, f: Frames) -> tuple[State, Simulated]:
-        opened = cell.absorb_u(state, f.c)
-        dist = cell.prior(opened)
-        if f.g is not None:
-            q = cell.posterior(opened, f.g)
-            dist = (
-                q
-                if f.infer is None
-                else Gaussian(*(tf.where(f.infer[:, None], a, b) for a, b in zip(q, dist, strict=True)))
-            )
-        z = gaussian.sample(dist, f.noise)
-        known = cell.absorb_z(opened, z)
-        params = observation(cell.observe(known))
-        x = observation.mean(params) if f.emission is None else observation.sample(params, f.emission)
+        state, held = _parted(state)
+        state = cell.absorb_u(state, f.c)
+        drawn = {}
+        for latent in cell.frame_latents:
+            z = _draw(latent, state, f, held)
+            state = latent.absorb(state, z)
+            drawn[latent.name] = z
+        params = frame_io.params(cell.observe(state))
+        x = frame_io.mean(params) if f.uniform is None else frame_io.sample(params, f.uniform)
         if f.x is not None:
             x = tf.where(f.observed, f.x, x)
-        return cell.absorb_x(known, cell.embed(cell.see(x))), Simulated(x, z, params)
+        closed = cell.absorb_x(state, cell.embed(frame_io.see(x)))
+        return {**closed, **_held_on(held, drawn)}, Simulated(x, drawn, params)
 
     state, simulated = scan(frame, state, frames, length=length)
     return simulated, state
+
+
+def _draw(latent: Any, state: State, f: Frames, held: State | None) -> tf.Tensor:
+    """One latent of one frame: inferred, from the prior, or each where `infer` says so."""
+    noise = f.noise.get(latent.name)
+    inferred = f.latents.get(latent.name)
+    if inferred is None and f.g is not None and latent.in_loop:
+        inferred = latent.q.sample(latent.posterior(state, f.g), noise)
+    if inferred is not None and f.infer is None:
+        return inferred
+    like = tf.nest.flatten(state)[0] if inferred is None else inferred
+    drawn = latent.p.sample(latent.prior_of(state, like), noise)
+    if latent.level == "segment":
+        begins = held["clock"] % latent.segment == 0
+        drawn = tf.where(begins[:, None], drawn, held[latent.name])
+    return drawn if inferred is None else tf.where(f.infer[:, None], inferred, drawn)
+
+
+def start_segments(cell: Any, batch_size: tf.Tensor | int) -> State:
+    """What a state holds beside the cell's own entries where there are latents of segments: how many frames have
+    passed, and the present value of each. It stands under "segments"; no equation sees it."""
+    own = [latent for latent in cell.frame_latents if latent.level == "segment"]
+    if not own:
+        return {}
+    values = {latent.name: tf.zeros([batch_size, latent.latent_dim]) for latent in own}
+    return {"segments": {"clock": tf.zeros([batch_size], tf.int32), **values}}
+
+
+def _parted(state: State) -> tuple[State, State | None]:
+    """The cell's own entries, and those of segments."""
+    return {k: v for k, v in state.items() if k != "segments"}, state.get("segments")
+
+
+def _held_on(held: State | None, drawn: Mapping[str, tf.Tensor]) -> State:
+    """The entries of segments after a frame in which these values were in use."""
+    if held is None:
+        return {}
+    return {"segments": {k: v + 1 if k == "clock" else drawn[k] for k, v in held.items()}}

@@ -1,14 +1,26 @@
 """What crosses module borders, and the glossary of axes.
 
-Axes: B batch, T time, D features of x, Z latent, U control inputs, K samples, P parameters of p(x_t | .), H hidden.
-The API is batch-major, `[B, T, .]`. `mask` is `[B, T]`, true where a frame exists. Log-probabilities are in nats.
+Axes: B batch, T time, D features of x, Z latent, G groups of a KL, U control inputs, C context, K samples, P parameters
+of p(x_t | .), H hidden. The API is batch-major, `[B, T, .]`. `mask` is `[B, T]`, true where a frame exists; `observed`
+is `[B, T, D]`, true where a frame that exists was measured. Log-probabilities are in nats.
 """
 
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["Batch", "Forecast", "Gaussian", "Generated", "Imputed", "Latent", "StepOutput", "StepTerms", "Trajectory"]
+__all__ = [
+    "Batch",
+    "Forecast",
+    "Gaussian",
+    "Generated",
+    "Imputed",
+    "LatentPath",
+    "LatentTerms",
+    "StepOutput",
+    "StepTerms",
+    "Trajectory",
+]
 
 State = dict[str, Any]
 
@@ -20,43 +32,68 @@ class Gaussian(NamedTuple):
     scale: tf.Tensor
 
 
-class Latent(NamedTuple):
-    """A latent vector that exists once per sequence: a sample `[B, V]`, its posterior and its prior.
+class Batch(NamedTuple):
+    """What a model sees of B sequences; only `x` is always there. Every verb takes these five, in this order.
 
-    `share` is the part of its divergence that this sequence bears: less than 1 for what all sequences share.
+    Attributes:
+        x: frames `[B, T, D]`; outside of a model they may have any shape, `[B, T, H, W, C]` for pictures.
+        mask: which frames exist, `[B, T]`.
+        u: control inputs `[B, T, U]`.
+        observed: which entries of frames that exist were measured, `[B, T, D]` (`[B, T]` for whole frames).
+        context: what is known of each sequence, `[B, C]`: its class, speaker or subject.
+    """
+
+    x: Any
+    mask: Any = None
+    u: Any = None
+    observed: Any = None
+    context: Any = None
+
+
+class LatentPath(NamedTuple):
+    """One latent variable along a path of the model.
+
+    Attributes:
+        z: the sample of q, `[B, T, Z]`; `[B, Z]` where the latent exists once per sequence.
+        q: parameters of its posterior at that path, a NamedTuple of its family.
+        p: parameters of its prior at the same path.
+        noise: what z was drawn with, None along the means. It spares a flow its inversion.
+        terms: log p, log q and KL, where the model knows them better than the families do: a posterior with
+            structure over time brings its own, frame by frame, by the chain rule.
     """
 
     z: tf.Tensor
-    q: Gaussian
-    p: Gaussian
-    share: float = 1.0
+    q: Any
+    p: Any
+    noise: tf.Tensor | None = None
+    terms: "LatentTerms | None" = None
 
 
-class Batch(NamedTuple):
-    """What a model sees: frames `[B, T, D]`, which of them exist `[B, T]`, and inputs `[B, T, U]`."""
+class LatentTerms(NamedTuple):
+    """What one latent variable adds to a bound, in nats: `[B, T]`, or `[B]` where it exists once per sequence.
 
-    x: tf.Tensor
-    mask: tf.Tensor | None = None
-    u: tf.Tensor | None = None
+    Attributes:
+        log_p, log_q: log-densities of prior and posterior at the sample.
+        kl: KL(q || p) by groups, `[B, T, G]` or `[B, G]`: of each dimension of a diagonal Gaussian, of each group of
+            categoricals; log q - log p at the sample, as one group, where there is no closed form.
+    """
+
+    log_p: tf.Tensor
+    log_q: tf.Tensor
+    kl: tf.Tensor
 
 
 class Trajectory(NamedTuple):
     """One path through a model: everything bounds, metrics and exporters may use.
 
     Attributes:
-        z: sample of q along the path, `[B, T, Z]`.
-        q: posterior q(z_t | .) along the path, each `[B, T, Z]`.
-        p: prior p(z_t | .), evaluated on the same (posterior) path, each `[B, T, Z]`.
+        latents: the latent variables by name, in the order in which they are drawn.
         x: parameters of p(x_t | .), `[B, T, P]`.
-        global_latents: latents that exist once per sequence, by name.
         penalties: auxiliary losses in nats, by name, each `[B, T]`.
     """
 
-    z: tf.Tensor
-    q: Gaussian
-    p: Gaussian
+    latents: dict[str, LatentPath]
     x: tf.Tensor
-    global_latents: dict[str, Latent] = {}
     penalties: dict[str, tf.Tensor] = {}
 
 
@@ -64,29 +101,58 @@ class StepTerms(NamedTuple):
     """The terms of every bound, in nats, already zero where `weight` is zero.
 
     Attributes:
-        log_px: log p(x_t | .), `[B, T]`.
-        kl: KL(q(z_t | .) || p(z_t | .)) of each latent dimension, `[B, T, Z]`.
-        log_ratio: log p(z_t | .) - log q(z_t | .) at the sample, `[B, T]`.
-        global_kl: KL of the once-per-sequence latents, `[B]`.
-        global_log_ratio: their log p - log q at the sample, `[B]`.
+        log_px: log p(x_t | .) of what was observed, `[B, T]`.
+        latents: what each latent variable adds, by name.
         penalty: sum of the auxiliary losses, `[B, T]`.
         weight: 1 where a frame exists, else 0, `[B, T]`.
     """
 
     log_px: tf.Tensor
-    kl: tf.Tensor
-    log_ratio: tf.Tensor
-    global_kl: tf.Tensor
-    global_log_ratio: tf.Tensor
+    latents: dict[str, LatentTerms]
     penalty: tf.Tensor
     weight: tf.Tensor
 
+    def of_frames(self) -> dict[str, LatentTerms]:
+        """The latents that have a term at each frame."""
+        return {name: terms for name, terms in self.latents.items() if terms.log_q.shape.rank == 2}
+
+    def of_sequences(self) -> dict[str, LatentTerms]:
+        """The latents that have one term per sequence."""
+        return {name: terms for name, terms in self.latents.items() if terms.log_q.shape.rank == 1}
+
+    @property
+    def kl(self) -> tf.Tensor:
+        """KL of all latents of each frame, `[B, T]`."""
+        return sum((tf.reduce_sum(t.kl, axis=-1) for t in self.of_frames().values()), tf.zeros_like(self.log_px))
+
+    @property
+    def log_ratio(self) -> tf.Tensor:
+        """log p - log q at the sample of all latents of each frame, `[B, T]`."""
+        return sum((t.log_p - t.log_q for t in self.of_frames().values()), tf.zeros_like(self.log_px))
+
+    @property
+    def sequence_kl(self) -> tf.Tensor:
+        """KL of the latents that exist once per sequence, `[B]`."""
+        start = tf.zeros_like(self.log_px[:, 0])
+        return sum((tf.reduce_sum(t.kl, axis=-1) for t in self.of_sequences().values()), start)
+
+    @property
+    def sequence_log_ratio(self) -> tf.Tensor:
+        """Their log p - log q at the sample, `[B]`."""
+        return sum((t.log_p - t.log_q for t in self.of_sequences().values()), tf.zeros_like(self.log_px[:, 0]))
+
 
 class Generated(NamedTuple):
-    """Frames drawn from a model: `x` `[B, T, D]`, the latents behind them `[B, T, Z]`, parameters of p(x_t | .)."""
+    """Frames drawn from a model.
+
+    Attributes:
+        x: `[B, T, D]`.
+        latents: the latent variables of each frame behind them, `[B, T, Z]` by name.
+        params: parameters of p(x_t | .), `[B, T, P]`.
+    """
 
     x: tf.Tensor
-    z: tf.Tensor
+    latents: dict[str, tf.Tensor]
     params: tf.Tensor
 
 
@@ -105,13 +171,17 @@ class Imputed(NamedTuple):
 
 
 class StepOutput(NamedTuple):
-    """One streamed frame: sample, posterior and prior of z_t (`[B, Z]`), parameters of p(x_t | .) `[B, P]`,
+    """One streamed frame.
 
-    `log_px` and `kl` of this frame in nats (`[B]`), and the state to give to the next call."""
+    Attributes:
+        latents: the latent variables of the frame by name; in each, tensors `[B, .]`.
+        x: parameters of p(x_t | .), `[B, P]`.
+        log_px: log p(x_t | .) of what was observed, nats, `[B]`.
+        kl: KL of all latents of the frame, nats, `[B]`.
+        state: to give to the next call.
+    """
 
-    z: tf.Tensor
-    q: Gaussian
-    p: Gaussian
+    latents: dict[str, LatentPath]
     x: tf.Tensor
     log_px: tf.Tensor
     kl: tf.Tensor

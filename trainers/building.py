@@ -1,5 +1,6 @@
 """Models, optimizers and callbacks from the sections of a config."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,11 @@ from ml_collections import ConfigDict
 
 from tfdvae import MODELS, bounds, schedules
 from tfdvae.callbacks import BestWeights, FreezeLayers, KLWarmup, ScheduledSampling
+from tfdvae.data import Sequences
 from tfdvae.models import DVAE
 from trainers.settings import FILE
 
-__all__ = ["begin_with", "build_model", "compile_model", "learning_callbacks", "load_model"]
+__all__ = ["begin_with", "build_for", "build_model", "compile_model", "learning_callbacks", "load_model"]
 
 MODEL_FILE = "model.keras"
 MONITOR = "val_loss"
@@ -29,6 +31,21 @@ def build_model(config: ConfigDict) -> DVAE:
     observation = {"class_name": options.pop("observation"), "config": options.pop("observation_options")}
     name, precision = options.pop("name"), options.pop("precision")
     return MODELS[name](observation=observation, seed=config.seed, dtype=precision, **options)
+
+
+def build_for(model: DVAE, config: ConfigDict, sequences: Sequences) -> None:
+    """Gives the model weights for sequences like these.
+
+    Raises:
+        ValueError: `config.data.frame_shape` is not that of their frames.
+    """
+    shape = tuple(config.data.frame_shape) or (sequences.features,)
+    if math.prod(shape) != sequences.features:
+        raise ValueError(
+            f"config.data.frame_shape {shape} makes frames of {math.prod(shape)} features, the data has "
+            f"{sequences.features}."
+        )
+    model.build_for(shape, sequences.inputs, sequences.covariates)
 
 
 def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None:
@@ -50,6 +67,7 @@ def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None
         reconstruction_weight=training.reconstruction_weight,
         penalty_weight=penalty_schedule(training),
         scheduled_sampling=training.scheduled_sampling,
+        hide=training.hide,
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
     )
 

@@ -58,7 +58,7 @@ def run(config: ConfigDict, workdir: Path, seed: int = 0) -> list[Path]:
             }
         ),
         "curves.png": plot_history(workdir / "log.csv"),
-        "latents.png": plot_latents(model.infer(original[None])),
+        "latents.png": plot_latents(model, model.infer(original[None])),
     }
     for name, figure in pictures.items():
         generate.save_figure(figure, workdir / name)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from tfdvae.data import DATASETS, SIMULATIONS, Sequences, Simulated, Splits, batches, transposed, windows
 from trainers.settings import loader_options
 
-__all__ = ["epochs_of", "load_simulated", "load_splits", "loader_arguments", "stacked", "training_set"]
+__all__ = ["as_vectors", "epochs_of", "load_simulated", "load_splits", "loader_arguments", "stacked", "training_set"]
 
 
 def load_splits(data: ConfigDict) -> Splits:
@@ -52,6 +52,12 @@ def stacked(sequences: Sequences) -> tuple[np.ndarray, np.ndarray | None]:
     if len(lengths) != 1:
         raise ValueError(f"Expected sequences of one length, got lengths from {min(lengths)} to {max(lengths)}.")
     return np.stack(sequences.x), None if sequences.u is None else np.stack(sequences.u)
+
+
+def as_vectors(frames: Any) -> np.ndarray:
+    """Frames `[N, T, ...]` of any shape, as a model returns them, as vectors `[N, T, D]`, as data sets hold them."""
+    frames = np.asarray(frames)
+    return frames.reshape(*frames.shape[:2], -1)
 
 
 def loader_arguments(data: ConfigDict) -> dict[str, Any]:

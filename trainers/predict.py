@@ -69,7 +69,7 @@ def run(
             model, x[rows], None if u is None else u[rows], num_samples=num_samples, seed=config.seed
         )
         parts.append(part)
-    predictions = np.concatenate(parts)
+    predictions = loading.as_vectors(np.concatenate(parts))
     errors = PredictionErrors(
         squared_error_per_frame(predictions, x[:, 1:]),
         squared_error_per_frame(x[:, :-1], x[:, 1:]),
@@ -89,13 +89,12 @@ def run(
     if side * side == x.shape[-1]:
         horizon = min(continuation, x.shape[1] - 1)
         past_u, next_u = (None, None) if u is None else (u[:1, :-horizon], u[:1, -horizon:])
-        ahead = model.forecast(
-            x[:1, :-horizon], horizon, u=past_u, future_u=next_u, num_samples=1, seed=config.seed
-        ).mean[0]
+        options = {"horizon": horizon, "future_u": next_u, "num_samples": 1, "seed": config.seed}
+        ahead = loading.as_vectors(model.forecast(x[:1, :-horizon], u=past_u, **options).mean)[0]
         rows = {
             "truth": x[0, -horizon:],
             "each frame from those before it": predictions[0, -horizon:],
-            f"all {horizon} frames from those before them": np.asarray(ahead),
+            f"all {horizon} frames from those before them": ahead,
         }
         figure = plot_videos({title: np.clip(video, 0.0, 1.0) for title, video in rows.items()})
         save_figure(figure, workdir / f"predictions_{split}.png")

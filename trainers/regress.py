@@ -53,13 +53,17 @@ def run(workdir: Path, skip: int = 1, states: bool = False) -> dict[str, float]:
         raise ValueError(f"Nothing to regress is defined for {config.data.name!r}: expected one of {sorted(TARGETS)}.")
     if states and not isinstance(model, RecurrentDVAE):
         raise ValueError(f"{config.model.name!r} has no recurrent cell whose states could be read: leave out --states.")
+    if not states and not model.frame_latents:
+        raise ValueError(f"{config.model.name!r} has no latents of frames to regress from.")
     pairs = []
     for split in ("valid", "test"):
         x, u = loading.stacked(getattr(simulated.splits, split))
         if states:
             latents = np.concatenate([np.asarray(y) for y in model.encode_states(x, None, u).values()], axis=-1)
         else:
-            latents = np.asarray(model.encode(x, None, u).loc)
+            found = model.encode(x, None, u)
+            of_frames = (latent.q.mean(found[latent.name]) for latent in model.frame_latents)
+            latents = np.concatenate([np.asarray(y) for y in of_frames], axis=-1)
         latents = latents[:, skip:]
         named = TARGETS[config.data.name](simulated.truth[split][:, skip:])
         targets = np.stack(list(named.values()), axis=-1)

@@ -93,7 +93,7 @@ def load(workdir: Path) -> ConfigDict:
         raise FileNotFoundError(f"There is no {path}: --workdir must be the folder of a run of trainers.train.")
     found = _read(path)
     for section, values in defaults.base().items():
-        if section in ("optimizer", "training", "evaluation") and isinstance(found.get(section), dict):
+        if section in ("data", "optimizer", "training", "evaluation") and isinstance(found.get(section), dict):
             found[section] |= {key: value for key, value in values.to_dict().items() if key not in found[section]}
     config = ConfigDict(found)
     check(config)

@@ -22,7 +22,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from tfdvae.callbacks import Resume
-from tfdvae.data import Splits, batches, describe, steps_per_epoch
+from tfdvae.data import Sequences, Splits, batches, describe, steps_per_epoch
 from tfdvae.data.files import atomic_write
 from tfdvae.models import DVAE
 from trainers import building, loading, scoring, settings
@@ -52,8 +52,8 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
     train = loading.training_set(config.data, splits.train)
     steps = steps_per_epoch(train, config.training.batch_size)
     building.compile_model(model, config, steps)
-    model.build_for(train.features, train.inputs)
-    model.adapt(np.concatenate(train.x)[None])
+    building.build_for(model, config, train)
+    _adapt(model, train)
     if config.training.start_from is not None:
         building.begin_with(model, config.training.start_from)
     steering = building.learning_callbacks(config, workdir / "best.weights.h5")
@@ -91,6 +91,15 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
     scoring.write_scores(workdir, scores)
     print(f"\n{scoring.as_text(scores)}", flush=True)
     return model, splits, scores
+
+
+def _adapt(model: DVAE, train: Sequences) -> None:
+    """Sets the model's statistics from all training frames, one after the other."""
+    given = {name: getattr(train, name) for name in ("x", "u", "observed") if getattr(train, name) is not None}
+    joined = {name: np.concatenate(arrays)[None] for name, arrays in given.items()}
+    if train.context is not None:
+        joined["context"] = train.context[0][None]  # it has no statistics
+    model.adapt(**joined)
 
 
 def save_model(model: DVAE, path: Path) -> None:

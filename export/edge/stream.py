@@ -4,7 +4,7 @@ This file needs numpy and ai-edge-litert, and nothing else of its repository: co
 
     stream = Stream("vrnn.tflite")
     for frame in frames:                  # [D] each
-        pushed = stream.push(frame)       # latent, score in nats, prediction of the next frame, ...
+        pushed = stream.push(frame)       # latents by name, score in nats, prediction of the next frame, ...
     future = stream.generate(20)          # [20, D], drawn from where the stream is
 
 Threads: every public method holds the object's lock while it runs, since an interpreter runs one call at a time, so any
@@ -27,7 +27,7 @@ import numpy as np
 
 __all__ = ["Arrays", "Model", "Pushed", "Stream"]
 
-FORMAT, VERSION = "tfdvae.signatures", 1
+FORMAT, VERSION = "tfdvae.signatures", 2
 DESCRIPTION = "signatures.json"
 
 Arrays = dict[str, np.ndarray]
@@ -38,22 +38,32 @@ class Pushed(NamedTuple):
     """What a frame x_t says.
 
     Attributes:
-        latent: z_t `[Z]`, the posterior mean (a draw where the stream samples); None without latents.
-        latent_scale: standard deviation of q(z_t | .), `[Z]`; None without latents.
-        prediction: mean of p(x_{t+1} | .) along the prior mean, `[D]`; None in driven mode without `next_u`.
-        prediction_scale: its standard deviation, `[D]`; None also where p(x | .) has none in closed form.
+        latents: each latent of the frame by name, `[Z]`: what the middle of its noise makes of its posterior, the mean
+            of a Gaussian; a draw where the stream samples.
+        latent_scales: their standard deviations under the posterior, `[Z]`.
+        prediction: mean of p(x_{t+1} | .) along the prior mean, in the shape of a frame; None in driven mode without
+            `next_u`.
+        prediction_scale: its standard deviation; None also where p(x | .) has none in closed form.
         score: log_px - kl, what the frame adds to the ELBO, in nats; low values are anomalies.
-        log_px: log p(x_t | .), in nats.
-        kl: KL(q(z_t | .) || p(z_t | .)), in nats.
+        log_px: log p(x_t | .) of what was observed, in nats.
+        kl: KL of the posterior of the frame's latents from their prior, in nats.
     """
 
-    latent: np.ndarray | None
-    latent_scale: np.ndarray | None
+    latents: Arrays
+    latent_scales: Arrays
     prediction: np.ndarray | None
     prediction_scale: np.ndarray | None
     score: float
     log_px: float
     kl: float
+
+
+class Field(NamedTuple):
+    """What a file says of an input: its shape (a word for an axis of any size), its type, and how it is drawn."""
+
+    shape: Shape
+    dtype: str
+    random: str
 
 
 class Model:
@@ -66,8 +76,11 @@ class Model:
 
     Attributes:
         description: what the file says about itself: model, precision, signatures with names, shapes and units.
-        features: D, the width of a frame.
+        frame_shape: of a frame, `(D,)`, or `(H, W, C)` of a picture.
+        features: D, how many numbers a frame has.
         inputs: U, the width of the control inputs; 0 without.
+        context: C, the width of what is known of a sequence; 0 without.
+        latents: names of the latents of a frame.
         signatures: names of the functions in the file.
 
     Raises:
@@ -81,10 +94,13 @@ class Model:
             raise ValueError(f"`num_threads` must be at least 1, got {num_threads}.")
         self.path = os.fspath(path)
         self.description, self._runners = _open(self.path, num_threads)
+        self.frame_shape: tuple[int, ...] = tuple(self.description["frame_shape"])
         self.features: int = self.description["features"]
         self.inputs: int = self.description["inputs"]
+        self.context: int = self.description["context"]
+        self.latents: tuple[str, ...] = tuple(self.description["latents"])
         self.signatures = tuple(self._runners)
-        self._takes = {name: _shapes(one["inputs"]) for name, one in self.description["signatures"].items()}
+        self._takes = {name: _fields(one["inputs"]) for name, one in self.description["signatures"].items()}
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
 
@@ -93,7 +109,8 @@ class Model:
 
         Args:
             name: one of `signatures`.
-            arrays: its inputs by name, such as x `[1, T, D]`. Noise may be left out, and is drawn then.
+            arrays: its inputs by name, such as x `[1, T, D]`. Noise may be left out, and is drawn then; x may hold
+                anything where `observed` is given and false.
 
         Returns:
             Its outputs by name.
@@ -103,20 +120,23 @@ class Model:
         """
         self._require(name)
         takes, sizes = self._takes[name], {}
-        if arrays.keys() - takes.keys() or any(key not in arrays and not _is_noise(key) for key in takes):
+        if arrays.keys() - takes.keys() or any(key not in arrays and not field.random for key, field in takes.items()):
             raise ValueError(f"{name!r} takes {', '.join(takes) or 'nothing'}; got {', '.join(arrays) or 'nothing'}.")
-        given = {key: _numbers(repr(key), value, takes[key], sizes) for key, value in arrays.items()}
+        given: Arrays = {}
+        for key in sorted(arrays, key=lambda key: key != "observed"):
+            known = given.get("observed") if key == "x" else None
+            given[key] = _numbers(repr(key), arrays[key], takes[key], sizes, known)
         with self._lock:
-            drawn = {key: self._noise(key, shape, sizes) for key, shape in takes.items() if key not in given}
+            drawn = {key: self._noise(field, sizes) for key, field in takes.items() if key not in given}
             return self._runners[name](**given, **drawn)
 
     def _require(self, name: str) -> None:
         if name not in self.signatures:
             raise ValueError(f"{self.path} has no {name!r}, only {', '.join(self.signatures)}.")
 
-    def _noise(self, name: str, shape: Shape, sizes: Mapping[str, int]) -> np.ndarray:
-        sized = [sizes.get(n, n) for n in shape]
-        if name != "emission":
+    def _noise(self, field: Field, sizes: Mapping[str, int]) -> np.ndarray:
+        sized = [sizes.get(n, n) for n in field.shape]
+        if field.random == "normal":
             return self._rng.standard_normal(sized, np.float32)
         # Strictly inside of (0, 1), and exact in float32: the logarithms of x and 1 - x are finite.
         return ((self._rng.integers(2**23, size=sized) + 0.5) * 2.0**-23).astype(np.float32)
@@ -127,61 +147,88 @@ class Stream(Model):
 
     Args:
         path, num_threads, seed: as in `Model`.
-        sample: latents of pushed frames are drawn from q(z_t | .) instead of following its mean.
+        sample: latents of pushed frames are drawn from their posteriors instead of following its mean; of a categorical
+            one, its class at the middle of the distribution.
+        context: `[C]`, what is known of the sequence, where the model has a context.
 
     Raises:
-        ValueError: as `Model`; a file that cannot stream, since it has no `reset`, or neither `step` nor
-            `generate_step`.
+        ValueError: as `Model`; a context that is missing, of another size or without use; a file that cannot stream,
+            since it has no `reset`, or neither `step` nor `generate_step`.
     """
 
-    def __init__(self, path: str | os.PathLike, num_threads: int = 1, seed: int | None = 0, sample: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        num_threads: int = 1,
+        seed: int | None = 0,
+        sample: bool = False,
+        context: Any = None,
+    ):
         super().__init__(path, num_threads, seed)
         self.sample = sample
         self._require("reset")
         if "step" not in self.signatures:
             self._require("generate_step")
-        self._states = _shapes(self.description["signatures"]["reset"]["outputs"])
+        self._states = _fields(self.description["signatures"]["reset"]["outputs"])
+        self._context = self._known(context)
         self.reset()
 
-    def reset(self, seed: int | None = None) -> None:
+    def reset(self, seed: int | None = None, context: Any = None) -> None:
         """Goes back to before the first frame. Latents that exist once per sequence are drawn anew.
 
         Args:
             seed: where it is given, random numbers start anew as well.
+            context: `[C]`, of another sequence; without it the last one stays.
+
+        Raises:
+            ValueError: a context of another size or without use.
         """
+        known = self._context if context is None else self._known(context)
         with self._lock:
             if seed is not None:
                 self._rng = np.random.default_rng(seed)
-            noise = {name: self._noise(name, shape, {}) for name, shape in self._takes["reset"].items()}
-            self._state = self._runners["reset"](**noise)
+            self._context = known
+            self._state = self._runners["reset"](**known, **self._drawn("reset"))
 
-    def push(self, frame: Any, u: Any = None, next_u: Any = None) -> Pushed:
+    def push(self, frame: Any, u: Any = None, next_u: Any = None, observed: Any = None) -> Pushed:
         """Takes in the next frame.
 
         Args:
-            frame: x_t `[D]`.
+            frame: x_t `[D]`, or in the shape of a picture.
             u: inputs u_t `[U]`, in driven mode.
             next_u: u_{t+1} `[U]`, for the prediction alone.
+            observed: as `frame`, true where it holds data, for a model that was trained on partly observed frames;
+                elsewhere it may hold anything. By default all of it does.
 
         Raises:
-            ValueError: a frame or inputs of another size, not finite or no numbers; u missing or without use; a file
-                without `step`, since the model's latents hang on later frames; a frame at which its numbers overflow.
+            ValueError: a frame or inputs of another size, not finite or no numbers; u missing or without use, observed
+                without use; a file without `step`, since the model's latents hang on later frames; a frame at which its
+                numbers overflow.
         """
         self._require("step")
-        given = {"x": _numbers("The frame", frame, (self.features,))[None], **self._driven("u", u)}
+        takes, seen = self._takes["step"], None
+        if observed is not None and "observed" not in takes:
+            raise ValueError(
+                f"The model in {self.path} was not built for partly observed frames: leave out `observed`."
+            )
+        if "observed" in takes:
+            observed = np.ones(self.frame_shape, bool) if observed is None else observed
+            seen = _numbers("`observed`", observed, Field(self.frame_shape, "bool", ""))
+        given = {"x": _numbers("The frame", frame, Field(self.frame_shape, "float32", ""), known=seen)[None]}
+        given |= {} if seen is None else {"observed": seen[None]}
+        given |= self._driven("u", u)
         if self.inputs and next_u is None:
             given["next_u"] = np.zeros((1, self.inputs), np.float32)
         else:
             given |= self._driven("next_u", next_u)
-        noise = self._takes["step"].get("noise")
         with self._lock:
-            if noise:
-                given["noise"] = self._noise("noise", noise, {}) if self.sample else np.zeros(noise, np.float32)
+            given |= self._drawn("step") if self.sample else _middle(takes)
             out, self._state = self._advance("step", self._state, given, "score")
         if self.inputs and next_u is None:
             out.pop("next_mean"), out.pop("next_stddev", None)
-        rows = (out[name][0] if name in out else None for name in ("z", "z_scale", "next_mean", "next_stddev"))
-        return Pushed(*rows, *(float(out[name][0]) for name in ("score", "log_px", "kl")))
+        latents, scales = ({name: out[name + suffix][0] for name in self.latents} for suffix in ("", "_scale"))
+        predicted = (out[name][0] if name in out else None for name in ("next_mean", "next_stddev"))
+        return Pushed(latents, scales, *predicted, *(float(out[name][0]) for name in ("score", "log_px", "kl")))
 
     def generate(self, n: int, u: Any = None, advance: bool = True) -> np.ndarray:
         """Draws the next frames, each from p(x_t | .) given all before it.
@@ -193,7 +240,7 @@ class Stream(Model):
                 draws another future of the same past.
 
         Returns:
-            `[n, D]`.
+            `[n, D]`, or `[n, ...]` in the shape of a frame.
 
         Raises:
             ValueError: n below 1; u missing, without use, or unfit; a file without `generate_step`.
@@ -201,13 +248,11 @@ class Stream(Model):
         self._require("generate_step")
         if operator.index(n) < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
-        rows, frames = self._driven("u", u, (n,)), np.empty((n, self.features), np.float32)
-        drawn = {name: shape for name, shape in self._takes["generate_step"].items() if _is_noise(name)}
+        rows, frames = self._driven("u", u, (n,)), np.empty((n, *self.frame_shape), np.float32)
         with self._lock:
             state = self._state
             for t in range(n):
-                given = {name: self._noise(name, shape, {}) for name, shape in drawn.items()}
-                given |= {name: value[t : t + 1] for name, value in rows.items()}
+                given = {name: value[t : t + 1] for name, value in rows.items()} | self._drawn("generate_step")
                 out, state = self._advance("generate_step", state, given, "x")
                 frames[t] = out["x"][0]
             if advance:
@@ -227,7 +272,7 @@ class Stream(Model):
         """
         if state.keys() != self._states.keys():
             raise ValueError(f"A state of {self.path} has {', '.join(self._states)}; got {', '.join(state) or 'none'}.")
-        fresh = {name: _numbers(name, state[name], shape).copy() for name, shape in self._states.items()}
+        fresh = {name: _numbers(name, state[name], field).copy() for name, field in self._states.items()}
         with self._lock:
             self._state = fresh
 
@@ -249,7 +294,21 @@ class Stream(Model):
             raise ValueError(f"The model in {self.path} {how} `{name}`.")
         if value is None:
             return {}
-        return {name: _numbers(f"`{name}`", value, (*rows, self.inputs)).reshape(-1, self.inputs)}
+        field = Field((*rows, self.inputs), "float32", "")
+        return {name: _numbers(f"`{name}`", value, field).reshape(-1, self.inputs)}
+
+    def _known(self, context: Any) -> Arrays:
+        """The context as `reset` takes it; nothing for a model without."""
+        if (context is None) == (self.context > 0):
+            has = f"a context of {self.context} numbers: give" if self.context else "no context: leave out"
+            raise ValueError(f"The model in {self.path} has {has} `context`.")
+        if context is None:
+            return {}
+        return {"context": _numbers("`context`", context, Field((self.context,), "float32", ""))[None]}
+
+    def _drawn(self, name: str) -> Arrays:
+        """Noise for one call of a function."""
+        return {key: self._noise(field, {}) for key, field in self._takes[name].items() if field.random}
 
 
 def _open(path: str, num_threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -275,17 +334,30 @@ def _open(path: str, num_threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def _is_noise(name: str) -> bool:
-    return name == "emission" or name.startswith("noise")
+def _fields(described: Iterable[Mapping[str, Any]]) -> dict[str, Field]:
+    """Fields by name."""
+
+    def field(one: Mapping[str, Any]) -> Field:
+        shape = tuple(n if n >= 0 else one["axes"][i] for i, n in enumerate(one["shape"]))
+        return Field(shape, one["dtype"], one.get("random", ""))
+
+    return {one["name"]: field(one) for one in described}
 
 
-def _shapes(fields: Iterable[Mapping[str, Any]]) -> dict[str, Shape]:
-    """Shapes by name: a size, or a word for an axis of any size."""
-    return {f["name"]: tuple(n if n >= 0 else f["axes"][i] for i, n in enumerate(f["shape"])) for f in fields}
+def _middle(fields: Mapping[str, Field]) -> Arrays:
+    """Noise that follows the middle of what it would draw from."""
+    still = {"normal": 0.0, "uniform": 0.5}
+    return {name: np.full(f.shape, still[f.random], np.float32) for name, f in fields.items() if f.random}
 
 
-def _numbers(what: str, value: Any, shape: Shape, sizes: dict[str, int] | None = None) -> np.ndarray:
-    """The value as finite float32 of this shape. The sizes of words are noted, and the same everywhere."""
+def _numbers(
+    what: str, value: Any, field: Field, sizes: dict[str, int] | None = None, known: np.ndarray | None = None
+) -> np.ndarray:
+    """The value as a field takes it, finite; zeros stand where it is not `known`.
+
+    The sizes of words are noted, and the same everywhere.
+    """
+    shape = field.shape
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -297,8 +369,10 @@ def _numbers(what: str, value: Any, shape: Shape, sizes: dict[str, int] | None =
         shape = tuple(sizes.setdefault(n, max(size, 1)) if isinstance(n, str) else n for n, size in pairs)
     if array.shape != shape:
         raise ValueError(f"{what} must have the shape [{', '.join(map(str, shape))}], got {list(array.shape)}.")
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = np.ascontiguousarray(array, field.dtype)
+    if known is not None:
+        array = np.where(known, array, np.zeros([], array.dtype))
     if not np.isfinite(array).all():
         raise ValueError(f"{what} holds NaN or infinity.")
     return array

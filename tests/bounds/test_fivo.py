@@ -10,7 +10,7 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tests.contract.checks import assert_close, assert_equal, differs
-from tfdvae import bounds, masks, random
+from tfdvae import bounds, random
 from tfdvae.types import Batch
 
 COUNT = 4
@@ -26,21 +26,24 @@ def padded(name: str) -> Batch:
     return batch._replace(mask=tf.constant(np.arange(cases.LENGTH)[None] < LENGTHS[:, None]))
 
 
-def filtered(model: tfdvae.DVAE, batch: Batch, noise: tf.Tensor, uniform: tf.Tensor, **options: Any) -> bounds.Filtered:
-    packed, _ = masks.pack_batch(batch)
+def filtered(
+    model: tfdvae.DVAE, batch: Batch, noise: dict[str, np.ndarray], uniform: np.ndarray, **options: Any
+) -> bounds.Filtered:
+    packed, _ = model.pack(batch)
     options = {"criterion": "always", **options}
-    return bounds.particle_filter(model.particles(packed, COUNT), COUNT, noise, uniform, packed.mask, **options)
+    flat = {k: tf.constant(n.reshape(len(n) * COUNT, *n.shape[2:])) for k, n in noise.items()}
+    particles = model.particles(packed, COUNT)
+    return bounds.particle_filter(particles, COUNT, flat, tf.constant(uniform), packed.mask, **options)
 
 
-def drawn(model: tfdvae.DVAE, length: int = cases.LENGTH) -> tuple[np.ndarray, np.ndarray]:
-    """Noise `[B, K, T, Z]` and uniform numbers `[B, T, 1]`."""
+def drawn(model: tfdvae.DVAE, length: int = cases.LENGTH) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Noise of each latent, `[B, K, T, n]`, and uniform numbers `[B, T, 1]`."""
     rng = np.random.default_rng(2)
-    noise = rng.normal(size=[cases.BATCH, COUNT, length, model.frame_latent_dim]).astype("float32")
+    noise = {
+        latent.name: rng.normal(size=[cases.BATCH, COUNT, length, latent.q.noise_dim]).astype("float32")
+        for latent in model.latents
+    }
     return noise, rng.uniform(size=[cases.BATCH, length, 1]).astype("float32")
-
-
-def flat(noise: np.ndarray) -> tf.Tensor:
-    return tf.constant(noise.reshape(len(noise) * COUNT, *noise.shape[2:]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,17 +61,18 @@ def test_without_resampling_it_is_the_importance_weighted_bound(name: str) -> No
 def test_sequences_are_filtered_apart_and_padding_leaves_no_trace(name: str) -> None:
     model, batch = cases.make(name), padded(name)
     noise, uniform = drawn(model)
-    found = filtered(model, batch, flat(noise), tf.constant(uniform))
+    found = filtered(model, batch, noise, uniform)
     order = [2, 0, 1]
     turned = Batch(*(None if y is None else tf.gather(y, order) for y in batch))
-    permuted = filtered(model, turned, flat(noise[order]), tf.constant(uniform[order]))
+    permuted = filtered(model, turned, cases.each(lambda y: y[order], noise), uniform[order])
     assert_close(permuted.log_evidence, tf.gather(found.log_evidence, order))
     longer = Batch(*(None if y is None else tf.pad(y, [[0, 0], [0, 3], [0, 0]][: y.shape.rank]) for y in batch))
     hidden = tf.where(longer.mask[..., None], longer.x, float("nan"))
-    extra = [np.pad(noise, [[0, 0], [0, 0], [0, 3], [0, 0]]), np.pad(uniform, [[0, 0], [0, 3], [0, 0]])]
+    later = {k: np.pad(n, [[0, 0], [0, 0], [0, 3], [0, 0]]) for k, n in noise.items()}
+    uniform_later = np.pad(uniform, [[0, 0], [0, 3], [0, 0]])
     with tf.GradientTape(persistent=True) as tape:
-        plain = filtered(model, batch, flat(noise), tf.constant(uniform)).log_evidence
-        more = filtered(model, longer._replace(x=hidden), flat(extra[0]), tf.constant(extra[1])).log_evidence
+        plain = filtered(model, batch, noise, uniform).log_evidence
+        more = filtered(model, longer._replace(x=hidden), later, uniform_later).log_evidence
     assert_close(more[:, : cases.LENGTH], plain)
     np.testing.assert_array_equal(more[~longer.mask.numpy()], 0.0)
     variables = model.trainable_variables
@@ -97,7 +101,7 @@ def test_mixed_precision_filters_in_float32() -> None:
     half = cases.make("vrnn", dtype="mixed_bfloat16")
     half.set_weights(full.get_weights())
     batch, (noise, uniform) = padded("vrnn"), drawn(full)
-    results = [filtered(m, batch, flat(noise), tf.constant(uniform), criterion="never") for m in (half, full)]
+    results = [filtered(m, batch, noise, uniform, criterion="never") for m in (half, full)]
     assert results[0].log_evidence.dtype == results[0].weights.dtype == tf.float32
     assert_close(results[0].log_evidence, results[1].log_evidence, 0.05)
 

@@ -1,5 +1,7 @@
 """The contract suite: every test that asks for `model` runs for every case, and a module makes each model once."""
 
+from collections.abc import Iterator
+
 import pytest
 import tensorflow as tf
 
@@ -25,5 +27,19 @@ def batch(name: str) -> Batch:
 
 
 @pytest.fixture
-def noise(model: tfdvae.DVAE) -> tf.Tensor:
+def noise(model: tfdvae.DVAE) -> dict[str, tf.Tensor]:
     return cases.noise(model)
+
+
+AS_GRAPHS = ("vrnn", "kvae-u", "vssn-u")
+"""One case of each kind of path."""
+
+
+@pytest.fixture
+def mostly_eager(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Verbs run eagerly, since tracing is what costs, but for AS_GRAPHS, and for every model with --exhaustive."""
+    exhaustive = request.config.getoption("--exhaustive") is not None
+    graphs = cases.PRIMARY if exhaustive else AS_GRAPHS
+    tf.config.run_functions_eagerly(name not in graphs)
+    yield
+    tf.config.run_functions_eagerly(False)

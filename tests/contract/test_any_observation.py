@@ -9,7 +9,6 @@ import pytest
 import tfdvae
 from tests import cases
 from tests.contract.checks import assert_equal
-from tfdvae.layers.cell import split_noise
 from tfdvae.observations import OBSERVATIONS, Observation
 
 EVERYWHERE = ("pen", "autoregressive_bernoulli")
@@ -53,8 +52,8 @@ def test_the_pair_trains_and_draws_frames_within_the_support(model: str, observa
     if pair.stepwise:
         frame, _ = pair.generate_step(
             pair.initial_state(50),
-            noise=split_noise(cases.noise(pair, 50, 1))[0][:, 0],
-            emission=np.random.default_rng(1).uniform(0.01, 0.99, (50, pair.observation.noise_dim)).astype("float32"),
+            noise={latent.name: cases.noise(pair, 50, 1)[latent.name][:, 0] for latent in pair.frame_latents},
+            uniform=np.random.default_rng(1).uniform(0.01, 0.99, (50, pair.observation.noise_dim)).astype("float32"),
         )
         drawn = frame.x
     else:

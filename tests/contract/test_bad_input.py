@@ -30,7 +30,7 @@ def mask(*lengths: int) -> np.ndarray:
 STATIC: dict[str, tuple[Any, str]] = {
     "one sequence without batch": (frames(T, D), r"frames of shape \[batch, time, features\], got shape .*x\[None\]"),
     "one number per frame": (frames(B), r"frames of shape \[batch, time, features\], got shape"),
-    "pictures": (frames(B, T, D, 1), r"frames of shape \[batch, time, features\], got shape"),
+    "pictures": (frames(B, T, D, 1), r"built for frames of 4 features, got \[4, 1\] \(shape \[3, 5, 4, 1\]\)"),
     "another number of features": (frames(B, T, D + 1), "built for frames of 4 features, got 5"),
     "no frame": (frames(B, 0, D), r"at least one sequence, one frame and one feature, got shape"),
     "no feature": (frames(B, T, 0), r"at least one sequence, one frame and one feature, got shape"),
@@ -43,7 +43,10 @@ STATIC: dict[str, tuple[Any, str]] = {
         r"`mask` of shape \[batch, time\] = .* to fit x of shape .*, got .*5, 4\]",
     ),
     "inputs where none were": ({"x": frames(), "u": frames(B, T, U)}, "built for no inputs `u`, got 2 features"),
-    "an unknown key": ({"x": frames(), "masks": mask(5, 5, 5)}, r"'mask' and 'u', got the keys \['masks', 'x'\]"),
+    "an unknown key": (
+        {"x": frames(), "masks": mask(5, 5, 5)},
+        r"'mask', 'u', 'observed', 'context', got the keys \['masks', 'x'\]",
+    ),
     "no frames at all": ({"mask": mask(5, 5, 5)}, r"a dict with 'x' .* got the keys \['mask'\]"),
 }
 """What shapes and keys tell, of arrays and of the element spec of a dataset alike; for an undriven model."""
@@ -64,7 +67,7 @@ DRIVEN: dict[str, tuple[Any, str]] = {
 VALUES: dict[str, tuple[Any, str, str]] = {
     "NaN in a frame": (
         spoiled(np.nan, 1, 2),
-        r"`x` holds NaN or infinity at sequence 1, frame 2 \(1 such frames\).*use `impute`",
+        r"`x` holds NaN or infinity at sequence 1, frame 2 \(1 such frames\).*say by `observed`",
         "`x` holds NaN or infinity in frames that exist",
     ),
     "infinity in one feature": (

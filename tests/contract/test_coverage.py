@@ -12,8 +12,8 @@ def test_the_cases_are_those_of_the_registry() -> None:
 
 
 def test_every_public_model_is_registered() -> None:
-    public = {getattr(tfdvae.models, name) for name in tfdvae.models.__all__ if name != "MODELS"}
-    concrete = {c for c in public if issubclass(c, tfdvae.DVAE) and not c.__subclasses__()}
+    public = {getattr(tfdvae.models, name) for name in tfdvae.models.__all__ if name not in ("MODELS", "register")}
+    concrete = {c for c in public if issubclass(c, tfdvae.DVAE) and "cell_class" in vars(c) or c is tfdvae.KVAE}
     assert concrete == set(tfdvae.MODELS.values())
 
 
@@ -29,6 +29,17 @@ def test_the_suite_runs_every_variant_and_every_model_with_and_without_inputs() 
     assert modes == {(model, driven) for model in tfdvae.MODELS for driven in (False, True)}
     assert sorted(cases.CASES[name].model for name in cases.PRIMARY) == sorted(tfdvae.MODELS)
     assert set(cases.PRIMARY) <= set(cases.EVERYDAY) <= set(cases.SUITE)
+
+
+def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
+    assert set(cases.TURNS) | set(cases.PRIMARY) == set(cases.SUITE)
+    assert not set(cases.TURNS) & set(cases.PRIMARY)
+    assert {turn % 3 for turn in cases.TURNS.values()} == {0, 1, 2}
+    waiting = {p.values[0]: [m.kwargs for m in p.marks] for p in cases.params()}
+    assert all(not marks for name, marks in waiting.items() if name in cases.EVERYDAY)
+    assert {name: marks for name, marks in waiting.items() if marks} == {
+        name: [{"turn": turn}] for name, turn in cases.TURNS.items() if name not in cases.EVERYDAY
+    }
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close
+from tests.contract.checks import assert_close, drawn
 from tfdvae import random, recurrence
 from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.recurrence import Feedback, Frames
@@ -22,32 +22,37 @@ FED = pytest.mark.parametrize(
 
 @FED
 def test_nothing_replaced_is_teacher_forcing_and_all_replaced_is_generation_mode(
-    model: tfdvae.DVAE, name: str, batch: Batch, noise: tf.Tensor
+    model: tfdvae.DVAE, name: str, batch: Batch, noise: dict
 ) -> None:
-    given = model.cell.hoist(*batch, noise)
+    given = model.cell.hoist(batch.x, None, batch.u, noise)
 
     def path(replaced: bool) -> tuple:
-        every = Feedback(model.observation, batch.x, tf.fill(tf.shape(batch.x)[:2], replaced))
+        every = Feedback(model.frames, batch.x, tf.fill(tf.shape(batch.x)[:2], replaced))
         return recurrence.teacher_forced(model.cell, given, feedback=every)[0]
 
-    assert_close(path(False), recurrence.teacher_forced(model.cell, given)[0], 1e-6)
-    frames = Frames(None, None, given.g, None, given.c, given.noise)
-    alone = recurrence.simulate(model.cell, model.observation, frames, state=given.state, length=batch.x.shape[1])[0]
+    forced = recurrence.teacher_forced(model.cell, given, last=True)[0]
+    found = path(False)
+    assert_close([found.features, found.penalties], [forced.features, forced.penalties], 1e-6)
+    assert_close(drawn(found), drawn(forced), 1e-6)
+    known = {k: v.z for k, v in given.latents.items() if v.z.shape.rank == 3}
+    frames = Frames(None, None, given.g, None, given.c, given.noise, known)
+    alone = recurrence.simulate(model.cell, model.frames, frames, state=given.state, length=batch.x.shape[1])[0]
     fed = path(True)
-    assert_close([fed.z, model.observation(fed.features)], [alone.z, alone.params], 3e-5)
+    own = {k: v.z for k, v in fed.latents.items()}
+    assert_close([own, model.frames.params(fed.features)], [{k: alone.latents[k] for k in own}, alone.params], 3e-5)
 
 
 @FED
 def test_only_frames_after_a_replaced_one_can_change(model: tfdvae.DVAE, name: str, batch: Batch) -> None:
-    given = model.cell.hoist(*batch, None)
+    given = model.cell.hoist(batch.x, None, batch.u, None)
     third = tf.tile(tf.constant([[False, False, True, False, False]]), [batch.x.shape[0], 1])
-    fed = recurrence.teacher_forced(model.cell, given, feedback=Feedback(model.observation, batch.x, third))[0]
-    forced = recurrence.teacher_forced(model.cell, given)[0]
+    fed = recurrence.teacher_forced(model.cell, given, feedback=Feedback(model.frames, batch.x, third))[0]
+    forced = recurrence.teacher_forced(model.cell, given, last=True)[0]
     assert_close(fed.features[:, :3], forced.features[:, :3], 1e-6)
     reached = not np.allclose(fed.features[:, 3:], forced.features[:, 3:], atol=1e-6)
     x_before = tf.tensor_scatter_nd_add(batch.x, [[0, 2, 0]], [1.0])
     e = model.cell.embed(x_before)
-    moved = recurrence.teacher_forced(model.cell, given._replace(e=e))[0]
+    moved = recurrence.teacher_forced(model.cell, given._replace(e=e), last=True)[0]
     assert reached == (not np.allclose(moved.features[:, 3:], forced.features[:, 3:], atol=1e-6))
 
 

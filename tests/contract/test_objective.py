@@ -65,15 +65,15 @@ def test_the_factor_of_the_epoch_multiplies_beta() -> None:
 
 def test_the_divergence_of_each_dimension_is_reported_and_counted() -> None:
     logs = {k: v[0] for k, v in fit(make(kl_per_dimension=True)).items()}
-    per_dimension = [logs[f"kl_{i:02d}_nats_per_frame"] for i in range(2)]
-    assert "kl_02_nats_per_frame" not in logs
+    per_dimension = [logs[f"kl_z_{i:02d}_nats_per_frame"] for i in range(2)]
+    assert "kl_z_02_nats_per_frame" not in logs
     assert sum(per_dimension) == pytest.approx(logs["kl_nats_per_frame"], rel=1e-5)
     assert logs["active_units"] == sum(kl > ACTIVE_NATS for kl in per_dimension)
 
 
 def test_free_bits_hold_each_dimension_at_its_floor() -> None:
     plain = {k: v[0] for k, v in fit(make(kl_per_dimension=True)).items()}
-    per_dimension = np.array([plain[f"kl_{i:02d}_nats_per_frame"] for i in range(2)])
+    per_dimension = np.array([plain[f"kl_z_{i:02d}_nats_per_frame"] for i in range(2)])
     floor = float(per_dimension.mean())
     assert per_dimension.min() < floor < per_dimension.max()
     logs = {k: v[0] for k, v in fit(make(free_bits=floor)).items()}

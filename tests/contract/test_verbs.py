@@ -1,7 +1,6 @@
 """Using a model: stream, generate, forecast, impute, reconstruct, score."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +8,9 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close, assert_equal, differs
+from tfdvae.testing import assert_close, assert_equal, differs, streaming
+from tfdvae.testing.streaming import HORIZON, future
 from tfdvae.types import Batch
-
-HORIZON = 4
 
 
 @pytest.fixture(autouse=True)
@@ -21,16 +19,6 @@ def eagerly_but_for_one_case_per_model(name: str) -> Iterator[None]:
     tf.config.run_functions_eagerly(name not in cases.PRIMARY)
     yield
     tf.config.run_functions_eagerly(False)
-
-
-def future(model: tfdvae.DVAE, batch: int, length: int = HORIZON) -> tf.Tensor | None:
-    """Inputs for frames to come."""
-    rng = np.random.default_rng(8)
-    return tf.constant(rng.normal(size=(batch, length, cases.U_DIM)), tf.float32) if model.u_dim else None
-
-
-def at(batch: Batch, t: int) -> tuple[tf.Tensor, tf.Tensor | None]:
-    return batch.x[:, t], None if batch.u is None else batch.u[:, t]
 
 
 def ragged(name: str) -> tuple[Batch, list[Batch]]:
@@ -43,57 +31,23 @@ def ragged(name: str) -> tuple[Batch, list[Batch]]:
     return Batch(x, mask, u), alone
 
 
-def stream(model: tfdvae.DVAE, batch: Batch, noise: tf.Tensor | None = None) -> list[Any]:
-    state, outputs = model.initial_state(batch.x.shape[0]), []
-    for t in range(batch.x.shape[1]):
-        outputs.append(model.step(state, *at(batch, t), None if noise is None else noise[:, t]))
-        state = outputs[-1].state
-    return outputs
+def test_steps_are_the_sequence_call_or_say_why_they_cannot_be(model: tfdvae.DVAE) -> None:
+    streaming.check_steps(model)
 
 
-def test_steps_are_the_sequence_call_or_say_why_they_cannot_be(
-    model: tfdvae.DVAE, batch: Batch, noise: tf.Tensor
-) -> None:
-    if not model.causal:
-        state = model.initial_state(cases.BATCH) if model.stepwise else {}
-        with pytest.raises(ValueError, match="infers latents from frames that are yet to come, so frames cannot be"):
-            model.step(state, *at(batch, 0))
-        return
-    outputs = stream(model, batch, noise)
-    path = model.infer(*batch, noise)
-    terms = model.terms(path, batch.x, None)
-    stacked = tf.nest.map_structure(lambda *y: tf.stack(y, axis=1), *[o._replace(state=None)[:-1] for o in outputs])
-    assert_close(stacked, (path.z, path.q, path.p, path.x, terms.log_px, tf.reduce_sum(terms.kl, axis=-1)), 3e-5)
-
-
-def test_steps_and_generated_steps_continue_a_prefix_as_generate_does(model: tfdvae.DVAE, batch: Batch) -> None:
-    u = future(model, cases.BATCH)
-    if not model.stepwise:
-        for verb, start in ((model.initial_state, cases.BATCH), (model.generate_step, {})):
-            with pytest.raises(ValueError, match="draws whole sequences, each frame from all latents, so `.*` has no"):
-                verb(start)
-        return
-    prefixes = [None, batch] if model.causal else [None]
-    for prefix in prefixes:
-        state = model.initial_state(cases.BATCH) if prefix is None else stream(model, prefix)[-1].state
-        frames = []
-        for t in range(HORIZON):
-            frame, state = model.generate_step(state, None if u is None else u[:, t])
-            frames.append(frame)
-        stacked = tf.nest.map_structure(lambda *y: tf.stack(y, axis=1), *frames)
-        generated = model.generate(
-            HORIZON, cases.BATCH, prefix=None if prefix is None else cases.given(prefix), u=u, sample=False
-        )
-        assert_close(stacked, generated, 3e-5)
+def test_steps_and_generated_steps_continue_a_prefix_as_generate_does(model: tfdvae.DVAE) -> None:
+    streaming.check_generated_steps(model)
 
 
 def test_generated_frames_have_their_shapes_and_follow_the_seed(model: tfdvae.DVAE) -> None:
     u = future(model, 2)
     first, again, other = (model.generate(HORIZON, 2, u=u, seed=seed) for seed in (1, 1, 2))
     assert tuple(first.x.shape) == (2, HORIZON, cases.X_DIM)
-    assert tuple(first.z.shape) == (2, HORIZON, model.frame_latent_dim)
+    assert {name: tuple(z.shape) for name, z in first.latents.items()} == {
+        latent.name: (2, HORIZON, latent.latent_dim) for latent in model.frame_latents
+    }
     assert tuple(first.params.shape) == (2, HORIZON, model.observation.params_dim)
-    assert all(y.dtype == tf.float32 and np.isfinite(y).all() for y in first)
+    assert all(y.dtype == tf.float32 and np.isfinite(y).all() for y in tf.nest.flatten(first))
     assert_equal(first, again)
     assert differs(first.x, other.x)
     assert differs(model.generate(HORIZON, 2, u=u).x, model.generate(HORIZON, 2, u=u).x)
@@ -109,22 +63,22 @@ def test_prefixes_of_different_lengths_are_continued_as_each_alone(model: tfdvae
     for b in (0, 2):
         own = None if u is None else u[b : b + 1]
         one = model.generate(HORIZON, prefix=cases.given(alone[b]), u=own, sample=False)
-        assert_close([y[b : b + 1] for y in together], list(one), 3e-5)
-    drawn = model.generate(HORIZON, prefix=cases.given(batch), u=u)
-    assert all(np.isfinite(y).all() for y in drawn)
+        assert_close(cases.each(lambda y, b=b: y[b : b + 1], together), one, 3e-5)
+    frames = model.generate(HORIZON, prefix=cases.given(batch), u=u)
+    assert all(np.isfinite(y).all() for y in tf.nest.flatten(frames))
 
 
 def test_forecasts_have_their_shapes_and_follow_the_seed(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     options = {"mask": batch.mask, "u": batch.u, "future_u": future(model, cases.BATCH), "num_samples": 3}
-    first, again, other = (model.forecast(batch.x, HORIZON, seed=seed, **options) for seed in (1, 1, 2))
+    first, again, other = (model.forecast(batch.x, horizon=HORIZON, seed=seed, **options) for seed in (1, 1, 2))
     assert tuple(first.samples.shape) == (3, cases.BATCH, HORIZON, cases.X_DIM)
     assert tuple(first.mean.shape) == (cases.BATCH, HORIZON, cases.X_DIM)
     assert np.isfinite(first.samples).all() and np.isfinite(first.mean).all()
     assert_equal(first, again)
     assert differs(first.samples, other.samples) and differs(first.samples[0], first.samples[1])
     with pytest.raises(ValueError, match="`horizon` and `num_samples` must be at least 1, got 0 and 3"):
-        model.forecast(batch.x, 0, **options)
+        model.forecast(batch.x, horizon=0, **options)
 
 
 def test_imputation_keeps_what_was_observed_and_fills_in_the_rest(model: tfdvae.DVAE, name: str) -> None:
@@ -135,7 +89,7 @@ def test_imputation_keeps_what_was_observed_and_fills_in_the_rest(model: tfdvae.
     observed[0, 2] = False
     holed = np.where(observed, x, np.nan)
     options = {"mask": mask, "u": batch.u, "num_samples": 2, "num_sweeps": 2}
-    first, again, other = (model.impute(holed, observed, seed=seed, **options) for seed in (1, 1, 2))
+    first, again, other = (model.impute(holed, observed=observed, seed=seed, **options) for seed in (1, 1, 2))
     assert tuple(first.samples.shape) == (2, *x.shape) and tuple(first.mean.shape) == x.shape
     given = observed & mask[..., None]
     for y in (*first.samples, first.mean):
@@ -151,14 +105,16 @@ def test_imputation_keeps_what_was_observed_and_fills_in_the_rest(model: tfdvae.
 def test_imputation_takes_whole_frames(model: tfdvae.DVAE, batch: Batch) -> None:
     x = batch.x.numpy()
     options = {"u": batch.u, "num_samples": 2, "num_sweeps": 2}
-    complete = model.impute(x, np.ones(x.shape[:2], bool), **options)
+    complete = model.impute(x, observed=np.ones(x.shape[:2], bool), **options)
     np.testing.assert_array_equal(complete.mean, x)
     observed = np.arange(cases.LENGTH)[None] != [[1], [0], [4]]
-    filled = model.impute(np.where(observed[..., None], x, np.nan), observed, **options)
+    filled = model.impute(np.where(observed[..., None], x, np.nan), observed=observed, **options)
     np.testing.assert_array_equal(filled.mean.numpy()[observed], x[observed])
     assert np.isfinite(filled.samples).all() and differs(filled.mean.numpy()[~observed], x[~observed])
-    with pytest.raises(ValueError, match=r"Expected `observed` of shape \(3, 5\) or \(3, 5, 4\), got \(3, 4\)"):
-        model.impute(x, observed[:, :-1])
+    with pytest.raises(ValueError, match=r"Expected `observed` of shape \[3, 5, 4\], .* or \[3, 5\], .* got \[3, 4\]"):
+        model.impute(x, u=batch.u, observed=observed[:, :-1])
+    with pytest.raises(ValueError, match="`impute` needs `observed`"):
+        model.impute(x, u=batch.u)
 
 
 def test_reconstruction_under_teacher_forcing_is_the_call(model: tfdvae.DVAE, name: str) -> None:
@@ -188,8 +144,9 @@ def test_in_generation_mode_a_reconstruction_sees_x_through_its_own_output_alone
 
 
 def test_encode_is_the_posterior_along_its_means(model: tfdvae.DVAE, batch: Batch) -> None:
-    assert_close(model.encode(*batch), model.infer(*batch).q)
-    assert_close(model.encode(cases.given(batch)), model.infer(*batch).q)
+    expected = {name: path.q for name, path in model.infer(*batch).latents.items()}
+    assert_close(model.encode(*batch), expected)
+    assert_close(model.encode(cases.given(batch)), expected)
 
 
 def test_log_prob_is_per_sequence_and_exact_without_latents(model: tfdvae.DVAE, name: str) -> None:
@@ -201,5 +158,5 @@ def test_log_prob_is_per_sequence_and_exact_without_latents(model: tfdvae.DVAE, 
         assert differs(first, other)
     else:
         path = model.infer(*batch)
-        assert_close(first, tf.reduce_sum(model.terms(path, batch.x, batch.mask).log_px, axis=1))
+        assert_close(first, tf.reduce_sum(model.terms(path, batch).log_px, axis=1))
         assert_close(first, other)

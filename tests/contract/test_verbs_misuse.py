@@ -26,9 +26,9 @@ def test_generate_wants_a_length_and_the_inputs_of_driven_mode() -> None:
         model.generate(4, u=u)
     x, past = cases.frames("vrnn-u").x, cases.frames("vrnn-u").u
     with pytest.raises(ValueError, match=r"inputs `u` of shape \[batch, 4, 2\]; got none"):
-        driven.forecast(x, 4, u=past)
+        driven.forecast(x, u=past, horizon=4)
     with pytest.raises(ValueError, match="built for inputs `u` with 2 features, got none"):
-        driven.forecast(x, 4, future_u=u)
+        driven.forecast(x, horizon=4, future_u=u)
 
 
 @pytest.mark.parametrize(

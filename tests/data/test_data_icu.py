@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfdvae.data import (
+    DATASETS,
     ICU_CONTEXT,
     ICU_VARIABLES,
     Splits,
@@ -63,6 +64,7 @@ def value(sequences, stay: int, frame: int, variable: str) -> float | None:
 
 
 def test_stays_by_hand(path: Path) -> None:
+    assert DATASETS["icu"] is load_icu
     splits = load_icu(path, **SMALL)
     assert isinstance(splits, Splits)
     assert [part.names for part in splits] == [("132539", "132540"), ("132541",), ("132543",)]
@@ -97,7 +99,7 @@ def test_the_interval_sets_the_number_of_frames(path: Path) -> None:
 
 
 def test_context_is_filled_from_the_training_stays_and_marked(path: Path) -> None:
-    splits = load_icu(path, **SMALL)
+    splits = load_icu(path, standardize_context=False, **SMALL)
     found = np.concatenate([np.stack(part.context) for part in splits])
     assert found.shape == (4, len(ICU_CONTEXT)) and found.dtype == np.float32
     expected = [
@@ -107,15 +109,26 @@ def test_context_is_filled_from_the_training_stays_and_marked(path: Path) -> Non
         [60, 1, 180, 90, 0, 0, 0, 0, 0, 1, 0, 0],
     ]
     np.testing.assert_array_equal(found, expected)
-    raw = load_icu(path, plausible=False, **SMALL)
+    raw = load_icu(path, plausible=False, standardize_context=False, **SMALL)
     assert raw.train.context[1][0] == 200 and raw.valid.context[0][2] == np.float32(1.8)
+
+
+def test_context_is_standardised_by_the_training_stays_that_have_a_value(path: Path) -> None:
+    found = np.concatenate([np.stack(part.context) for part in load_icu(path, **SMALL)])
+    # By hand: ages 50 and none, genders 0 and 1, heights none and 170, weights 80 and 60 are the training stays'.
+    expected = [[0, -1, 0, 1], [0, 1, 0, -1], [20, 0, 0, 0], [10, 1, 10, 2]]
+    np.testing.assert_allclose(found[:, :4], expected, atol=1e-6)
+    raw = np.concatenate([np.stack(part.context) for part in load_icu(path, standardize_context=False, **SMALL)])
+    np.testing.assert_array_equal(found[:, 4:], raw[:, 4:])
 
 
 def test_a_covariate_that_no_training_stay_has_is_zero(tmp_path: Path) -> None:
     static = np.full((4, 5), np.nan, np.float32)
     static[3, 0] = 60
-    test = load_icu(archive(tmp_path / "stays.npz", static=static), **SMALL).test
-    np.testing.assert_array_equal(test.context[0], [60, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0])
+    changed = archive(tmp_path / "stays.npz", static=static)
+    for standardize in (True, False):
+        test = load_icu(changed, standardize_context=standardize, **SMALL).test
+        np.testing.assert_array_equal(test.context[0], [60, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0])
 
 
 def test_variables_are_found_by_name(tmp_path: Path, path: Path) -> None:

@@ -88,7 +88,7 @@ def test_what_the_server_tells_of_itself(one: client.Client, model: tfdvae.DVAE)
     assert set(found) == set(serving.declare(model))
     assert found["generate"].inputs["seed"] == client.TensorSpec("int64", ())
     assert found["encode"].inputs["x"] == client.TensorSpec("float32", (None, None, cases.X_DIM))
-    assert set(found["encode"].outputs) == {"mean", "scale"}
+    assert set(found["encode"].outputs) == {"z_mean", "z_scale"}
 
 
 def test_large_seeds_masks_and_nan_arrive(one: client.Client, model: tfdvae.DVAE) -> None:
@@ -100,7 +100,7 @@ def test_large_seeds_masks_and_nan_arrive(one: client.Client, model: tfdvae.DVAE
     state = one.predict("reset", {"batch_size": 1})
     with pytest.raises(client.InvalidArgumentError, match="`x` holds NaN or infinity"):
         infinite = np.full([1, cases.X_DIM], -np.inf, "float32")
-        one.predict("step", {**state, "x": infinite, "noise": np.zeros([1, model.latent_dim])})
+        one.predict("step", {**state, "x": infinite, "noise_z": np.zeros([1, model.latent_dim])})
 
 
 def test_a_version_by_its_number(server: Serving, model: tfdvae.DVAE) -> None:
@@ -308,7 +308,8 @@ def test_the_command_line(server: Serving, model: tfdvae.DVAE, tmp_path: Path, c
         assert client.run(where) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "version 3: AVAILABLE"
-        assert "encode: mask bool[?, ?], x float32[?, ?, 4] -> mean float32[?, ?, 2], scale float32[?, ?, 2]" in lines
+        encode = "encode: mask bool[?, ?], x float32[?, ?, 4] -> z_mean float32[?, ?, 2], z_scale float32[?, ?, 2]"
+        assert encode in lines
         assert client.run([*where, "--signature", "score", *files]) == 0
         assert "elbo float32[3]" in capsys.readouterr().out
         expected = parity.call(serving.declare(model)["score"], score(model))

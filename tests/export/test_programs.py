@@ -10,6 +10,7 @@ import tfdvae
 from export import litert, running, saved_model, verify
 from tests import cases
 from tfdvae import serving
+from tfdvae.types import Batch
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_an_artefact_of_another_version(model: tfdvae.DVAE, tmp_path: Path) -> N
     file = tmp_path / "model" / "signatures.json"
     text = file.read_text()
     for other, message in (
-        (text.replace('"version": 1', '"version": 99'), "version 99, this package reads tfdvae.signatures version 1"),
+        (text.replace('"version": 2', '"version": 99'), "version 99, this package reads tfdvae.signatures version 2"),
         ("[]", "holds no description"),
         (text[:-9], "holds no description"),
     ):
@@ -167,7 +168,7 @@ def test_smaller_weights_are_worth_their_error(larger: tfdvae.DVAE, tmp_path: Pa
     paths = [tmp_path / f"m_{precision}.tflite" for precision in FLOATS]
     sizes = [path.stat().st_size for path in paths]
     assert sizes[0] > 1.5 * sizes[1] > 1.5 * sizes[2]
-    errors = [max(one.relative for one in litert.accuracy(larger, path, x, None)) for path in paths]
+    errors = [max(one.relative for one in litert.accuracy(larger, path, Batch(x))) for path in paths]
     assert errors[0] < 1e-5 < errors[1] < errors[2] < 0.05
 
 

@@ -11,6 +11,7 @@ from export import litert, parity, running
 from tests import cases
 from tfdvae import serving
 from tfdvae.serving import conversion, graphs, quantisation
+from tfdvae.types import Batch
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 
@@ -74,7 +75,7 @@ def test_networks_compute_in_integers_between_interfaces_of_floats(exported) -> 
 @pytest.mark.slow
 def test_a_stream_in_its_own_state_stays_close_to_keras(model: tfdvae.DVAE, exported) -> None:
     precision, path, _ = exported
-    found = {one.output: one.relative for one in litert.accuracy(model, path, sequences(3, 1), None)}
+    found = {one.output: one.relative for one in litert.accuracy(model, path, Batch(sequences(3, 1)))}
     assert set(found) == {"z_mean", "next_mean", "log_px", "score"}
     assert 1e-5 < found["z_mean"] and max(found.values()) <= {"int8_full": 0.2, "int16x8": 0.02}[precision], found
     # Bernoulli log-likelihoods in 8 bits would be off by more than their own size.
@@ -99,12 +100,12 @@ def test_a_product_of_joined_tensors_becomes_a_sum_of_products(model: tfdvae.DVA
 
 def test_samples_are_inputs_of_real_streams(model: tfdvae.DVAE) -> None:
     declared, x = serving.declare(model, serving.LITERT), sequences(2, 3)
-    found = quantisation.samples(declared, [*STREAMED, "score"], x, None)
+    found = quantisation.samples(declared, [*STREAMED, "score"], Batch(x))
     step, drawn = found["step"], found["generate_step"]
-    assert len(step["x"]) == 2 * 20 and len(drawn["emission"]) == 2 * 2 * 20 and found["reset"] == {}
+    assert len(step["x"]) == 2 * 20 and len(drawn["uniform"]) == 2 * 2 * 20 and found["reset"] == {}
     np.testing.assert_array_equal(step["x"][:, 0], x.reshape(-1, cases.X_DIM))
-    assert found["score"]["noise"].shape == (2, serving.LITERT.num_samples, 20, 8)
-    assert 0.0 < drawn["emission"].min() and drawn["emission"].max() < 1.0 and abs(step["noise"].std() - 1.0) < 0.1
+    assert found["score"]["noise_z"].shape == (2, serving.LITERT.num_samples, 20, 8)
+    assert 0.0 < drawn["uniform"].min() and drawn["uniform"].max() < 1.0 and abs(step["noise_z"].std() - 1.0) < 0.1
     state = declared["reset"].function({})
     for t in range(20):
         given = {name: tf.constant(value[t]) for name, value in step.items()}
@@ -117,15 +118,15 @@ def test_samples_are_inputs_of_real_streams(model: tfdvae.DVAE) -> None:
 def test_inputs_of_driven_models_belong_to_their_frames() -> None:
     model = cases.make("srnn-filter-u")
     declared = serving.declare(model, serving.LITERT)
-    x, u = parity.sequences(model, 2, 6)
-    found = quantisation.samples(declared, ["step"], x, u)["step"]
-    np.testing.assert_array_equal(found["u"][:6, 0], u[0])
-    np.testing.assert_array_equal(found["next_u"][:5, 0], u[0, 1:])
+    batch = parity.sequences(model, 2, 6)
+    found = quantisation.samples(declared, ["step"], batch)["step"]
+    np.testing.assert_array_equal(found["u"][:6, 0], batch.u[0])
+    np.testing.assert_array_equal(found["next_u"][:5, 0], batch.u[0, 1:])
 
 
 def test_long_data_is_thinned_out(model: tfdvae.DVAE) -> None:
     x = np.arange(500.0)[:, None, None] * np.ones([1, 20, cases.X_DIM])
-    found, _ = quantisation.check_representative(x, model)
+    found = quantisation.check_representative(x, model).x
     assert found.shape == (quantisation.MOST_FRAMES // 20, 20, cases.X_DIM)
     assert found[0, 0, 0] == 0.0 and found[-1, 0, 0] == 499.0
 
@@ -170,7 +171,7 @@ def test_frames_whose_features_pass_through_a_loop_leave_nothing_worth_a_file(tm
 
 @pytest.mark.exhaustive
 def test_a_file_beyond_its_tolerance_is_not_written(model: tfdvae.DVAE, tmp_path: Path) -> None:
-    data = sequences(8, 0), None
+    data = Batch(sequences(8, 0))
     with pytest.raises(ValueError, match="too inaccurate:\n.*int8_full.*(\n.*)*next_mean.*beyond the tolerance"):
         litert.write(model, tmp_path / "m.tflite", "int8_full", data, 1e-4, STREAMED, representative=data)
     assert list(tmp_path.iterdir()) == []
@@ -182,7 +183,7 @@ def test_the_program_parts_its_data_between_ranges_and_errors(
     seen = []
 
     def write(model, path, precision, held_out, tolerance, signatures, representative) -> str:
-        seen.append((precision, held_out[0], representative[0]))
+        seen.append((precision, held_out.x, representative.x))
         return "written"
 
     monkeypatch.setattr(litert, "write", write)
@@ -218,9 +219,9 @@ def test_every_model(name: str, precision: str, tmp_path: Path) -> None:
     assert set(chosen) == set(declared) - set(loops)
     loaded = running.load(tmp_path / "m.tflite")
     for key in chosen:
-        given = {k: v[0] for k, v in quantisation.samples(declared, [key], *data)[key].items()}
+        given = {k: v[0] for k, v in quantisation.samples(declared, [key], data)[key].items()}
         assert all(np.isfinite(value).all() for value in loaded.functions[key](given).values()), key
         assert conversion.UNUSED not in given
-    for one in litert.accuracy(model, tmp_path / "m.tflite", *data):
-        if one.output in ("mean", "z_mean", "next_mean", "x_mean"):
+    for one in litert.accuracy(model, tmp_path / "m.tflite", data):
+        if one.output in ("mean", "a_mean", "z_mean", "next_mean", "x_mean"):
             assert one.relative <= {"int16x8": 0.1, "int8_full": 0.5}[precision], one

@@ -13,14 +13,15 @@ def test_measures_count_existing_frames_alone() -> None:
     model, x = cases.make("vrnn"), np.array(cases.frames("vrnn").x)
     mask = np.array([[True] * 5, [True, False, True, True, False], [False, True, True, False, True]])
     given = np.where(mask[..., None], x, np.nan)
-    found = diagnose(model, given, mask)
+    ((name, found),) = diagnose(model, given, mask).items()
+    assert name == "z"
     path = model.infer(tf.constant(np.where(mask[..., None], x, 0.0), tf.float32), tf.constant(mask))
-    (q, s), (p, r) = ([np.asarray(y, np.float64) for y in dist] for dist in (path.q, path.p))
+    (q, s), (p, r) = ([np.asarray(y, np.float64) for y in dist] for dist in path.latents["z"][1:3])
     s, r = np.where(mask[..., None], s, 1.0), np.where(mask[..., None], r, 1.0)
     kl = np.log(r / s) + (s**2 + (q - p) ** 2) / (2 * r**2) - 0.5
     np.testing.assert_allclose(found.kl[mask], kl[mask], atol=1e-5)
     np.testing.assert_array_equal(found.kl[~mask], 0.0)
-    np.testing.assert_allclose(found.kl_per_dimension, kl[mask].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(found.kl_per_group, kl[mask].mean(axis=0), atol=1e-5)
     np.testing.assert_allclose(found.mean_variance, q[mask].var(axis=0), rtol=1e-5)
     np.testing.assert_array_equal(found.active, kl[mask].mean(axis=0) > ACTIVE_NATS)
     np.testing.assert_array_equal(found.active_by_variance, q[mask].var(axis=0) > 0.01)
@@ -28,6 +29,18 @@ def test_measures_count_existing_frames_alone() -> None:
     for sequence, t, before in ((0, 1, 0), (0, 2, 1), (0, 3, 2), (0, 4, 3), (1, 2, 0), (1, 3, 2), (2, 2, 1), (2, 4, 2)):
         change[sequence, t] = np.square(q[sequence, t] - q[sequence, before]).sum()
     np.testing.assert_allclose(found.change, change, atol=1e-6)
+
+
+def test_each_latent_of_frames_is_measured_by_its_name() -> None:
+    """v of a VSSN exists once; w and z of its frames are measured apart, each along the posterior modes."""
+    model, batch = cases.make("vssn-u"), cases.frames("vssn-u")
+    found, path = diagnose(model, *batch), model.infer(*batch)
+    assert list(found) == ["w", "z"]
+    terms = model.terms(path, batch)
+    for name, one in found.items():
+        np.testing.assert_allclose(one.kl, terms.latents[name].kl, atol=1e-6)
+        np.testing.assert_allclose(one.kl_per_group, np.mean(terms.latents[name].kl, axis=(0, 1)), atol=1e-6)
+        np.testing.assert_allclose(one.mean_variance, np.var(path.latents[name].q.loc, axis=(0, 1)), rtol=1e-4)
 
 
 def test_a_model_without_latents() -> None:

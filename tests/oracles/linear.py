@@ -8,10 +8,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import tfdvae
-from tfdvae import masks, recurrence
+from tfdvae import loop, masks
 from tfdvae.layers.cell import StochasticCell
+from tfdvae.layers.latent import Evidence
 from tfdvae.models import RecurrentDVAE
-from tfdvae.types import State
 
 tfd = tfp.distributions
 
@@ -156,9 +156,8 @@ class SmootherCell(StochasticCell):
     def initial_state(self, batch_size: tf.Tensor | int) -> dict:
         return {"z": tf.zeros([batch_size, 1]), "first": tf.ones([batch_size, 1], tf.bool)}
 
-    def encode(
-        self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def encode(self, given: Evidence) -> tuple[tf.Tensor, tf.Tensor]:
+        x, mask = given.x, given.mask
         a, variance = float(self.system.transition[0, 0]), float(self.system.noise[0] ** 2)
         weighted = tf.constant(self.system.emission[:, 0] / self.system.scale**2, tf.float32)
         own = float(self.system.emission[:, 0] @ (self.system.emission[:, 0] / self.system.scale**2))
@@ -171,7 +170,7 @@ class SmootherCell(StochasticCell):
             return state, state
 
         nothing = tf.zeros([tf.shape(x)[0], 1])
-        _, message = recurrence.scan(frame, (nothing, nothing), masks.reverse(evidence, mask))
+        _, message = loop.scan(frame, (nothing, nothing), masks.reverse(evidence, mask))
         return tuple(masks.reverse(y, mask) for y in message)
 
     def prior(self, state: dict) -> tfdvae.Gaussian:

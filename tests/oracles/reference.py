@@ -62,7 +62,7 @@ def mlp(net: Any, x: np.ndarray, activation: Callable[[np.ndarray], np.ndarray] 
 
 def gaussian_head(head: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     loc, raw = np.split(affine(head.output_layer, x), 2, axis=-1)
-    return loc, (softplus(raw) if head.scale == "softplus" else np.exp(0.5 * raw)) + head.min_scale
+    return loc, (softplus(raw) if head.family.scale_map == "softplus" else np.exp(0.5 * raw)) + head.family.min_scale
 
 
 def join(*parts: np.ndarray | None) -> np.ndarray:

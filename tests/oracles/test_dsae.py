@@ -11,6 +11,7 @@ from tests.oracles import reference
 from tests.oracles.reference import array, gaussian_head, join, mlp, run
 from tests.oracles.support import assert_mean, frames, randomise
 from tfdvae import bounds, random
+from tfdvae.types import Batch
 from trainers.sizes import SIZES, build_model
 
 X, U, Z, V = 3, 2, 2, 4
@@ -67,21 +68,21 @@ def test_terms_follow_the_equations(inference: str, u_dim: int, options: dict) -
     model = make(inference, u_dim, **options)
     x, noise = frames("gaussian", 3, 4, X), drawn(3, 4)
     u = frames("gaussian", 3, 4, U, seed=8) if u_dim else None
-    path = model.infer(tf.constant(x), None, None if u is None else tf.constant(u), noise)
+    batch = Batch(tf.constant(x), None, None if u is None else tf.constant(u))
+    path = model.infer(*batch, noise)
     expected = follow(model, x, u, noise)
-    latent = path.global_latents["v"]
-    np.testing.assert_allclose(latent.z, expected.v, **CLOSE)
-    for got, right in zip(
-        (*latent.q, *path.q, *path.p), (*expected.q_v, *expected.path.q, *expected.path.p), strict=True
-    ):
+    assert list(path.latents) == ["v", "z"]
+    v, z = path.latents.values()
+    np.testing.assert_allclose(v.z, expected.v, **CLOSE)
+    for got, right in zip((*v.q, *z.q, *z.p), (*expected.q_v, *expected.path.q, *expected.path.p), strict=True):
         np.testing.assert_allclose(got, right, **CLOSE)
     np.testing.assert_allclose(path.x, expected.path.params, **CLOSE)
-    np.testing.assert_array_equal(latent.p.loc, np.zeros([3, V]))
-    np.testing.assert_array_equal(latent.p.scale, np.ones([3, V]))
+    np.testing.assert_array_equal(v.p.loc, np.zeros([3, V]))
+    np.testing.assert_array_equal(v.p.scale, np.ones([3, V]))
 
-    terms = model.terms(path, tf.constant(x), None)
+    terms = model.terms(path, batch)
     kl_v = reference.normal_divergence(expected.q_v, reference.standard(expected.v)).sum(axis=-1)
-    np.testing.assert_allclose(terms.global_kl, kl_v, rtol=1e-4)
+    np.testing.assert_allclose(terms.sequence_kl, kl_v, rtol=1e-4)
     log_px = reference.observation_log_density(model.observation, expected.path.params, array(x)).sum(axis=1)
     kl_z = reference.normal_divergence(expected.path.q, expected.path.p).sum(axis=(1, 2))
     np.testing.assert_allclose(bounds.ELBO().per_sequence(terms), log_px - kl_z - kl_v, rtol=1e-4, atol=1e-4)  # (11.24)
@@ -97,23 +98,25 @@ def test_masked_sequences_are_the_short_sequences(inference: str) -> None:
     for b in range(3):
         own = {"z": noise["z"][b : b + 1, mask[b]], "v": noise["v"][b : b + 1]}
         expected = follow(model, x[b : b + 1, mask[b]], None, own)
-        np.testing.assert_allclose(path.global_latents["v"].z[b], expected.v[0], **CLOSE)
-        np.testing.assert_allclose(path.z.numpy()[b, mask[b]], expected.path.z[0], **CLOSE)
-        np.testing.assert_allclose(path.p.loc.numpy()[b, mask[b]], expected.path.p[0][0], **CLOSE)
+        np.testing.assert_allclose(path.latents["v"].z[b], expected.v[0], **CLOSE)
+        np.testing.assert_allclose(path.latents["z"].z.numpy()[b, mask[b]], expected.path.z[0], **CLOSE)
+        np.testing.assert_allclose(path.latents["z"].p.loc.numpy()[b, mask[b]], expected.path.p[0][0], **CLOSE)
         np.testing.assert_allclose(path.x.numpy()[b, mask[b]], expected.path.params[0], **CLOSE)
 
 
 def test_the_divergence_of_v_is_the_mean_log_ratio_and_counts_once_whatever_the_length() -> None:
     model = make("full")
     x = frames("gaussian", 1, 3, X)
-    terms = model.sample_terms(tfdvae.Batch(tf.constant(x)), random.make_seed(8), 20_000)
-    assert_mean(terms.global_kl + terms.global_log_ratio, 0.0)
+    terms = model.sample_terms(Batch(tf.constant(x)), random.make_seed(8), 20_000)
+    assert_mean(terms.sequence_kl + terms.sequence_log_ratio, 0.0)
     model.compile(run_eagerly=True, kl_per_dimension=True)
-    q = model.infer(tf.constant(x)).global_latents["v"].q
+    q = model.infer(tf.constant(x)).latents["v"].q
     kl_v = reference.normal_divergence((array(q.loc), array(q.scale)), reference.standard(array(q.loc))).sum()
     for count in (1, 6):
         logs = model.evaluate(np.repeat(x, count, axis=0), verbose=0, return_dict=True)
-        of_frames = sum(logs[f"kl_{i:02d}_nats_per_frame"] for i in range(Z))
+        of_frames = sum(logs[f"kl_z_{i:02d}_nats_per_frame"] for i in range(Z))
+        assert logs["kl_z_nats_per_frame"] == pytest.approx(of_frames, rel=1e-4)
+        assert logs["kl_v_nats_per_frame"] == pytest.approx(kl_v / 3.0, rel=1e-4)
         assert logs["kl_nats_per_frame"] - of_frames == pytest.approx(kl_v / 3.0, rel=1e-4)
 
 
@@ -154,8 +157,8 @@ def test_v_is_held_while_frames_are_generated() -> None:
     model = make("full")
     v = np.random.default_rng(3).normal(size=[2, V]).astype(np.float32)
     generated = model.generate(3, latents={"v": v}, seed=1)
-    np.testing.assert_allclose(generated.params, decoded(model, array(generated.z), array(v)), **CLOSE)
-    prior = np.stack([model.generate(1, 20_000, latents={"v": np.zeros([20_000, V])}, seed=2).z])[0]
+    np.testing.assert_allclose(generated.params, decoded(model, array(generated.latents["z"]), array(v)), **CLOSE)
+    prior = np.stack([model.generate(1, 20_000, latents={"v": np.zeros([20_000, V])}, seed=2).latents["z"]])[0]
     first = gaussian_head(model.cell.prior_head, mlp(model.cell.prior_net, run(model.cell.rnn, np.zeros([1, 1, Z]))))
     assert_mean(prior[:, 0], first[0][0, 0])
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tfdvae
 from tests.oracles import reference
 from tests.oracles.support import VARIANTS, frames, tiny
+from tfdvae.types import Batch
 
 BATCH, LENGTH, X, U, Z = 3, 4, 3, 2, 2
 
@@ -33,19 +34,22 @@ def test_terms_follow_the_equations(variant: str, shape: str, driven: bool) -> N
     u = rng.normal(size=[BATCH, LENGTH, U]).astype(np.float32) if driven else None
     noise = rng.normal(size=[BATCH, LENGTH, Z]).astype(np.float32)
 
-    path = model.infer(tf.constant(x), None, None if u is None else tf.constant(u), tf.constant(noise))
-    terms = model.terms(path, tf.constant(x), None)
+    batch = Batch(tf.constant(x), None, None if u is None else tf.constant(u))
+    path = model.infer(*batch, {"z": tf.constant(noise)})
+    terms, latent = model.terms(path, batch), path.latents["z"]
     expected = reference.follow(model, x, reference.reparameterised(noise), u)
 
-    np.testing.assert_allclose(path.z, expected.z, **CLOSE)
-    for got, right in zip((*path.q, *path.p, path.x), (*expected.q, *expected.p, expected.params), strict=True):
+    np.testing.assert_allclose(latent.z, expected.z, **CLOSE)
+    for got, right in zip((*latent.q, *latent.p, path.x), (*expected.q, *expected.p, expected.params), strict=True):
         np.testing.assert_allclose(got, right, **CLOSE)
     log_px = reference.observation_log_density(model.observation, expected.params, x)
     ratio = reference.normal_log_density(expected.z, *expected.p) - reference.normal_log_density(
         expected.z, *expected.q
     )
     np.testing.assert_allclose(terms.log_px, log_px, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(terms.kl, reference.normal_divergence(expected.q, expected.p), rtol=1e-4, atol=1e-4)
+    kl = reference.normal_divergence(expected.q, expected.p)
+    np.testing.assert_allclose(terms.latents["z"].kl, kl, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(terms.kl, kl.sum(axis=-1), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(terms.log_ratio, ratio, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(terms.weight, np.ones([BATCH, LENGTH]))
 
@@ -56,14 +60,14 @@ def test_the_prior_is_evaluated_on_the_posterior_sample(variant: str) -> None:
     model = tiny(variant, X, latent_dim=Z)
     x = frames("gaussian", BATCH, LENGTH, X)
     noise = np.random.default_rng(5).normal(size=[BATCH, LENGTH, Z]).astype(np.float32)
-    path = model.infer(tf.constant(x), noise=tf.constant(noise))
-    along_posterior = reference.follow(model, x, reference.given(np.asarray(path.z, np.float64)))
+    latent = model.infer(tf.constant(x), noise={"z": tf.constant(noise)}).latents["z"]
+    along_posterior = reference.follow(model, x, reference.given(np.asarray(latent.z, np.float64)))
     rolled = np.zeros([BATCH, LENGTH, Z])
     for t in range(LENGTH):
         p = reference.follow(model, x, reference.given(rolled)).p
         rolled[:, t] = p[0][:, t] + p[1][:, t] * noise[:, t]
     along_prior = reference.follow(model, x, reference.given(rolled))
-    np.testing.assert_allclose(path.p.loc, along_posterior.p[0], **CLOSE)
+    np.testing.assert_allclose(latent.p.loc, along_posterior.p[0], **CLOSE)
     assert np.abs(along_prior.p[0] - along_posterior.p[0])[:, 1:].max() > 500.0 * CLOSE["atol"]
 
 
@@ -75,17 +79,18 @@ def test_masked_sequences_are_the_short_sequences(variant: str) -> None:
     x = frames("gaussian", 3, 5, X)
     x[~mask] = np.nan
     noise = np.random.default_rng(5).normal(size=[3, 5, Z]).astype(np.float32)
-    path = model.infer(tf.constant(x), tf.constant(mask), noise=tf.constant(noise))
-    terms = model.terms(path, tf.constant(x), tf.constant(mask))
+    batch = Batch(tf.constant(x), tf.constant(mask))
+    path = model.infer(*batch, {"z": tf.constant(noise)})
+    terms = model.terms(path, batch)
     for b in range(3):
         short, short_noise = x[b : b + 1, mask[b]], noise[b : b + 1, mask[b]]
         expected = reference.follow(model, short, reference.reparameterised(short_noise))
-        np.testing.assert_allclose(np.asarray(path.z)[b, mask[b]], expected.z[0], **CLOSE)
+        np.testing.assert_allclose(np.asarray(path.latents["z"].z)[b, mask[b]], expected.z[0], **CLOSE)
         log_px = reference.observation_log_density(model.observation, expected.params, short)[0]
         kl = reference.normal_divergence(expected.q, expected.p)[0]
         np.testing.assert_allclose(np.asarray(terms.log_px)[b, mask[b]], log_px, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(np.asarray(terms.kl)[b, mask[b]], kl, rtol=1e-4, atol=1e-4)
-    for term in (terms.log_px, terms.kl, terms.log_ratio):
+        np.testing.assert_allclose(np.asarray(terms.latents["z"].kl)[b, mask[b]], kl, rtol=1e-4, atol=1e-4)
+    for term in (terms.log_px, terms.kl, terms.latents["z"].kl, terms.log_ratio):
         assert not np.any(np.asarray(term)[~mask])
 
 
@@ -98,7 +103,8 @@ def test_the_recurrent_baseline_is_exact(shape: str) -> None:
     np.testing.assert_allclose(model.log_prob(x, num_samples=5, chunk=2), exact, rtol=1e-5)
     one = model.sample_terms(tfdvae.Batch(tf.constant(x)), tfdvae.random.make_seed(0), 1)
     six = model.sample_terms(tfdvae.Batch(tf.constant(x)), tfdvae.random.make_seed(0), 6)
-    assert one.kl.shape == (BATCH, LENGTH, 0)
+    assert one.latents == {} and one.kl.shape == (BATCH, LENGTH)
+    np.testing.assert_array_equal(one.kl, np.zeros([BATCH, LENGTH]))
     np.testing.assert_array_equal(one.log_ratio, np.zeros([BATCH, LENGTH]))
     for bound, terms in ((tfdvae.bounds.ELBO(), one), (tfdvae.bounds.IWAE(1), one), (tfdvae.bounds.IWAE(6), six)):
         np.testing.assert_allclose(bound.per_sequence(terms), exact, rtol=1e-5)

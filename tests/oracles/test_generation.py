@@ -32,7 +32,7 @@ def test_generated_sequences_have_the_moments_of_the_state_space_model(system: S
 def test_generated_latents_have_the_moments_of_the_transition() -> None:
     generated = linear_dkf(PLANE).generate(3, 20_000, seed=2)
     latents = PLANE._replace(emission=np.eye(2), offset=np.zeros(2), scale=np.zeros(2))
-    assert_moments(np.reshape(generated.z, [20_000, -1]), *latents.moments(3))
+    assert_moments(np.reshape(generated.latents["z"], [20_000, -1]), *latents.moments(3))
 
 
 def test_the_mean_path_is_the_mean() -> None:
@@ -49,7 +49,7 @@ def test_a_forecast_is_the_kalman_prediction(system: System, past: int) -> None:
     x = np.random.default_rng(3).multivariate_normal(mean, covariance).astype(np.float32)
     expected, left = conditional(mean, covariance, known, x.astype(np.float64))
     prefix = x[known].reshape(1, past, -1)
-    forecast = smoother(system).forecast(prefix, horizon, num_samples=count, seed=4)
+    forecast = smoother(system).forecast(prefix, horizon=horizon, num_samples=count, seed=4)
     assert_moments(np.reshape(forecast.samples, [count, -1]), expected, left)
     # `mean` averages the means of p(x_t | z_t), which vary less than x_t itself.
     error = np.sqrt((np.diag(left) - np.tile(system.scale**2, horizon)) / count)
@@ -72,7 +72,9 @@ def test_a_forecast_starts_after_the_last_existing_frame() -> None:
     x = np.random.default_rng(3).normal(size=[2, 4, 1]).astype(np.float32)
     moments = SCALAR.moments(3)
     known = np.array([True, True, False])
-    forecast = smoother(SCALAR).forecast(np.where(mask[..., None], x, np.nan), 1, mask=mask, num_samples=count, seed=4)
+    forecast = smoother(SCALAR).forecast(
+        np.where(mask[..., None], x, np.nan), mask, horizon=1, num_samples=count, seed=4
+    )
     for b in range(2):
         given = np.append(x[b, mask[b], 0].astype(np.float64), 0.0)
         assert_moments(forecast.samples[:, b, :, 0], *conditional(*moments, known, given))
@@ -85,7 +87,7 @@ def test_a_missing_feature_is_drawn_from_its_conditional(missing: int) -> None:
     x, known = np.array([1.9, -0.4], np.float32), np.arange(2) != missing
     expected, left = conditional(*COLUMN.moments(1), known, x.astype(np.float64))
     broken = np.where(known, x, np.nan)[None, None]
-    imputed = linear_vae(COLUMN).impute(broken, known[None, None], num_samples=count, num_sweeps=30, seed=2)
+    imputed = linear_vae(COLUMN).impute(broken, observed=known[None, None], num_samples=count, num_sweeps=30, seed=2)
     samples = np.asarray(imputed.samples)
     assert_moments(samples[:, 0, 0, missing, None], expected, left)
     np.testing.assert_array_equal(samples[:, 0, 0, 1 - missing], np.full(count, x[1 - missing]))
@@ -102,7 +104,7 @@ def test_missing_frames_and_features_of_a_sequence_are_drawn_from_their_conditio
     x = np.random.default_rng(5).multivariate_normal(mean, covariance).astype(np.float32)
     expected, left = conditional(mean, covariance, known, x.astype(np.float64))
     broken = np.where(known, x, np.nan).reshape(1, length, 2).astype(np.float32)
-    imputed = smoother(PAIRED).impute(broken, observed[None], num_samples=count, num_sweeps=30, seed=2)
+    imputed = smoother(PAIRED).impute(broken, observed=observed[None], num_samples=count, num_sweeps=30, seed=2)
     samples = np.reshape(imputed.samples, [count, -1])
     assert_moments(samples[:, ~known], expected, left)
     np.testing.assert_array_equal(samples[:, known], np.tile(x[known], [count, 1]))

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tests.contract.checks import assert_close, assert_equal
+from tests.contract.checks import assert_close
 from tests.oracles.kalman_reference import Dense, System
 from tests.oracles.support import assert_mean, randomise
 from tfdvae import bounds, random
@@ -68,17 +68,18 @@ def systems(model: KVAE, a: tf.Tensor, u: tf.Tensor | None) -> list[System]:
 def test_the_bound_on_a_is_the_paper_s_bound_on_any_smoothed_z(u_dim: int) -> None:
     """(6.16)-(6.18): log p(x | a) + log p(a, z) - log p(z | a) - log q(a | x), for z drawn from the smoother."""
     model, batch = make(u_dim), frames(u_dim)
-    path = model.infer(*batch, noise(BATCH, LENGTH, 2))
-    terms = model.terms(path, batch.x, None)
+    path = model.infer(*batch, {"a": noise(BATCH, LENGTH, 2)})
+    terms = model.terms(path, batch)
     found = bounds.log_weight(terms).numpy()
-    linear = model._mix(model.mixing(path.z), batch.u)
-    log_q = -0.5 * np.square((path.z - path.q.loc) / path.q.scale) - np.log(path.q.scale) - 0.5 * np.log(2.0 * np.pi)
+    drawn, q = path.latents["a"].z, path.latents["a"].q
+    linear = model._mix(model.mixing(drawn), batch.u)
+    log_q = -0.5 * np.square((drawn - q.loc) / q.scale) - np.log(q.scale) - 0.5 * np.log(2.0 * np.pi)
     rest = np.sum(terms.log_px, axis=1) - np.sum(log_q, axis=(1, 2))
     for draw in range(3):
         shapes = (BATCH, LENGTH, 4), (BATCH, LENGTH, 2)
-        z = model.kalman.sample(linear, path.z, None, *(noise(*s, seed=10 * draw + i) for i, s in enumerate(shapes)))
-        for b, one in enumerate(systems(model, path.z, batch.u)):
-            dense, a = Dense.of(one), path.z[b].numpy().astype(np.float64)
+        z = model.kalman.sample(linear, drawn, None, *(noise(*s, seed=10 * draw + i) for i, s in enumerate(shapes)))
+        for b, one in enumerate(systems(model, drawn, batch.u)):
+            dense, a = Dense.of(one), drawn[b].numpy().astype(np.float64)
             mean, covariance = dense.given(a, np.ones(LENGTH, bool))
             own = z[b].numpy().astype(np.float64).ravel()
             solved = np.linalg.solve(covariance, own - mean)
@@ -92,7 +93,7 @@ def test_the_divergence_is_its_expectation_over_a() -> None:
     """Averaged over q, the closed-form KL of the dimensions is E_q[log q(a | x) - log p(a)]."""
     model, batch = make(), frames(batch=1)
     terms = model.sample_terms(batch, random.make_seed(3), 4000)
-    assert_mean(tf.reduce_sum(terms.kl, axis=[1, 2]) + tf.reduce_sum(terms.log_ratio, axis=1), 0.0)
+    assert_mean(tf.reduce_sum(terms.kl, axis=1) + tf.reduce_sum(terms.log_ratio, axis=1), 0.0)
 
 
 def test_new_frames_have_the_law_of_the_system() -> None:
@@ -101,7 +102,8 @@ def test_new_frames_have_the_law_of_the_system() -> None:
     unit = np.concatenate([np.zeros([1, LENGTH * 2]), np.eye(LENGTH * 2)]).reshape(-1, LENGTH, 2)
     rows = len(unit)
     u = tf.repeat(batch.u, rows, axis=0)
-    a = model.prior_path(u, tf.constant(unit, tf.float32), tf.constant(rows), tf.constant(LENGTH)).numpy()
+    drawn = {"a": tf.constant(unit, tf.float32)}
+    a = model.prior_path(u, drawn, tf.constant(rows), tf.constant(LENGTH)).numpy()
     dense = Dense.of(system(model, np.ones([LENGTH, 1]), batch.u[0].numpy()))
     a = a.reshape(rows, -1).astype(np.float64)
     columns = a[1:] - a[0]
@@ -114,18 +116,21 @@ def test_new_frames_have_the_law_of_the_system() -> None:
 @pytest.mark.parametrize("mixing_cell", ["lstm", "gru"])
 def test_steps_generation_and_continuation_are_one_recursion(mixing_cell: str) -> None:
     model, batch, drawn = make(mixing_cell=mixing_cell), frames(), noise(BATCH, LENGTH, 2)
-    path = model.infer(*batch, drawn)
-    state, kl = model.initial_state(BATCH), tf.reduce_sum(model.terms(path, batch.x, None).kl, axis=-1)
+    path = model.infer(*batch, {"a": drawn})
+    terms, a = model.terms(path, batch), path.latents["a"]
+    state = model.initial_state(BATCH)
     for t in range(LENGTH):
-        out = model.step(state, batch.x[:, t], batch.u[:, t], drawn[:, t])
-        assert_close([out.z, out.q, out.p, out.x], tf.nest.map_structure(lambda y, t=t: y[:, t], list(path[:4])), 3e-5)
-        assert_close(out.kl, kl[:, t], 3e-5)
+        out = model.step(state, batch.x[:, t], batch.u[:, t], noise=drawn[:, t])
+        found, whole = out.latents["a"], tf.nest.map_structure(lambda y, t=t: y[:, t], [a.z, a.q, a.p, path.x])
+        assert_close([found.z, found.q, found.p, out.x], whole, 3e-5)
+        assert_close([out.kl, out.log_px], [terms.kl[:, t], terms.log_px[:, t]], 3e-5)
         state = out.state
-    again = model.infer(batch.x, None, batch.u, drawn)
-    epsilon = (again.z - again.p.loc) / again.p.scale
-    assert_close(model.prior_path(batch.u, epsilon, tf.constant(BATCH), tf.constant(LENGTH)), path.z, 1e-4)
-    future = model.continue_path(path.z[:, :3], None, batch.u[:, :3], batch.u[:, 3:], epsilon[:, 3:], tf.constant(3))
-    assert_close(future, path.z[:, 3:], 1e-4)
+    again = model.infer(*batch, {"a": drawn}).latents["a"]
+    epsilon = {"a": (again.z - again.p.loc) / again.p.scale}
+    assert_close(model.prior_path(batch.u, epsilon, tf.constant(BATCH), tf.constant(LENGTH)), a.z, 1e-4)
+    later = {"a": epsilon["a"][:, 3:]}
+    future = model.continue_path(a.z[:, :3], None, batch.u[:, :3], batch.u[:, 3:], later, tf.constant(3))
+    assert_close(future, a.z[:, 3:], 1e-4)
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -194,8 +199,8 @@ def test_filter_and_smoother_take_missing_frames_as_missing() -> None:
     model, batch = make(), frames()
     observed = np.array([[1, 0, 0, 1, 1, 0], [0, 1, 1, 0, 1, 1]], bool)
     x = np.where(observed[..., None], batch.x, np.nan)
-    filtered, smoothed = (verb(x, None, batch.u, observed=observed) for verb in (model.filter, model.smooth))
-    a = model.encode(*batch).loc.numpy().astype(np.float64)
+    filtered, smoothed = (verb(x, None, batch.u, observed) for verb in (model.filter, model.smooth))
+    a = model.encode(*batch)["a"].loc.numpy().astype(np.float64)
     for b in range(BATCH):
         alpha = walk(model, a[b], batch.u[b].numpy(), observed[b])
         np.testing.assert_allclose(smoothed.weights[b], alpha, rtol=1e-4, atol=1e-5)
@@ -209,7 +214,7 @@ def test_filter_and_smoother_take_missing_frames_as_missing() -> None:
             mean, covariance = Dense.of(one).marginals(a[b], observed[b] & (np.arange(LENGTH) <= t))
             np.testing.assert_allclose(filtered.mean[b, t], mean[t], rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(filtered.covariance[b, t], covariance[t], rtol=1e-3, atol=1e-4)
-    assert_close(smoothed.x, model.observation.mean(model.decode(smoothed.encoding)), 1e-5)
+    assert_close(smoothed.x, model.frames.mean(model.decoded(smoothed.encoding, None, batch.u, None)), 1e-5)
 
 
 def test_a_stream_with_missing_frames_is_the_filter() -> None:
@@ -248,8 +253,20 @@ def test_masked_frames_are_skipped_and_padding_tells_nothing() -> None:
             )
             assert_close([y.numpy()[b, where] for y in found], [y[0] for y in alone], 1e-4)
             assert all(not np.any(y.numpy()[b, ~where]) for y in found)
-    with pytest.raises(ValueError, match=r"`observed` of shape \(2, 6\), one for each frame, got \(2, 6, 3\)"):
-        model.smooth(batch.x, None, batch.u, observed=np.ones([BATCH, LENGTH, X_DIM], bool))
+    with pytest.raises(ValueError, match=r"`observed` of shape \[2, 6, 3\], .* or \[2, 6\], .*; got \[2, 6, 2\]"):
+        model.smooth(batch.x, None, batch.u, observed=np.ones([BATCH, LENGTH, 2], bool))
+
+
+def test_a_frame_observed_in_part_is_encoded_as_it_is_seen() -> None:
+    """Missing to the filter are frames of which nothing was observed; elsewhere zeros stand in, and NaN is not read."""
+    model, batch = make(), frames()
+    observed = np.random.default_rng(3).random([BATCH, LENGTH, X_DIM]) < 0.6
+    observed[:, 1], observed[:, 4] = False, True
+    known = observed.any(axis=-1)
+    filled = np.where(observed, batch.x, 0.0).astype(np.float32)
+    for verb in (model.filter, model.smooth):
+        found = verb(np.where(observed, batch.x, np.nan), None, batch.u, observed)
+        assert_close(found, verb(filled, None, batch.u, known))
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -261,7 +278,7 @@ def test_imputed_frames_have_the_law_that_the_smoother_gives() -> None:
     head.kernel.assign(head.kernel * [1.0, 1.0, 0.0, 0.0])
     observed = np.array([[1, 0, 0, 1, 1, 0]], bool)
     x = np.where(observed[..., None], batch.x, np.nan)
-    a = model.encode(*batch).loc[0].numpy().astype(np.float64)
+    a = model.encode(*batch)["a"].loc[0].numpy().astype(np.float64)
     one = system(model, np.ones([LENGTH, 1]), batch.u[0].numpy())
     mean, covariance = Dense.of(one).marginals(a, observed[0])
     weights = model.observation.head.kernel.numpy().astype(np.float64)
@@ -270,7 +287,7 @@ def test_imputed_frames_have_the_law_that_the_smoother_gives() -> None:
     inner = np.einsum("taz,tzy,tby->tab", one.emission, covariance, one.emission) + model.emission_scale**2 * np.eye(2)
     spread = np.einsum("ad,tab,be->tde", weights, inner, weights) + np.eye(X_DIM)
     for sweeps in (1, 3):
-        found = model.impute(x, observed, u=batch.u, num_samples=3000, num_sweeps=sweeps, seed=1)
+        found = model.impute(x, None, batch.u, observed, num_samples=3000, num_sweeps=sweeps, seed=1)
         drawn = found.samples.numpy()[:, 0, ~observed[0]].astype(np.float64)
         assert_mean(drawn, expected[~observed[0]])
         centred = drawn - expected[~observed[0]]
@@ -291,31 +308,9 @@ def test_frames_observed_in_part_count_from_the_second_sweep() -> None:
     other = x.copy()
     other[:, 2, 1] += 3.0
     for sweeps, matters in ((1, False), (2, True)):
-        options = {"u": batch.u, "num_samples": 4, "num_sweeps": sweeps, "seed": 1}
-        found, moved = (np.asarray(model.impute(y, observed, **options).samples)[:, :, 2, 0] for y in (x, other))
+        options = {"u": batch.u, "observed": observed, "num_samples": 4, "num_sweeps": sweeps, "seed": 1}
+        found, moved = (np.asarray(model.impute(y, **options).samples)[:, :, 2, 0] for y in (x, other))
         assert bool(np.abs(found - moved).max() > 1e-3) is matters
-
-
-def test_pictures(tmp_path: Any) -> None:
-    """Convolutions at both ends, parameters straight from the decoder, the data's mean from `adapt`."""
-    rng = np.random.default_rng(0)
-    x = (rng.random((8, 5, 6 * 5)) < np.linspace(0.1, 0.9, 30)).astype("float32")
-    model = KVAE(3, encoding_dim=2, units=4, frame_shape=(6, 5, 1), filters=(3, 4), observation="bernoulli")
-    model.adapt(x)
-    assert not model.observation.projection
-    np.testing.assert_allclose(tf.sigmoid(model.observation.bias), x.mean((0, 1)), atol=0.02)
-    model.compile(keras.optimizers.Adam(0.01), reconstruction_weight=0.3)
-    history = model.fit(x, epochs=6, verbose=0).history["loss"]
-    assert np.isfinite(history).all() and history[-1] < history[0]
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    assert_equal(again(x), model(x))
-    gaussian = KVAE(frame_shape=(6, 5, 1), filters=(3,))
-    assert tuple(gaussian(x).shape) == x.shape and gaussian.decoder.maps == 2
-    with pytest.raises(ValueError, match="same number of parameters for every pixel, which GaussianMixture is not"):
-        KVAE(frame_shape=(6, 5, 1), observation="gaussian_mixture").build_for(30)
-    with pytest.raises(ValueError, match=r"`frame_shape` \(6, 6, 1\) makes frames of 36 features, got 30"):
-        KVAE(frame_shape=(6, 6, 1)).build_for(30)
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter:UserWarning")
@@ -327,8 +322,10 @@ def test_litert_gives_the_same_numbers_with_builtin_operations_alone() -> None:
 
     @tf.function(input_signature=specs, autograph=False)
     def run(x: tf.Tensor, u: tf.Tensor, observed: tf.Tensor) -> dict[str, tf.Tensor]:
-        estimate, path = model._estimate(Batch(x, None, u), observed, True), model.infer(x, None, u)
-        return {"mean": estimate.mean, "covariance": estimate.covariance, "prior": path.p.scale, "x": path.x}
+        each = tf.repeat(observed[..., None], X_DIM, axis=-1)
+        estimate, path = model._estimate(Batch(x, None, u, each), True), model.infer(x, None, u)
+        prior = path.latents["a"].p.scale
+        return {"mean": estimate.mean, "covariance": estimate.covariance, "prior": prior, "x": path.x}
 
     # LiteRT has no variables inside of a loop.
     frozen = convert_variables_to_constants_v2(run.get_concrete_function())
@@ -350,9 +347,10 @@ def test_distributions_and_beliefs_are_float32_under_mixed_precision() -> None:
     model, batch = make(dtype="mixed_bfloat16"), frames()
     assert model.encoder.compute_dtype == model.mixing.compute_dtype == model.decoder.compute_dtype == "bfloat16"
     path, full = model.infer(*batch), make()
+    a = path.latents["a"]
     estimate = model.smooth(*batch)
-    assert {y.dtype for y in tf.nest.flatten((path[:4], estimate))} == {tf.float32}
-    assert_close(model.prior(path.z, batch.u), full.prior(path.z, batch.u), 0.05)
+    assert {y.dtype for y in tf.nest.flatten((a.z, a.q, a.p, path.x, estimate))} == {tf.float32}
+    assert_close(model.prior(a.z, batch.u), full.prior(a.z, batch.u), 0.05)
 
 
 def test_every_argument_survives_and_is_checked() -> None:
@@ -368,15 +366,20 @@ def test_every_argument_survives_and_is_checked() -> None:
         "dropout": 0.1,
         "scale": "exp",
         "min_scale": 1e-3,
-        "frame_shape": (4, 4, 1),
-        "filters": (3,),
+        "frame_encoder": {"class_name": "conv", "config": {"filters": [3]}},
+        "frame_decoder": {"class_name": "conv", "config": {"filters": [4], "kernel_size": 2}},
+        "standardize": "global",
+        "x_scale": "linear",
+        "fill": "last",
+        "indicator": True,
+        "posterior_flow": 2,
+        "flow": "autoregressive",
         "seed": 4,
         **SCALES,
     }
     model = KVAE(**options, name="mine")
-    again = KVAE.from_config(
-        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model.get_config()))
-    )
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    assert type(again) is KVAE
     assert {k: getattr(again, k) for k in options} == options
     assert again.name == "mine" and again.get_config() == model.get_config()
     for name, value, message in (

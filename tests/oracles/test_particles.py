@@ -47,11 +47,11 @@ class Given:
         self.resampling = resampling
 
     def filter(self, criterion: str, fixed: bool = False) -> bounds.Filtered:
-        packed = Batch(tf.where(self.mask[..., None], self.x, 0.0), tf.constant(self.mask))
+        packed, _ = self.model.pack(Batch(tf.constant(self.x), tf.constant(self.mask)))
         return bounds.particle_filter(
             self.model.particles(packed, COUNT),
             COUNT,
-            tf.constant(self.noise),
+            {"z": tf.constant(self.noise)},
             tf.constant(self.uniform),
             packed.mask,
             resampling=self.resampling,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.oracles.support import assert_mean, randomise
-from tfdvae import masks, random, recurrence
+from tfdvae import masks, random
 from tfdvae.layers.recurrent import Recurrent
+from tfdvae.loop import scan
 
 MASKS = arrays.arrays(bool, st.tuples(st.integers(1, 4), st.integers(1, 7)))
 EXAMPLES = settings(max_examples=40, deadline=None)
@@ -115,7 +116,7 @@ def test_the_loop_is_a_loop(mode: str, held: bool, biased: bool) -> None:
 
     def run(*series: tf.Tensor) -> Any:
         nest = {"x": series[0], "y": (series[1],), "bias": series[2] if biased else None}
-        return recurrence.scan(body, start(), nest, hold=None if hold is None else tf.constant(hold))
+        return scan(body, start(), nest, hold=None if hold is None else tf.constant(hold))
 
     series = [y for y in (frames["x"], *frames["y"], frames["bias"]) if y is not None]
     if mode == "dynamic graph":
@@ -138,7 +139,7 @@ def test_the_gradient_of_the_loop_is_that_of_the_recursion(mode: str) -> None:
     def gradient(x: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            state, outputs = recurrence.scan(body, start(), {**frames, "x": x}, hold=tf.constant(hold))
+            state, outputs = scan(body, start(), {**frames, "x": x}, hold=tf.constant(hold))
             loss = tf.reduce_sum(state["rest"][0]) + tf.reduce_sum(tf.square(outputs[1]["product"]))
         return tape.gradient(loss, x)
 
@@ -157,7 +158,7 @@ def test_the_gradient_of_the_loop_is_that_of_the_recursion(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 def test_the_loop_runs_without_inputs(mode: str) -> None:
     def run(length: tf.Tensor) -> Any:
-        return recurrence.scan(lambda s, _: (2.0 * s, s), tf.ones([2, 1]), None, length=length)
+        return scan(lambda s, _: (2.0 * s, s), tf.ones([2, 1]), None, length=length)
 
     state, out = (run if mode == "eager" else tf.function(run))(tf.constant(4))
     np.testing.assert_array_equal(state, np.full([2, 1], 16.0))
@@ -166,7 +167,7 @@ def test_the_loop_runs_without_inputs(mode: str) -> None:
 
 def test_seeds_that_were_folded_differ_and_give_independent_noise() -> None:
     seed = random.make_seed(2**33 + 5)
-    derived = [seed, *(random.fold_in(seed, data) for data in (0, 1, 2, "latent", "emission"))]
+    derived = [seed, *(random.fold_in(seed, data) for data in (0, 1, 2, "latent", "frames"))]
     derived += [random.fold_in(derived[1], 0), random.fold_in(random.make_seed(6), 0)]
     assert len({tuple(s.numpy()) for s in derived}) == len(derived)
     np.testing.assert_array_equal(random.fold_in(seed, "latent"), derived[4])
@@ -244,7 +245,7 @@ def test_a_stack_drops_the_same_units_in_a_sequence_and_step_by_step(kind: str) 
         whole = layer(x)
         state, outputs = layer.initial_state(4), []
         for t in range(5):
-            state = layer.step(layer.project(x[:, t]), state)
+            state = layer.step(state, x=x[:, t])
             outputs.append(state.h)
     np.testing.assert_allclose(whole, tf.stack(outputs, axis=1), rtol=1e-5, atol=1e-6)
     assert np.abs(whole - layer(x)).max() > 0.01

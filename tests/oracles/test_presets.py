@@ -2,6 +2,7 @@
 models.
 """
 
+import numpy as np
 import pytest
 
 import tfdvae
@@ -92,7 +93,10 @@ def test_the_vrnn_paper_on_timit() -> None:
     phi, z, h, x = (600,) * 4, 200, 2000, 200
     mixture = 20 * (2 * x + 1)
     heads = dense(h, *phi, 2 * z) + dense(600 + h, *phi, 2 * z) + dense(600 + h, *phi, mixture)
-    assert model.count_params() == dense(x, *phi) + dense(z, *phi) + lstm(1200, h) + heads
+    expected = dense(x, *phi) + dense(z, *phi) + lstm(1200, h) + heads
+    assert sum(np.prod(v.shape) for v in model.trainable_variables) == expected
+    statistics = 2 * x
+    assert model.count_params() == expected + statistics
 
 
 def test_the_vrae_paper() -> None:

@@ -1,5 +1,7 @@
 """The stack of LSTMs and GRUs: three ways to the same numbers."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -27,10 +29,15 @@ def x() -> np.ndarray:
     return np.random.default_rng(0).normal(size=[BATCH, LENGTH, FEATURES]).astype(np.float32)
 
 
-def stepped(layer: Recurrent, projected: tf.Tensor) -> tf.Tensor:
-    state, outputs = layer.initial_state(projected.shape[0]), []
-    for t in range(projected.shape[1]):
-        state = layer.step(projected[:, t], state)
+def stepped(layer: Recurrent, x: np.ndarray, start: int | None = 0) -> tf.Tensor:
+    """Frame by frame; columns before `start` are projected for all frames at once, all of them where that is None."""
+    x = tf.constant(x)
+    before = x if start is None else x[..., :start]
+    projected = None if start == 0 else layer.project(before)
+    state, outputs = layer.initial_state(x.shape[0]), []
+    for t in range(x.shape[1]):
+        own = {} if start is None else {"x": x[:, t, start:], "start": start}
+        state = layer.step(state, projected=None if projected is None else projected[:, t], **own)
         outputs.append(state.h)
     return tf.stack(outputs, axis=1)
 
@@ -38,7 +45,8 @@ def stepped(layer: Recurrent, projected: tf.Tensor) -> tf.Tensor:
 def test_sequence_and_step_agree_with_the_reference(layer: Recurrent, x: np.ndarray) -> None:
     expected = reference.run(layer, x)
     np.testing.assert_allclose(layer(tf.constant(x)), expected, **CLOSE)
-    np.testing.assert_allclose(stepped(layer, layer.project(tf.constant(x))), expected, **CLOSE)
+    for start in (0, None):
+        np.testing.assert_allclose(stepped(layer, x, start), expected, **CLOSE)
 
 
 def test_sequence_and_step_agree_with_keras(layer: Recurrent, x: np.ndarray) -> None:
@@ -50,24 +58,35 @@ def test_sequence_and_step_agree_with_keras(layer: Recurrent, x: np.ndarray) -> 
         other.set_weights(own.get_weights())
         y = other(y)
     np.testing.assert_allclose(layer(tf.constant(x)), y, **CLOSE)
-    np.testing.assert_allclose(stepped(layer, layer.project(tf.constant(x))), y, **CLOSE)
+    for start in (0, None):
+        np.testing.assert_allclose(stepped(layer, x, start), y, **CLOSE)
 
 
 def test_gradients_of_sequence_and_step_agree(layer: Recurrent, x: np.ndarray) -> None:
     gradients = []
-    for run in (layer, lambda y: stepped(layer, layer.project(y))):
+    for run in (layer, *(functools.partial(stepped, layer, start=start) for start in (0, 1, None))):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(tf.sin(3.0 * run(tf.constant(x))))
         gradients.append(tape.gradient(loss, layer.trainable_variables))
-    for fast, slow in zip(*gradients, strict=True):
-        np.testing.assert_allclose(fast, slow, rtol=1e-4, atol=1e-5)
+    for slow in gradients[1:]:
+        for fast, other in zip(gradients[0], slow, strict=True):
+            np.testing.assert_allclose(fast, other, rtol=1e-4, atol=1e-5)
 
 
 def test_a_projection_may_be_split(layer: Recurrent, x: np.ndarray) -> None:
-    whole = layer.project(tf.constant(x))
-    parts = layer.project(tf.constant(x[..., :1])), layer.project(tf.constant(x[..., 1:]), start=1)
-    np.testing.assert_allclose(tf.add(*parts), whole, **CLOSE)
-    assert not np.allclose(parts[0] + layer.project(tf.constant(x[..., 1:])), whole, atol=1e-2)
+    """The first columns before the loop, the others in it, from their own rows of the kernel on."""
+    whole = stepped(layer, x, None)
+    for start in (1, 3):
+        np.testing.assert_allclose(stepped(layer, x, start), whole, **CLOSE)
+    parts = layer.project(tf.constant(x[..., :1])), layer.project(tf.constant(x[..., 1:]))
+    assert not np.allclose(tf.add(*parts), layer.project(tf.constant(x)), atol=1e-2)
+
+
+def test_a_sequence_goes_on_from_a_state(layer: Recurrent, x: np.ndarray) -> None:
+    state = layer.initial_state(BATCH)
+    for t in range(2):
+        state = layer.step(state, x=tf.constant(x[:, t]))
+    np.testing.assert_allclose(layer(tf.constant(x[:, 2:]), state=state), reference.run(layer, x)[:, 2:], **CLOSE)
 
 
 def test_backward_starts_at_the_last_existing_frame(layer: Recurrent, x: np.ndarray) -> None:

@@ -23,10 +23,11 @@ def decoded(model, z: np.ndarray) -> np.ndarray:
 def test_generated_latents_are_standard_normal_and_independent_in_time(variant: str) -> None:
     model = tiny(variant, X, latent_dim=Z)
     drawn = model.generate(3, 20_000, seed=4)
-    z = np.reshape(drawn.z, [20_000, 3 * Z]).astype(np.float64)
+    latents = drawn.latents["z"]
+    z = np.reshape(latents, [20_000, 3 * Z]).astype(np.float64)
     assert_mean(z, np.zeros(3 * Z), variance=np.ones(3 * Z))
     assert_mean(z[:, :, None] * z[:, None], np.eye(3 * Z), variance=1.0 + np.eye(3 * Z))
-    np.testing.assert_allclose(drawn.params[:50], decoded(model, drawn.z[:50]), **CLOSE)
+    np.testing.assert_allclose(drawn.params[:50], decoded(model, latents[:50]), **CLOSE)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -38,13 +39,13 @@ def test_a_continuation_is_decoded_with_the_latents_of_the_past(variant: str) ->
     x = frames("gaussian", 2, 4, X)
     x[~mask] = np.nan
     drawn = model.generate(3, prefix={"x": x, "mask": mask}, sample=False)
-    np.testing.assert_array_equal(drawn.z, np.zeros([2, 3, Z]))
+    np.testing.assert_array_equal(drawn.latents["z"], np.zeros([2, 3, Z]))
     for b in range(2):
         past = reference.follow(model, x[b : b + 1, mask[b]], lambda t, loc, scale: loc).z
         expected = decoded(model, np.concatenate([past, np.zeros([1, 3, Z])], axis=1))[:, -3:]
         np.testing.assert_allclose(drawn.params[b : b + 1], expected, **CLOSE)
     first, moved = (model.generate(3, prefix={"x": x + shift, "mask": mask}, seed=1) for shift in (0.0, 1.0))
-    np.testing.assert_array_equal(first.z, moved.z)
+    np.testing.assert_array_equal(first.latents["z"], moved.latents["z"])
     assert (np.abs(first.params - moved.params).max(axis=(1, 2)) > 1e-3).all()
 
 
@@ -53,7 +54,8 @@ def test_a_reconstruction_hangs_on_frames_before_and_after_in_the_non_causal_mod
     z = np.random.default_rng(2).normal(size=[1, 4, Z]).astype(np.float32)
     moved = z + np.array([0.0, 0.0, 0.0, 1.0])[:, None].astype(np.float32)
     causal, whole = (tiny(variant, X, latent_dim=Z) for variant in VARIANTS)
-    first = [causal.cell.decode(tf.constant(y), None, None)[:, 0].numpy() for y in (z, moved)]
+    states = [causal.cell.absorb_z(causal.initial_state(1), tf.constant(y)) for y in (z, moved)]
+    first = [causal.cell.observe(state)[:, 0].numpy() for state in states]
     np.testing.assert_array_equal(*first)
     first = [whole.decode(tf.constant(y), None, None)[:, 0].numpy() for y in (z, moved)]
     assert np.abs(first[0] - first[1]).max() > 1e-3

@@ -12,6 +12,7 @@ import tfdvae
 from tests.oracles import reference
 from tests.oracles.reference import affine, array, gaussian_head, join, mlp
 from tests.oracles.support import frames, randomise
+from tfdvae.types import Batch
 
 X, U, Z, H = 3, 2, 4, 5
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
@@ -41,7 +42,7 @@ def encoded(model: Any, x: np.ndarray, u: np.ndarray | None = None) -> tuple[np.
 def decoder(model: Any, s: np.ndarray) -> reference.Stack:
     """The decoder's recurrence at h_0 = tanh(W s + b)."""
     stack = reference.Stack(model.cell.rnn, len(s))
-    outputs = np.split(np.tanh(affine(model.cell.start, s)), model.cell.num_layers, axis=-1)
+    outputs = np.split(np.tanh(affine(model.cell.decoder_start, s)), model.cell.num_layers, axis=-1)
     stack.state = [(h, np.zeros_like(h)) for h in outputs]
     return stack
 
@@ -68,9 +69,10 @@ def test_terms_follow_the_equations(shape: str, u_dim: int) -> None:
     x[~mask] = np.nan
     noise = np.random.default_rng(5).normal(size=[3, Z]).astype(np.float32)
     given = tf.constant(x), tf.constant(mask), None if u is None else tf.constant(u)
-    path = model.infer(*given, {"z": tf.zeros([3, 5, 0]), "sequence": tf.constant(noise)})
-    terms = model.terms(path, given[0], given[1])
-    latent = path.global_latents["sequence"]
+    path = model.infer(*given, noise={"s": tf.constant(noise)})
+    terms = model.terms(path, Batch(*given))
+    assert list(path.latents) == ["s"]
+    latent = path.latents["s"]
     for b in range(3):
         short, own = x[b : b + 1, mask[b]], None if u is None else u[b : b + 1, mask[b]]
         q = encoded(model, short, own)
@@ -81,18 +83,19 @@ def test_terms_follow_the_equations(shape: str, u_dim: int) -> None:
         np.testing.assert_allclose(latent.z[b], s[0], **CLOSE)
         np.testing.assert_allclose(path.x.numpy()[b, mask[b]], params[0], **CLOSE)
         kl = reference.normal_divergence(q, reference.standard(s)).sum()
-        np.testing.assert_allclose(terms.global_kl[b], kl, rtol=1e-4)
+        np.testing.assert_allclose(terms.sequence_kl[b], kl, rtol=1e-4)
         np.testing.assert_allclose(model.latent_map(*given)[b], q[0][0], **CLOSE)
-    assert terms.kl.shape == (3, 5, 0)
+    assert terms.of_frames() == {} and terms.kl.shape == (3, 5)
+    np.testing.assert_array_equal(terms.kl, np.zeros([3, 5]))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_generation_decodes_the_given_latent(shape: str) -> None:
     model = make(**SHAPES[shape])
     s = np.random.default_rng(3).normal(size=[2, Z]).astype(np.float32)
-    drawn = model.generate(4, latents={"sequence": s}, seed=1)
+    drawn = model.generate(4, latents={"s": s}, seed=1)
     np.testing.assert_allclose(drawn.params, decoded(model, array(s), array(drawn.x))[1], **CLOSE)
-    assert drawn.z.shape == (2, 4, 0)
+    assert drawn.latents == {}
 
 
 def test_the_authors_weigh_the_divergence_by_a_hundredth() -> None:

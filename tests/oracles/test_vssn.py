@@ -49,8 +49,12 @@ def make(u_dim: int = 0, *, x_dim: int = X, seed: int = 0, **options: Any) -> tf
 
 def draw(model: tfdvae.VSSN, batch: int = BATCH, length: int = LENGTH) -> dict[str, np.ndarray]:
     rng, cell = np.random.default_rng(5), model.cell
-    per_frame = rng.normal(size=[batch, length, cell.noise_dim + cell.latent_dim])
-    noise = {"z": per_frame, "v": rng.normal(size=[batch, cell.universal_dim])}
+    shapes = {
+        "w": [batch, length, cell.noise_dim],
+        "z": [batch, length, cell.latent_dim],
+        "v": [batch, cell.universal_dim],
+    }
+    noise = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     return {name: values.astype(np.float32) for name, values in noise.items()}
 
 
@@ -64,7 +68,7 @@ def follow(model: tfdvae.VSSN, x: np.ndarray, u: np.ndarray | None, noise: dict,
     evidence = mlp(cell.noise_net, join(x, None if u is None else features))
     past, future = run(cell.noise_forward_rnn, evidence), run(cell.noise_backward_rnn, evidence, backward=True)
     q_w = gaussian_head(cell.noise_posterior_head, join(past, future))
-    w = given["w"] if "w" in given else q_w[0] + q_w[1] * noise["z"][..., : cell.noise_dim]
+    w = given["w"] if "w" in given else q_w[0] + q_w[1] * noise["w"]
 
     v_at_t = np.repeat(v[:, None], x.shape[1], axis=1)
     shifted = np.concatenate([np.zeros_like(features[:, :1]), features[:, :-1]], axis=1)
@@ -74,7 +78,7 @@ def follow(model: tfdvae.VSSN, x: np.ndarray, u: np.ndarray | None, noise: dict,
     for t in range(x.shape[1]):
         p = gaussian_head(cell.prior_head, mlp(cell.prior_net, join(before, d[:, t])))  # (2)
         q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(a[:, t], before)))  # (4)
-        before = given["z"][:, t] if "z" in given else q[0] + q[1] * noise["z"][:, t, cell.noise_dim :]
+        before = given["z"][:, t] if "z" in given else q[0] + q[1] * noise["z"][:, t]
         found.append((before, *q, *p, mlp(cell.decoder, join(before, d[:, t]))))
     z, q_loc, q_scale, p_loc, p_scale, features = (np.stack(y, axis=1) for y in zip(*found, strict=True))
     params = features @ array(model.observation.head.kernel) + array(model.observation.bias)
@@ -109,24 +113,29 @@ def test_terms_follow_the_equations(options: dict[str, Any], driven: bool) -> No
     x, u = inputs(driven)
     noise = draw(model)
     given = {name: tf.constant(values) for name, values in noise.items()}
-    path = model.infer(tf.constant(x), None, None if u is None else tf.constant(u), given)
+    batch = Batch(tf.constant(x), None, None if u is None else tf.constant(u))
+    path = model.infer(*batch, given)
     expected = follow(model, x.astype(np.float64), u, noise)
-    np.testing.assert_allclose(path.z, join(expected.w, expected.z), **CLOSE)
-    for got, of_w, of_z in zip(
-        (*path.q, *path.p), (*expected.q_w, *standard(expected.w)), (*expected.q, *expected.p), strict=True
-    ):
-        np.testing.assert_allclose(got, join(of_w, of_z), **CLOSE)
+    assert list(path.latents) == ["v", "w", "z"]
+    parts = {
+        "v": (expected.v, *expected.q_v, *standard(expected.v)),
+        "w": (expected.w, *expected.q_w, *standard(expected.w)),
+        "z": (expected.z, *expected.q, *expected.p),
+    }
+    for name, right in parts.items():
+        latent = path.latents[name]
+        for got, one in zip((latent.z, *latent.q, *latent.p), right, strict=True):
+            np.testing.assert_allclose(got, one, **CLOSE)
     np.testing.assert_allclose(path.x, expected.params, **CLOSE)
-    v = path.global_latents["v"]
-    for got, right in zip((v.z, *v.q, *v.p), (expected.v, *expected.q_v, *standard(expected.v)), strict=True):
-        np.testing.assert_allclose(got, right, **CLOSE)
 
-    terms = model.terms(path, tf.constant(x), None)
+    terms = model.terms(path, batch)
     kl_w, kl_z, kl_v = divergences(expected)
+    for name, right in (("w", kl_w), ("z", kl_z), ("v", kl_v / 5)):
+        np.testing.assert_allclose(tf.reduce_sum(terms.latents[name].kl, -1), right, rtol=1e-4, atol=1e-4)
     log_px = reference.observation_log_density(model.observation, expected.params, x)
     np.testing.assert_allclose(terms.log_px, log_px, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(tf.reduce_sum(terms.kl, -1), kl_w + kl_z, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(terms.global_kl, kl_v / 5, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(terms.kl, kl_w + kl_z, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(terms.sequence_kl, kl_v / 5, rtol=1e-4, atol=1e-4)
 
 
 def test_the_printed_objective_is_training_with_beta_one_half() -> None:
@@ -154,8 +163,8 @@ def test_all_sequences_share_the_divergence_of_the_universal_parameters() -> Non
     for count in (1, BATCH):
         model = make(num_sequences=count)
         path = model.infer(tf.constant(x))
-        elbos[count] = array(bounds.ELBO().per_sequence(model.terms(path, tf.constant(x), None)))
-    means = {"z": np.zeros([BATCH, LENGTH, W + Z]), "v": np.zeros([BATCH, V])}
+        elbos[count] = array(bounds.ELBO().per_sequence(model.terms(path, Batch(tf.constant(x)))))
+    means = {"w": np.zeros([BATCH, LENGTH, W]), "z": np.zeros([BATCH, LENGTH, Z]), "v": np.zeros([BATCH, V])}
     found = follow(model, x.astype(np.float64), None, means)
     kl_w, kl_z, kl_v = divergences(found)
     rest = reference.observation_log_density(model.observation, found.params, x) - kl_w - kl_z
@@ -166,11 +175,11 @@ def test_all_sequences_share_the_divergence_of_the_universal_parameters() -> Non
 def test_the_universal_posterior_knows_no_data_and_is_drawn_for_each_sequence() -> None:
     model = make()
     x, _ = inputs(False)
-    posteriors = [model.encode_sequence(y)["v"] for y in (x, 3.0 * x)]
+    posteriors = [model.encode(y)["v"] for y in (x, 3.0 * x)]
     for y in zip(*posteriors, strict=True):
         np.testing.assert_array_equal(*y)
         assert np.ptp(y[0], axis=0).max() == 0.0
-    v = model.infer(tf.constant(x), noise=model.draw_noise(random.make_seed(0), BATCH, LENGTH)).global_latents["v"].z
+    v = model.infer(tf.constant(x), noise=model.draw_noise(random.make_seed(0), BATCH, LENGTH)).latents["v"].z
     assert np.ptp(v, axis=0).min() > 1e-3
 
 

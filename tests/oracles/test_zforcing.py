@@ -22,7 +22,8 @@ def make(u_dim: int = 0, **options: Any) -> tfdvae.ZForcingVRNN:
 
 def path_of(model: Any, x: np.ndarray, u: np.ndarray | None = None) -> tuple[Any, np.ndarray]:
     noise = np.random.default_rng(5).normal(size=[*x.shape[:2], Z]).astype(np.float32)
-    return model.infer(tf.constant(x), None, None if u is None else tf.constant(u), tf.constant(noise)), noise
+    batch = Batch(tf.constant(x), None, None if u is None else tf.constant(u))
+    return model.infer(*batch, {"z": tf.constant(noise)}), noise
 
 
 def states(cell: Any, x: np.ndarray, u: np.ndarray | None, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +43,7 @@ def test_the_auxiliary_losses_follow_their_equations(cell: str, driven: bool) ->
     x = frames("gaussian", BATCH, LENGTH, X)
     u = rng.normal(size=[BATCH, LENGTH, U]).astype(np.float32) if driven else None
     path, _ = path_of(model, x, u)
-    z = np.asarray(path.z, np.float64)
+    z = np.asarray(path.latents["z"].z, np.float64)
     b, before = states(model.cell, x.astype(np.float64), u, z)
     net = reference.mlp(model.cell.auxiliary_net, reference.join(z, before))
     expected = -reference.normal_log_density(b, *reference.gaussian_head(model.cell.auxiliary_head, net))
@@ -97,7 +98,7 @@ def test_a_latent_reaches_its_frame_through_the_recurrent_state_alone() -> None:
     rows = np.arange(kernel.shape[0]) < model.cell.x_features.units[-1]
     kernel.assign(np.where(rows[:, None], np.asarray(kernel), 0.0))
     drawn, mean = path_of(model, x)[0], model.infer(tf.constant(x))
-    assert np.abs(drawn.z - mean.z).min() > 1e-4
+    assert np.abs(drawn.latents["z"].z - mean.latents["z"].z).min() > 1e-4
     np.testing.assert_array_equal(drawn.x, mean.x)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tfdvae
+from tests import cases
 from tfdvae.plots import plot_change, plot_history, plot_latent_map, plot_latents, plot_rolls, plot_videos
 
 pytest.importorskip("matplotlib")
@@ -101,10 +102,10 @@ def test_latents_show_the_posterior_and_its_kl() -> None:
     model.build_for(2)
     rng = np.random.default_rng(0)
     x, noise = (rng.normal(size=(2, 6, n)).astype(np.float32) for n in (2, 3))
-    path = model.infer(x, None, None, noise)
-    figure = plot_latents(path, index=1, length=5)
+    path = model.infer(x, noise={"z": noise})
+    figure = plot_latents(model, path, index=1, length=5)
     mean, log_variance, sample, kl = (np.asarray(axes.images[0].get_array()).T for axes in figure.axes[:4])
-    loc, scale = (np.asarray(y)[1, :5] for y in path.q)
+    loc, scale = (np.asarray(y)[1, :5] for y in path.latents["z"].q)
     np.testing.assert_allclose(mean, loc, rtol=1e-6)
     np.testing.assert_allclose(sample, loc + scale * noise[1, :5], rtol=1e-5)
     np.testing.assert_allclose(log_variance, np.log(scale**2), atol=1e-5)
@@ -117,7 +118,7 @@ def test_change_shows_where_the_mean_moves() -> None:
     model = tfdvae.VAE(3, encoder_units=(4,), decoder_units=(4,))
     model.build_for(2)
     x = np.random.default_rng(0).normal(size=(2, 6, 2)).astype(np.float32)
-    found = tfdvae.metrics.diagnose(model, x)
+    found = tfdvae.metrics.diagnose(model, x)["z"]
     figure = plot_change(x, found, index=1, length=5)
     line, kl, frames = figure.axes[:3]
     np.testing.assert_array_equal(line.lines[0].get_ydata(), found.change[1, :5])
@@ -134,13 +135,31 @@ def test_latents_that_do_not_exist() -> None:
     without = tfdvae.RNN(units=2, phi_x=())
     without.build_for(2)
     with pytest.raises(ValueError, match="no latent variables"):
-        plot_latents(without.infer(x))
+        plot_latents(without, without.infer(x))
     model = tfdvae.VAE(2, encoder_units=(2,), decoder_units=(2,))
     model.build_for(2)
     with pytest.raises(ValueError, match="from 0 to 0"):
-        plot_latents(model.infer(x), index=1)
+        plot_latents(model, model.infer(x), index=1)
     with pytest.raises(ValueError, match="from 1 to 3"):
-        plot_latents(model.infer(x), length=4)
+        plot_latents(model, model.infer(x), length=4)
+    with pytest.raises(ValueError, match="`name` must be one of z, got 'v'"):
+        plot_latents(model, model.infer(x), "v")
+
+
+def test_one_of_several_latents_is_shown_by_its_name() -> None:
+    """Those of frames alone: v of a VSSN exists once. Without a name it is the last one declared."""
+    model, batch = cases.make("vssn-u"), cases.frames("vssn-u")
+    path = model.infer(*batch, cases.noise(model))
+    terms = model.terms(path, batch)
+    for name, shown in (("w", "w"), ("z", "z"), (None, "z")):
+        axes = plot_latents(model, path, name).axes[:4]
+        latent = path.latents[shown]
+        expected = (latent.q.loc, 2.0 * np.log(latent.q.scale), latent.z, terms.latents[shown].kl)
+        for one, values in zip(axes, expected, strict=True):
+            np.testing.assert_allclose(np.asarray(one.images[0].get_array()).T, values[0], atol=1e-5)
+            assert one.get_ylabel() == f"dimension of {shown}"
+    with pytest.raises(ValueError, match="`name` must be one of w, z, got 'v'"):
+        plot_latents(model, path, "v")
 
 
 def test_pyplot_is_left_alone() -> None:

@@ -12,6 +12,7 @@ from export import parity
 from tests import cases
 from tfdvae import bounds, random, serving
 from tfdvae.serving import Field, Signature, Target
+from tfdvae.types import Batch
 
 SEED, COUNT = 2**40 + 17, 3
 
@@ -38,6 +39,10 @@ def check(found: np.ndarray, expected: tf.Tensor) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * float(np.max(np.abs(expected), initial=1e-9)))
 
 
+def frame_noise(model: tfdvae.DVAE, given: dict) -> dict:
+    return {latent.name: tf.constant(given[f"noise_{latent.name}"]) for latent in model.frame_latents}
+
+
 def sequences(given: dict) -> dict:
     return {key: given[key] for key in ("x", "mask", "u") if key in given}
 
@@ -57,11 +62,9 @@ def test_encode(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
         return
     given, found = called(model, declared, "encode")
     expected = {}
-    if model.frame_latent_dim:
-        q = model.encode(**sequences(given))
-        expected |= {"mean": q.loc, "scale": q.scale}
-    for name, q in model.encode_sequence(**sequences(given)).items():
+    for name, q in model.encode(**sequences(given)).items():
         expected |= {f"{name}_mean": q.loc, f"{name}_scale": q.scale}
+    assert len(expected) == 2 * len(model.latents)
     assert set(found) == set(expected)
     for name, value in expected.items():
         check(found[name], value)
@@ -71,7 +74,7 @@ def test_reconstruct(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None
     given, found = called(model, declared, "reconstruct")
     check(found["mean"], model.reconstruct(**sequences(given)))
     params = model.infer(*(None if y is None else tf.constant(y) for y in map(given.get, ("x", "mask", "u")))).x
-    stddev = model.observation.distribution(params).stddev()
+    stddev = model.frames.distribution(params).stddev()
     check(found["stddev"], tf.where(given["mask"][..., None], stddev, 0.0))
 
 
@@ -97,12 +100,11 @@ def test_the_score_of_a_frame_is_the_log_mean_weight_up_to_it(model: tfdvae.DVAE
     found = parity.call(declared["score"], given)
     count = COUNT if model.has_latents else 1
     x, u = (None if y is None else tf.repeat(y, count, axis=0) for y in (given["x"], given.get("u")))
-    noise = tf.constant(given["noise"]) if "noise" in given else None
-    if model.global_dims:
-        noise = {"z": noise, **{name: tf.constant(given[f"noise_{name}"]) for name in model.global_dims}}
-    terms = model.terms(model.infer_packed(x, None, u, noise), x, None)
+    noise = {latent.name: tf.constant(given[f"noise_{latent.name}"]) for latent in model.latents}
+    batch = Batch(x, u=u)
+    terms = model.terms(model.infer(*batch, noise or None), batch)
     steps = np.asarray(terms.log_px + terms.log_ratio, np.float64)
-    weights = np.cumsum(steps, axis=1) + np.asarray(terms.global_log_ratio)[:, None]
+    weights = np.cumsum(steps, axis=1) + np.asarray(terms.sequence_log_ratio)[:, None]
     upto = np.logaddexp.reduce(weights, axis=0) - np.log(len(weights))
     check(found["log_prob_frames"][0], np.diff(upto, prepend=0.0))
 
@@ -114,8 +116,9 @@ def test_generate(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     else:
         drawn = model.generate(int(given["length"]), int(given["batch_size"]), seed=SEED)
     check(found["x"], drawn.x)
-    if model.frame_latent_dim:
-        check(found["z"], drawn.z)
+    assert set(found) == {"x", *drawn.latents}
+    for name, value in drawn.latents.items():
+        check(found[name], value)
 
 
 def test_forecast(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
@@ -142,10 +145,10 @@ def test_one_frame_drawn(model: tfdvae.DVAE, declared: dict[str, Signature]) -> 
         return
     given, found = called(model, declared, "generate_step")
     layout = serving.signatures.Declarations(model, Target()).layout
-    arguments = {key: tf.constant(given[key]) for key in ("u", "noise", "emission") if key in given}
-    drawn, state = model.generate_step(layout.nest(given), **arguments)
+    arguments = {key: tf.constant(given[key]) for key in ("u", "uniform") if key in given}
+    drawn, state = model.generate_step(layout.nest(given), noise=frame_noise(model, given), **arguments)
     check(found["x"], drawn.x)
-    check(found["x_mean"], model.observation.mean(drawn.params))
+    check(found["x_mean"], model.frames.mean(drawn.params))
     for name, value in layout.flat(state).items():
         check(found[name], value)
     assert any(not np.array_equal(found[name], given[name]) for name in layout.flat(state))
@@ -157,17 +160,18 @@ def test_one_frame_streamed(model: tfdvae.DVAE, declared: dict[str, Signature]) 
         return
     given, found = called(model, declared, "step")
     layout = serving.signatures.Declarations(model, Target()).layout
-    u, noise = given.get("u"), given.get("noise")
-    out = model.step(layout.nest(given), given["x"], u, noise)
+    out = model.step(layout.nest(given), given["x"], given.get("u"), noise=frame_noise(model, given))
     check(found["log_px"], out.log_px)
     check(found["score"], out.log_px - out.kl)
-    if model.frame_latent_dim:
-        check(found["z"], out.z)
+    for name, path in out.latents.items():
+        check(found[name], path.z)
+        check(found[f"{name}_mean"], path.q.loc)
+        check(found[f"{name}_scale"], path.q.scale)
     for name, value in layout.flat(out.state).items():
         check(found[name], value)
     ahead = model.generate_step(out.state, given.get("next_u"))[0]
-    check(found["next_mean"], model.observation.mean(ahead.params))
-    check(found["next_stddev"], model.observation.distribution(ahead.params).stddev())
+    check(found["next_mean"], model.frames.mean(ahead.params))
+    check(found["next_stddev"], model.frames.distribution(ahead.params).stddev())
 
 
 def test_the_state_before_the_first_frame(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
@@ -176,8 +180,14 @@ def test_the_state_before_the_first_frame(model: tfdvae.DVAE, declared: dict[str
         return
     given, found = called(model, declared, "reset")
     size = int(given["batch_size"]) if "batch_size" in given else parity.BATCH
-    noise = {name: tf.constant(given[f"noise_{name}"]) for name in model.global_dims}
-    latents = model.prior_globals(size, noise, {}) if noise else None
+    latents = {}
+    for latent in model.sequence_latents:
+        # A latent of the data set is drawn from its posterior, one of a sequence from its prior.
+        if latent.level == "dataset":
+            family, parameters = latent.q, latent.posterior(size)
+        else:
+            family, parameters = latent.p, latent.p.standard(tf.zeros([size, 1]))
+        latents[latent.name] = family.sample(parameters, tf.constant(given[f"noise_{latent.name}"]))
     for name, value in (
         serving.signatures.Declarations(model, Target()).layout.flat(model.initial_state(size, latents)).items()
     ):
@@ -186,7 +196,7 @@ def test_the_state_before_the_first_frame(model: tfdvae.DVAE, declared: dict[str
 
 def test_the_description_is_what_the_graph_takes_and_returns(declared: dict[str, Signature]) -> None:
     content = json.loads(serving.describe(declared, model="some"))
-    assert (content["format"], content["version"], content["model"]) == ("tfdvae.signatures", 1, "some")
+    assert (content["format"], content["version"], content["model"]) == ("tfdvae.signatures", 2, "some")
     for name, signature in declared.items():
         described, graph = content["signatures"][name], signature.trace()
         assert described["description"].endswith(".")

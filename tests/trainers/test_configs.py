@@ -11,6 +11,7 @@ from tests.trainers.helpers import EXPERIMENTS, ROOT, load
 from trainers import building, settings
 
 FRAMES = {
+    "icu": (35, 0, 12),
     "bach": (88, 0),
     "pianoroll": (88, 0),
     "bouncing_balls": (900, 0),
@@ -21,7 +22,7 @@ FRAMES = {
     "speech_spectrogram": (513, 0),
     "speech_waveform": (200, 0),
 }
-"""Features and inputs of each data set."""
+"""Features, inputs and context of each data set."""
 
 
 def test_each_model_and_each_data_set_has_a_config() -> None:
@@ -51,6 +52,8 @@ def test_a_config_names_its_command_and_builds_in_every_variant(dataset: str, mo
         config = load(dataset, model, variant)
         settings.check(config)
         assert config.data.name == dataset
+        # Published figures are of frames in the units that the loaders give them; stays in hospital have no such.
+        assert config.model.standardize == ("feature" if dataset == "icu" else None)
         assert model == config.model.name or model.startswith(f"{config.model.name}_")
         built = building.build_model(config)
         building.compile_model(built, config, steps_per_epoch=10)

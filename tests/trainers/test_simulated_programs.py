@@ -66,9 +66,12 @@ def test_regress_finds_what_the_latents_know(model: str, runs: Path) -> None:
         **{k: config.data[k] for k in settings.loader_options("pendulum") if k in config.data}
     )
 
+    own = {"dkf": ["z"], "vssn": ["w", "z"]}[model]
+
     def part(split: str) -> tuple[np.ndarray, np.ndarray]:
         sequences = getattr(simulated.splits, split)
-        z = trained.encode(np.stack(sequences.x), None, np.stack(sequences.u)).loc.numpy()[:, 1:]
+        found = trained.encode(np.stack(sequences.x), None, np.stack(sequences.u))
+        z = np.concatenate([found[name].loc for name in own], axis=-1)[:, 1:]
         return z.reshape(-1, z.shape[-1]), np.sin(simulated.truth[split][:, 1:, 0]).reshape(-1)
 
     (z, y), (test_z, test_y) = part("valid"), part("test")
@@ -117,6 +120,21 @@ def test_impute_compares_ways_to_fill_in_frames(
     assert all((e.wrong_features is not None) == binary for row in table.values() for e in row.values())
     with pytest.raises(ValueError, match=r"between 0 and 1, got \[1.5\]"):
         impute.run(workdir, rates=(1.5,))
+
+
+def test_convolutions_see_the_pictures_that_data_sets_hold_as_vectors(runs: Path) -> None:
+    conv = {"class_name": "conv", "config": {"filters": (3, 2)}}
+    networks = {"frame_encoder": conv, "frame_decoder": conv, "encoder_units": (), "decoder_units": ()}
+    config = smoke("ball_in_box", "kvae", model=networks, data={"frame_shape": (12, 12, 1)})
+    model, splits, _ = train.run(config, runs / "pictures")
+    assert model.frame_shape == (12, 12, 1) and splits.test.x[0].shape[1:] == (144,)
+    table = impute.run(runs / "pictures", rates=(0.4,), context=2)
+    assert {"smoothing", "impute (samples)"} < set(table[0.4])
+    assert all(np.isfinite(error.squared_error_per_frame) for error in table[0.4].values())
+    assert predict.run(runs / "pictures", num_samples=2).model > 0
+    config.data.frame_shape = (12, 12, 3)
+    with pytest.raises(ValueError, match=r"\(12, 12, 3\) makes frames of 432 features, the data has 144"):
+        train.run(config, runs / "other")
 
 
 def test_the_simple_ways_fill_in_what_they_say() -> None:

@@ -1,18 +1,20 @@
 """The particle filter of FIVO, NASMC and `particle_log_prob`: one pass of the one loop over a model's frames."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfdvae import gaussian, recurrence
+from tfdvae import loop
 from tfdvae.bounds.resampling import CRITERIA, RESAMPLING
-from tfdvae.types import Gaussian, State, StepOutput
+from tfdvae.layers.latent import Latent
+from tfdvae.types import State, StepOutput
 
-__all__ = ["Filtered", "Particles", "particle_filter", "repeat_rows"]
+__all__ = ["Draw", "Filtered", "Particles", "particle_filter", "repeat_rows"]
 
-Draw = Callable[[Gaussian], tf.Tensor]
+Draw = Callable[[Latent, Any], tuple[tf.Tensor, tf.Tensor | None]]
+"""A latent and its posterior to a sample, and the noise that it is a function of (None: it is held fixed)."""
 
 
 class Particles(NamedTuple):
@@ -21,14 +23,16 @@ class Particles(NamedTuple):
     Attributes:
         state: the state before the first frame, `[B * K, .]`.
         inputs: nest of `[B, T, .]` (or `[B * K, T, .]`, see `shared`) that `advance` reads at each frame.
-        advance: one frame: state, inputs of the frame in `B * K` rows, and how z_t comes from q, to a StepOutput.
+        advance: one frame: state, inputs of the frame in `B * K` rows, and how latents come from q, to a StepOutput.
         shared: whether the inputs have one row per sequence, so that the filter repeats them frame by frame.
+        latents: the declared latents of a frame.
     """
 
     state: State
     inputs: Any
     advance: Callable[[State, Any, Draw], StepOutput]
     shared: bool
+    latents: tuple[Latent, ...]
 
 
 class Filtered(NamedTuple):
@@ -55,7 +59,7 @@ class Filtered(NamedTuple):
 def particle_filter(
     particles: Particles,
     num_samples: int,
-    noise: tf.Tensor,
+    noise: Mapping[str, tf.Tensor],
     uniform: tf.Tensor,
     mask: tf.Tensor | None = None,
     *,
@@ -73,7 +77,7 @@ def particle_filter(
 
     Args:
         num_samples: K.
-        noise: standard normal, `[B * K, T, Z]`.
+        noise: of each latent by name, `[B * K, T, n]`.
         uniform: in (0, 1), `[B, T, n]`, n from `resampling.noise_dim`.
         mask: `[B, T]` of right-padded sequences.
         resampling, criterion, ess_ratio: see `FIVO`.
@@ -81,7 +85,7 @@ def particle_filter(
         fixed: particles and weights are taken as given: no gradient passes through either.
     """
     decide, choose = CRITERIA[criterion], RESAMPLING[resampling]
-    size = tf.shape(noise)[0] // num_samples
+    size = tf.shape(uniform)[0]
     own = tf.broadcast_to(tf.range(num_samples), [size, num_samples])
     equal = tf.fill([size, num_samples], -math.log(num_samples))
     equal = tf.ensure_shape(equal, [uniform.shape[0], num_samples])
@@ -102,12 +106,16 @@ def particle_filter(
         if particles.shared:
             inputs_t = tf.nest.map_structure(lambda y: repeat_rows(y, num_samples), inputs_t)
 
-        def draw(q: Gaussian) -> tf.Tensor:
-            z = gaussian.sample(q, noise_t)
-            return tf.stop_gradient(z) if fixed else z
+        def draw(latent: Latent, q: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+            z = latent.q.sample(q, noise_t[latent.name])
+            return (tf.stop_gradient(z), None) if fixed else (z, noise_t[latent.name])
 
         out = particles.advance(state, inputs_t, draw)
-        parts = (out.log_px, gaussian.log_prob(out.p, out.z), gaussian.log_prob(out.q, out.z))
+        found = [(latent, out.latents[latent.name]) for latent in particles.latents]
+        nothing = tf.zeros_like(out.log_px)
+        log_p = sum((latent.p.log_prob(path.p, path.z) for latent, path in found), nothing)
+        log_q = sum((latent.q.log_prob(path.q, path.z, path.noise) for latent, path in found), nothing)
+        parts = (out.log_px, log_p, log_q)
         parts = [tf.ensure_shape(tf.reshape(y, [-1, num_samples]), equal.shape) for y in parts]
         if exists is not None:
             parts = [tf.where(exists[:, None], y, tf.zeros_like(y)) for y in parts]
@@ -120,7 +128,7 @@ def particle_filter(
             weighed = tf.where(exists[:, None], weighed, log_weights)
         return (out.state, weighed), Filtered(evidence, *parts, tf.exp(weighed), ancestors, chosen)
 
-    return recurrence.scan(frame, (particles.state, equal), (particles.inputs, noise, uniform, mask))[1]
+    return loop.scan(frame, (particles.state, equal), (particles.inputs, noise, uniform, mask))[1]
 
 
 def repeat_rows(x: tf.Tensor | None, count: int) -> tf.Tensor | None:

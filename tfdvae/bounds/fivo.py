@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfdvae import random
 from tfdvae.bounds.filtering import Filtered
-from tfdvae.bounds.objectives import Bound, Estimate, Weighing, no_free_bits
+from tfdvae.bounds.objectives import Bound, Estimate, Weighing, no_kl_weights
 from tfdvae.bounds.resampling import CRITERIA, RESAMPLING
 from tfdvae.types import Batch, StepTerms
 
@@ -63,8 +63,8 @@ class FIVO(Bound):
         self.criterion = criterion
         self.ess_ratio = ess_ratio
 
-    def check(self, model: "DVAE", beta: object = 1.0, free_bits: float = 0.0, reconstruction: float = 1.0) -> None:
-        no_free_bits(self, free_bits)
+    def check(self, model: "DVAE", weighing: Weighing | None = None) -> None:
+        no_kl_weights(self, weighing or Weighing())
         model.check_particles(type(self).__name__)
 
     def estimate(self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing | None = None) -> Estimate:
@@ -89,7 +89,7 @@ class FIVO(Bound):
         """Terms of one path of q per sequence, for the metrics."""
         return model.sample_terms(batch, random.fold_in(seed, "metrics"))
 
-    def objective(self, terms: StepTerms, beta: tf.Tensor | float, free_bits: float) -> tf.Tensor:
+    def objective(self, terms: StepTerms, weighing: Weighing) -> tf.Tensor:
         raise ValueError(
             f"{type(self).__name__} is no function of the terms of independent paths: its particles meet at every "
             "resampling. Call `estimate` with a model and a batch."
@@ -116,9 +116,10 @@ class NASMC(FIVO):
 
     tempered = False
 
-    def check(self, model: "DVAE", beta: object = 1.0, free_bits: float = 0.0, reconstruction: float = 1.0) -> None:
-        super().check(model, beta, free_bits, reconstruction)
-        if callable(beta) or beta != 1.0 or reconstruction != 1.0:
+    def check(self, model: "DVAE", weighing: Weighing | None = None) -> None:
+        super().check(model, weighing)
+        weighing = weighing or Weighing()
+        if callable(weighing.beta) or weighing.beta != 1.0 or weighing.reconstruction != 1.0:
             raise ValueError(
                 "NASMC fits q to the filter's particles and has no KL to weigh: compile with beta=1 and "
                 "reconstruction_weight=1, or with bound='fivo' or 'iwae'."

@@ -1,18 +1,18 @@
 """Bounds on log p(x) from the terms of independent paths. They read `StepTerms` and know no model by name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfdvae import random
-from tfdvae.types import Batch, StepTerms
+from tfdvae.types import Batch, LatentTerms, StepTerms
 
 if TYPE_CHECKING:
     from tfdvae.models import DVAE
 
-__all__ = ["ELBO", "IWAE", "Bound", "Estimate", "Weighing", "log_weight", "no_free_bits"]
+__all__ = ["ELBO", "IWAE", "Bound", "Estimate", "Weighing", "log_weight", "no_kl_weights"]
 
 Loss = Callable[[tf.Tensor, float], tf.Tensor]
 """The objective of each sequence `[B]`, or a part of it, and which part, to what is differentiated."""
@@ -20,16 +20,19 @@ Loss = Callable[[tf.Tensor, float], tf.Tensor]
 
 def log_weight(terms: StepTerms, beta: tf.Tensor | float = 1.0) -> tf.Tensor:
     """log p(x, z) - log q(z | x) of each sequence, `[B]` nats; `beta` scales the part that compares p(z) with q(z)."""
-    return tf.reduce_sum(terms.log_px + beta * terms.log_ratio, axis=1) + beta * terms.global_log_ratio
+    return tf.reduce_sum(terms.log_px + beta * terms.log_ratio, axis=1) + beta * terms.sequence_log_ratio
 
 
 class Weighing(NamedTuple):
-    """How training weighs the parts of a bound: see `compile`. Evaluation has none of it."""
+    """How training weighs the parts of a bound: see `compile`, whose arguments these are. Evaluation has none of it."""
 
     beta: tf.Tensor | float = 1.0
-    free_bits: float = 0.0
+    free_bits: float | Mapping[str, float] = 0.0
     reconstruction: float = 1.0
     penalty: tf.Tensor | float = 1.0
+    balance: float | None = None
+    temperature: tf.Tensor | float = 1.0
+    free_bits_per: str = "group"
 
     def apply(self, terms: StepTerms) -> StepTerms:
         """Terms with the weights that do not need to know the bound."""
@@ -60,15 +63,15 @@ class Bound:
             raise ValueError(f"`num_samples` must be at least 1, got {num_samples}.")
         self.num_samples = num_samples
 
-    def check(self, model: "DVAE", beta: object = 1.0, free_bits: float = 0.0, reconstruction: float = 1.0) -> None:
+    def check(self, model: "DVAE", weighing: Weighing | None = None) -> None:
         """Raises ValueError where the model cannot have this bound, or `compile` weighs what it does not have."""
 
     def estimate(self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing | None = None) -> Estimate:
         """The objective of training, or, where `weighing` is None, the plain bound of each sequence."""
-        terms = model.sample_terms(batch, seed, self.num_samples)
+        terms = model.sample_terms(batch, seed, self.num_samples, None if weighing is None else weighing.balance)
         if weighing is None:
             return Estimate(self.per_sequence(terms), terms)
-        return Estimate(self.objective(weighing.apply(terms), weighing.beta, weighing.free_bits), terms)
+        return Estimate(self.objective(weighing.apply(terms), weighing), terms)
 
     def differentiate(
         self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing, loss: Loss, variables: Sequence
@@ -77,14 +80,14 @@ class Bound:
         with tf.GradientTape() as tape:
             found = self.estimate(model, batch, seed, weighing)
             target = loss(found.objective, 1.0)
-        return found, tape.gradient(target, variables)
+        return found, gradients_of(tape, target, variables)
 
     def per_sequence(self, terms: StepTerms) -> tf.Tensor:
         """The bound itself, `[B]`, nats per sequence; auxiliary losses are no part of it."""
-        return self.objective(terms._replace(penalty=tf.zeros_like(terms.penalty)), beta=1.0, free_bits=0.0)
+        return self.objective(terms._replace(penalty=tf.zeros_like(terms.penalty)), Weighing())
 
-    def objective(self, terms: StepTerms, beta: tf.Tensor | float, free_bits: float) -> tf.Tensor:
-        """What training maximises, `[B]`: the bound, its KL scaled by `beta` and floored, less penalties."""
+    def objective(self, terms: StepTerms, weighing: Weighing) -> tf.Tensor:
+        """What training maximises, `[B]`: the bound, its KL weighed and floored, less penalties."""
         raise NotImplementedError
 
     def get_config(self) -> dict:
@@ -101,17 +104,29 @@ class ELBO(Bound):
 
     Survey (4.24), VRNN paper (11). KL in closed form at each frame of a sampled path; several paths are averaged.
 
-    Free bits (Kingma et al. 2016): in each latent dimension the KL, averaged over the frames of the batch, is not
-    pushed below `free_bits` nats per frame.
+    Free bits (Kingma et al. 2016): in each group of a latent of frames the KL, averaged over the frames of the batch,
+    is not pushed below `free_bits` nats per frame.
+
+    With a temperature c other than 1 it is E[c log p(x, z) - log q(z | x)] (Karl et al. 2017, section 3.1): the KL in
+    closed form c-fold, and (1 - c) times the entropy of q by the sample.
     """
 
-    def objective(self, terms: StepTerms, beta: tf.Tensor | float, free_bits: float) -> tf.Tensor:
-        kl = tf.reduce_sum(terms.kl, axis=-1)
-        if free_bits > 0.0:
-            frames = tf.maximum(tf.reduce_sum(terms.weight), 1.0)
-            excess = tf.nn.relu(free_bits - tf.reduce_sum(terms.kl, axis=[0, 1]) / frames)
-            kl += tf.reduce_sum(excess) * terms.weight
-        total = tf.reduce_sum(terms.log_px - beta * kl - terms.penalty, axis=1) - beta * terms.global_kl
+    def objective(self, terms: StepTerms, weighing: Weighing) -> tf.Tensor:
+        kl = terms.kl
+        for name, own in terms.of_frames().items():
+            floor = weighing.free_bits
+            floor = floor.get(name, 0.0) if isinstance(floor, Mapping) else floor
+            if floor > 0.0:
+                groups = own.kl if weighing.free_bits_per == "group" else tf.reduce_sum(own.kl, -1, keepdims=True)
+                frames = tf.maximum(tf.reduce_sum(terms.weight), 1.0)
+                excess = tf.nn.relu(floor - tf.reduce_sum(groups, axis=[0, 1]) / frames)
+                kl += tf.reduce_sum(excess) * terms.weight
+        cooled, once, c = terms.log_px - weighing.beta * kl, weighing.beta * terms.sequence_kl, weighing.temperature
+        if isinstance(c, tf.Tensor) or c != 1.0:
+            entropy = -sum((t.log_q for t in terms.of_frames().values()), tf.zeros_like(kl))
+            cooled = c * cooled + (1.0 - c) * entropy
+            once = c * once + (1.0 - c) * sum((t.log_q for t in terms.of_sequences().values()), tf.zeros_like(once))
+        total = tf.reduce_sum(cooled - terms.penalty, axis=1) - once
         return tf.reduce_mean(tf.reshape(total, [-1, self.num_samples]), axis=1)
 
 
@@ -138,12 +153,19 @@ class IWAE(Bound):
             raise ValueError(f"`chunk` must divide `num_samples`, {num_samples}; got {chunk}.")
         self.chunk = chunk
 
-    def check(self, model: "DVAE", beta: object = 1.0, free_bits: float = 0.0, reconstruction: float = 1.0) -> None:
-        no_free_bits(self, free_bits)
+    def check(self, model: "DVAE", weighing: Weighing | None = None) -> None:
+        no_kl_weights(self, weighing or Weighing())
+        if self.chunk is not None and model.frames.uses_training_state:
+            raise ValueError(
+                "IWAE in chunks runs every path twice and needs the same numbers both times, which Keras' own layers "
+                "with random or moving state in a frame network do not promise: leave out `chunk`, or take layers "
+                "without."
+            )
 
-    def objective(self, terms: StepTerms, beta: tf.Tensor | float, free_bits: float) -> tf.Tensor:
-        no_free_bits(self, free_bits)
-        weights = tf.reshape(log_weight(terms, beta) - tf.reduce_sum(terms.penalty, axis=1), [-1, self.num_samples])
+    def objective(self, terms: StepTerms, weighing: Weighing) -> tf.Tensor:
+        no_kl_weights(self, weighing)
+        weights = log_weight(terms, weighing.beta) - tf.reduce_sum(terms.penalty, axis=1)
+        weights = tf.reshape(weights, [-1, self.num_samples])
         return tf.reduce_logsumexp(weights, axis=1) - tf.math.log(float(self.num_samples))
 
     def estimate(self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing | None = None) -> Estimate:
@@ -164,8 +186,8 @@ class IWAE(Bound):
                 weights, _ = self._chunk(model, batch, seed, i, weighing, training=True)
                 share = tf.stop_gradient(tf.exp(weights - total[:, None]))
                 target = loss(tf.reduce_sum(share * weights, axis=1), self.chunk / self.num_samples)
-            own = tape.gradient(target, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            return i + 1, [a + tf.convert_to_tensor(b) for a, b in zip(gradients, own, strict=True)]
+            own = gradients_of(tape, target, variables)
+            return i + 1, [a + b for a, b in zip(gradients, own, strict=True)]
 
         start = [tf.zeros(v.shape, v.dtype) for v in variables]
         return found, self._loop(add, start)
@@ -176,19 +198,25 @@ class IWAE(Bound):
         def add(i: tf.Tensor, sums: Estimate) -> tuple[tf.Tensor, Estimate]:
             weights, terms = self._chunk(model, batch, seed, i, weighing, training)
             total = tf.reduce_logsumexp(tf.concat([sums.objective[:, None], weights], axis=1), axis=1)
-            parts = (tf.reduce_mean(tf.reshape(y, [-1, self.chunk, *_tail(y)]), axis=1) for y in terms)
-            added = StepTerms(*(a + b for a, b in zip(sums.terms, parts, strict=True)))
-            new = Estimate(total, added)
+            parts = tf.nest.map_structure(
+                lambda y: tf.reduce_mean(tf.reshape(y, [-1, self.chunk, *_tail(y)]), axis=1), terms
+            )
+            new = Estimate(total, tf.nest.map_structure(lambda a, b: a + b, sums.terms, parts))
             return i + 1, tf.nest.map_structure(lambda a, b: tf.ensure_shape(a, b.shape), new, sums)
 
         x = batch.x
         size, length = (x.shape[i] or tf.shape(x)[i] for i in (0, 1))
         frames, once = tf.zeros([size, length]), tf.zeros([size])
-        kl = tf.zeros([size, length, model.frame_latent_dim])
-        start = Estimate(once - float("inf"), StepTerms(frames, kl, frames, once, once, frames, frames))
+        latents = {}
+        for latent in model.latents:
+            like = frames if latent.of_frame else once
+            kl = tf.zeros([*([size, length] if latent.of_frame else [size]), latent.kl_groups])
+            latents[latent.name] = LatentTerms(like, like, kl)
+        start = Estimate(once - float("inf"), StepTerms(frames, latents, frames, frames))
         total, terms = self._loop(add, start)
         count = self.num_samples // self.chunk
-        return Estimate(total - tf.math.log(float(self.num_samples)), StepTerms(*(y / count for y in terms)))
+        terms = tf.nest.map_structure(lambda y: y / count, terms)
+        return Estimate(total - tf.math.log(float(self.num_samples)), terms)
 
     def _chunk(
         self, model: "DVAE", batch: Batch, seed: tf.Tensor, i: tf.Tensor, weighing: Weighing, training: bool
@@ -211,11 +239,23 @@ class IWAE(Bound):
         return {**super().get_config(), "chunk": self.chunk}
 
 
-def no_free_bits(bound: Bound, free_bits: float) -> None:
-    """Raises ValueError where free bits are asked of a bound without a KL."""
-    if free_bits > 0.0:
+def gradients_of(tape: tf.GradientTape, target: tf.Tensor, variables: Sequence) -> list[tf.Tensor]:
+    """The gradient for each variable, zero for one that the target does not hang on."""
+    found = tape.gradient(target, variables)
+    pairs = zip(found, variables, strict=True)
+    return [tf.zeros(v.shape, v.dtype) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
+
+
+def no_kl_weights(bound: Bound, weighing: Weighing) -> None:
+    """Raises ValueError where a bound without a KL is asked to weigh one."""
+    if weighing.free_bits != 0.0:
         raise ValueError(
             f"{type(bound).__name__} has no KL term to keep free: compile with free_bits=0, or with bound='elbo'."
+        )
+    if weighing.balance is not None or not isinstance(weighing.temperature, float) or weighing.temperature != 1.0:
+        raise ValueError(
+            f"{type(bound).__name__} has no KL to balance or to anneal: compile without `kl_balance` and "
+            "`temperature`, or with bound='elbo'."
         )
 
 

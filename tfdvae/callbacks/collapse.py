@@ -30,7 +30,7 @@ class CollapseWarning(keras.callbacks.Callback):
         self.warned = False
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.warned = not self.model.frame_latent_dim
+        self.warned = not self.model.frame_latents
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
@@ -38,8 +38,9 @@ class CollapseWarning(keras.callbacks.Callback):
         if self.warned or epoch < self.patience or active is None or active >= self.least:
             return
         self.warned = True
+        groups = sum(latent.kl_groups for latent in self.model.frame_latents)
         warnings.warn(
-            f"Posterior collapse: {int(active)} of {self.model.frame_latent_dim} latent dimensions are active after "
+            f"Posterior collapse: {int(active)} of {groups} latent dimensions are active after "
             f"epoch {epoch + 1}. Warm the KL up more slowly (KLWarmup), keep bits free (compile(free_bits=)), or make "
             "the decoder weaker, so that it needs the latents.",
             stacklevel=2,

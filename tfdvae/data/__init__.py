@@ -132,6 +132,7 @@ DATASETS = {
     "ball_in_box": load_ball_in_box,
     "bouncing_balls": load_bouncing_balls,
     "handwriting": load_handwriting,
+    "icu": load_icu,
     "motion": load_motion,
     "pendulum": load_pendulum,
     "pianoroll": load_pianoroll,

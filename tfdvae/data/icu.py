@@ -34,8 +34,9 @@ ICU_CONTEXT = (
     *(f"{name} missing" for name in _NUMBERS),
     *(f"ICUType {kind}" for kind in _TYPES),
 )
-"""The static covariates, in this order: years, 1 for male, centimetres, kilograms; 1 where these are missing; and the
-type of the unit (coronary care, cardiac surgery, medical, surgical) one-hot, all 0 where it is missing."""
+"""The static covariates, in this order: years, 1 for male, centimetres, kilograms, which `load_icu` standardises unless
+told otherwise; 1 where these are missing; and the type of the unit (coronary care, cardiac surgery, medical, surgical)
+one-hot, all 0 where it is missing."""
 
 _MINUTES = 48 * 60
 _STATIC = (*_NUMBERS, "ICUType")
@@ -54,6 +55,7 @@ def load_icu(
     interval: int = 60,
     aggregate: str = "mean",
     plausible: bool = True,
+    standardize_context: bool = True,
     num_train: int = 2400,
     num_valid: int = 400,
 ) -> Splits:
@@ -61,8 +63,8 @@ def load_icu(
 
     x is in the units of the record (mmHg, mmol/l, ...) and 0 where nothing was observed; it is not standardised, and
     besides what `plausible` leaves out no value is dropped or clipped. Skewed variables keep their long tails (ALT up
-    to 11,470), and some blood pressures and breaths are 0. Context is in its own units as well; a missing value is the
-    mean of the training stays that have one, and is marked as missing. In the archive ICUType is always missing, and 55
+    to 11,470), and some blood pressures and breaths are 0. In the context a missing value is the mean of the training
+    stays that have one, and is marked as missing. In the archive ICUType is always missing, and 55
     stays have an age of 200, which is none. Names are the record's numbers. Death in hospital, which the archive holds,
     is not read.
 
@@ -73,6 +75,9 @@ def load_icu(
         plausible: leave out readings of Temp outside of 20 to 45 degrees Celsius and of pH outside of 6 to 8.5, as if
             they had not been taken, and count ages outside of 15 to 120 years, heights outside of 1 to 2.5 m and
             weights outside of 20 to 350 kg as missing. False keeps all.
+        standardize_context: give age, gender, height and weight of the context in standard deviations from their mean,
+            both over the training stays that have a value: years and centimetres, which no model scales by itself,
+            would saturate its networks. False leaves them in their units.
         num_train, num_valid: the first stays are for training, the next for validation, the rest for test.
 
     Raises:
@@ -105,7 +110,8 @@ def load_icu(
         raise ValueError(f"{path} cannot be put on a grid: {error}") from error
     columns = [params.index(name) for name in ICU_VARIABLES]
     x, observed = x[..., columns], observed[..., columns]
-    context = _context(arrays["static"], arrays["static_names"].tolist(), num_train, plausible, path)
+    static_names = arrays["static_names"].tolist()
+    context = _context(arrays["static"], static_names, num_train, plausible, standardize_context, path)
     names = [str(record) for record in arrays["record"]]
     bounds = (0, num_train, num_train + num_valid, stays)
 
@@ -140,7 +146,9 @@ def _checked(arrays: Mapping[str, np.ndarray], path: Path) -> list[str]:
     return arrays["params"].tolist()
 
 
-def _context(static: np.ndarray, names: list[str], num_train: int, plausible: bool, path: Path) -> np.ndarray:
+def _context(
+    static: np.ndarray, names: list[str], num_train: int, plausible: bool, standardize: bool, path: Path
+) -> np.ndarray:
     """[N, C] as `ICU_CONTEXT` says."""
     column = {name: static[:, names.index(name)].astype(np.float64) for name in _STATIC}
     for name, allowed in (("Gender", (0, 1)), ("ICUType", _TYPES)):
@@ -152,7 +160,10 @@ def _context(static: np.ndarray, names: list[str], num_train: int, plausible: bo
         low, high = _PLAUSIBLE_STATIC.get(name, (-np.inf, np.inf)) if plausible else (-np.inf, np.inf)
         known = (column[name] >= low) & (column[name] <= high)
         training = column[name][:num_train][known[:num_train]]
-        values.append(np.where(known, column[name], training.mean() if len(training) else 0.0))
+        mean, scale = (training.mean(), training.std()) if len(training) else (0.0, 1.0)
+        filled = np.where(known, column[name], mean)
+        # Where all training stays agree there is no scale to divide by.
+        values.append((filled - mean) / (scale if scale > 0.0 else 1.0) if standardize else filled)
         missing.append(~known)
     types = [column["ICUType"] == kind for kind in _TYPES]
     return np.stack([*values, *missing, *types], axis=1).astype(np.float32)

@@ -64,7 +64,9 @@ def _with_leading(y: tf.Tensor, x: tf.Tensor, axes: int, *sizes: int) -> tf.Tens
 def constant_like(like: tf.Tensor, value: float | tf.Tensor, *sizes: int) -> tf.Tensor:
     """Float32 `[.., *sizes]` of one value, or of a tensor `[*sizes]`, with the leading axes of `like` `[.., F]`."""
     zeros = tf.reduce_sum(tf.zeros_like(like, tf.float32), axis=-1)
-    return zeros[(..., *[tf.newaxis] * len(sizes))] + tf.broadcast_to(tf.cast(value, tf.float32), sizes)
+    for _ in sizes:
+        zeros = tf.expand_dims(zeros, -1)  # a slice with new axes is one that LiteRT cannot always convert
+    return zeros + tf.broadcast_to(tf.cast(value, tf.float32), sizes)
 
 
 def solve_lower(tril: tf.Tensor, right: tf.Tensor) -> tf.Tensor:

@@ -1,12 +1,14 @@
 """Layers that models are made of, and one that puts a model's cell into any Keras model."""
 
 from tfdvae.layers.cell import StochasticCell
+from tfdvae.layers.frame_io import FrameIO
 from tfdvae.layers.frame_networks import FrameDecoder, FrameEncoder, frame_decoder, frame_encoder
 from tfdvae.layers.frames import ConvDecoder, ConvEncoder
 from tfdvae.layers.gated_transition import GatedTransition
 from tfdvae.layers.kalman import Belief, Filtered, KalmanFilter, LinearSystem
+from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
-from tfdvae.layers.mlp import MLP, GaussianHead
+from tfdvae.layers.mlp import MLP
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
 from tfdvae.layers.stochastic_rnn import StochasticRNN
 
@@ -14,12 +16,14 @@ __all__ = [
     "Belief",
     "ConvDecoder",
     "ConvEncoder",
+    "Evidence",
     "Filtered",
     "FrameDecoder",
     "FrameEncoder",
+    "FrameIO",
     "GatedTransition",
-    "GaussianHead",
     "KalmanFilter",
+    "Latent",
     "LinearSystem",
     "MLP",
     "MatrixBank",

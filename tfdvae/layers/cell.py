@@ -6,54 +6,61 @@ from typing import Any, ClassVar, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, recurrence
-from tfdvae.layers.mlp import MLP, GaussianHead
+from tfdvae import families, recurrence
+from tfdvae.families import Family, Head
+from tfdvae.layers.latent import Evidence, Latent, check_latents, check_state, hold_over_segments
+from tfdvae.layers.mlp import MLP
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
-from tfdvae.layers.x_scale import check_x_scale, see
-from tfdvae.types import Gaussian, Latent, State
+from tfdvae.types import LatentPath, State
 
-__all__ = ["Hoisted", "StochasticCell", "concat", "split_noise"]
+__all__ = ["Hoisted", "StochasticCell", "concat"]
 
 
 def concat(*parts: tf.Tensor | None) -> tf.Tensor:
-    """Joins features on the last axis, in the first one's dtype; parts that are None are left out."""
+    """Joins features on the last axis, in the first one's dtype; parts that are None are left out.
+
+    A part without time, `[B, F]`, among parts with it, `[B, T, F]`, joins every frame.
+    """
     present = [p for p in parts if p is not None]
-    return present[0] if len(present) == 1 else tf.concat([tf.cast(p, present[0].dtype) for p in present], axis=-1)
+    if len(present) == 1:
+        return present[0]
+    longest = max(present, key=lambda p: p.shape.rank)
+    if longest.shape.rank == 3:
+        present = [p if p.shape.rank == 3 else _along(p, longest) for p in present]
+    return tf.concat([tf.cast(p, present[0].dtype) for p in present], axis=-1)
 
 
-def split_noise(noise: tf.Tensor | Mapping | None) -> tuple[tf.Tensor | None, dict[str, tf.Tensor]]:
-    """The noise of the latents of each frame, and that of the latents of the sequence by their names."""
-    if not isinstance(noise, Mapping):
-        return noise, {}
-    return noise["z"], {name: value for name, value in noise.items() if name != "z"}
+def _along(v: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """`v` `[B, V]` at every frame of `like` `[B, T, .]`: `[B, T, V]`."""
+    tiled = tf.tile(v[:, None], [1, tf.shape(like)[1], 1])
+    return tf.ensure_shape(tiled, like.shape[:-1].concatenate(v.shape[-1:]))
 
 
 class Hoisted(NamedTuple):
     """All that is known before the loop over the frames of right-padded sequences.
 
     Attributes:
-        x: frames `[B, T, D]`.
-        e, c, g: embedded frames, embedded inputs (or None), features for q(z_t | .): nests of `[B, T, .]`.
+        e, c, g: embedded frames, embedded inputs (or None), features for the posteriors of the loop: nests of
+            `[B, T, .]`.
         state: the state before the first frame, latents of the sequence included.
-        noise: standard normal `[B, T, Z]` for the z_t of the loop; None follows the means.
+        noise: `[B, T, n]` for each latent of the loop, by name; empty follows the means.
         mask: `[B, T]`, or None.
-        latents: latents that exist once per sequence, by name.
-        w: sample and posterior of the latents that enter as inputs, `[B, T, W]`, or None.
+        latents: the paths of latents that were drawn before the loop, by name.
+        opened: the state at the opening of every frame, see `Evidence`.
     """
 
-    x: tf.Tensor
     e: Any
     c: Any
     g: Any
     state: State
-    noise: tf.Tensor | None
+    noise: dict[str, tf.Tensor]
     mask: tf.Tensor | None
-    latents: dict[str, Latent]
-    w: tuple[tf.Tensor, Gaussian] | None
+    latents: dict[str, LatentPath]
+    opened: State | None = None
 
 
 class StochasticCell(keras.layers.Layer):
-    """A recurrent cell with a random latent vector z_t at each frame.
+    """A recurrent cell with random latent vectors at each frame.
 
     A subclass writes each equation of its paper once, over `[..., features]`. Per frame they are called in this
     order, on a state that is a dict of tensors `[B, .]`; between them the state may gain entries, from frame to frame
@@ -66,17 +73,21 @@ class StochasticCell(keras.layers.Layer):
         features = observe(state)         what p(x_t | .) depends on; an Observation maps it to parameters
         state = absorb_x(state, e_t)      x_t is known now, the frame closes
 
-    Before the loop, for all frames at once (see `hoist`): `e = embed(x)`, `c = embed_u(u)`, and
-    `g = encode(x, c, e, mask, state)`, all of q that only sees x and u. Sequences are right-padded there, and masked
-    frames zero. Two kinds of latents are known before the loop as well, where a model has them:
+    `latents` declares the latent variables: their names, levels, families and the three functions `posterior`, `prior`
+    and `absorb` of each. By default there is one per frame, "z", with the functions above. Several latents of a frame
+    are drawn in the order in which they are declared, each after the one before has been absorbed.
 
-        q = infer_globals(x, c, e, mask)           latents that exist once per sequence, named in `global_dims`
-        state = absorb_globals(state, v)           they are known now, before the first frame
-        q = infer_inputs(x, c, e, mask, state)     latents w_t that enter like inputs: `input_latent_dim`
-        c = join_inputs(c, w)
+    Before the loop, for all frames at once (see `hoist`): `e = embed(x)`, `c = embed_u(u)`, the latents of the data
+    set, of the sequence and of segments, and those of frames that are `ahead`; then `g = encode(evidence)`, all that
+    the posteriors of the loop see of x and u. Sequences are right-padded there, and masked frames zero.
+
+    The loop keeps out of itself what it can: weights are cut and cast before it (`loop.before_loop`), and where
+    no posterior reads the state (`Latent.mean_field`), or where the frames open without a latent of the loop
+    (`loop_state`), recurrent layers run over whole sequences. `previous` says which entries of the state are copies
+    of x or z of the frame before. Equations need not know.
 
     Args:
-        latent_dim: Z; 0 makes a deterministic recurrent model.
+        latent_dim: Z of "z"; 0 makes a deterministic recurrent model.
         units: H, width of recurrent layers.
         cell: "lstm" or "gru".
         num_layers: recurrent layers in a stack.
@@ -84,8 +95,10 @@ class StochasticCell(keras.layers.Layer):
         dropout: rate in MLPs and between recurrent layers, one mask per sequence.
         scale: "softplus" or "exp" (log-variance), how Gaussians over z get their scale.
         min_scale: floor of that scale.
-        x_scale: what the networks see of frames: "linear", x itself; "log", log(x + 1e-8) / 10, for the powers of
-            spectra, which span twelve decades. What is explained is x in either case.
+        family: of z: "gaussian", "triangular", "categorical", or a dict of "class_name" and "config" (see
+            `tfdvae.families`).
+        posterior_flow: flow layers that Gaussian posteriors are pushed through (Kingma et al. 2016); 0 for none.
+        flow: "coupling" or "autoregressive".
     """
 
     prior_reads: ClassVar[Sequence[str]] = ()
@@ -94,6 +107,9 @@ class StochasticCell(keras.layers.Layer):
     """Entries of the state that `observe` reads, likewise."""
     penalty_reads: ClassVar[Sequence[str]] = ()
     """Entries of the state that `penalties` reads, once z_t is known."""
+    loop_state: ClassVar[Sequence[str]] = ()
+    """Where frames open without any latent of the loop: the entries of the state that hang on one (SRNN: z alone).
+    All others are then known for all frames beforehand. Empty: the whole state is carried frame by frame."""
 
     def __init__(
         self,
@@ -106,7 +122,9 @@ class StochasticCell(keras.layers.Layer):
         dropout: float = 0.0,
         scale: str = "softplus",
         min_scale: float = 1e-4,
-        x_scale: str = "linear",
+        family: str | Mapping = "gaussian",
+        posterior_flow: int = 0,
+        flow: str = "coupling",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -122,104 +140,120 @@ class StochasticCell(keras.layers.Layer):
         self.dropout = dropout
         self.scale = scale
         self.min_scale = min_scale
-        self.x_scale = check_x_scale(x_scale)
+        self.family = family
+        self.posterior_flow = posterior_flow
+        self.flow = flow
+        self.flow_networks: list[keras.layers.Layer] = []
+        self.z_prior, self.z_posterior = self.families(latent_dim)
+
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        """The latent variables, in the order in which they are drawn. Default: "z", once per frame."""
+        return (self.latent("z", self.z_prior, self.z_posterior, reads=tuple(self.prior_reads)),)
+
+    def latent(self, name: str, p: Family, q: Family, **options: Any) -> Latent:
+        """A declaration with the cell's own functions `posterior`, `prior` and `absorb_z` where none are given."""
+        functions = {"posterior": self.posterior, "prior": self.prior, "absorb": self.absorb_z}
+        return Latent(name, p, q, **{**functions, **options})
+
+    @property
+    def loop_latents(self) -> tuple[Latent, ...]:
+        """Those that are inferred within the loop over frames."""
+        return tuple(latent for latent in self.latents if latent.in_loop)
+
+    @property
+    def frame_latents(self) -> tuple[Latent, ...]:
+        """Those that every frame has a value of, those of segments included."""
+        return tuple(latent for latent in self.latents if latent.of_frame)
+
+    @property
+    def sequence_latents(self) -> tuple[Latent, ...]:
+        """Those that exist once per sequence or once per data set."""
+        return tuple(latent for latent in self.latents if not latent.of_frame)
 
     @property
     def causal(self) -> bool:
-        """Whether q(z_t | .) sees no frame after t, so that frames can be streamed."""
+        """Whether no posterior sees a frame after t, so that frames can be streamed."""
         return True
 
     @property
-    def global_dims(self) -> dict[str, int]:
-        """Width of each latent that exists once per sequence, by name."""
-        return {}
-
-    @property
-    def input_latent_dim(self) -> int:
-        """W, width of the latents w_t that enter like inputs."""
-        return 0
-
-    @property
-    def loop_latent_dim(self) -> int:
-        """Width of the z_t of the loop. A model whose latents exist once per sequence alone has none."""
-        return self.latent_dim
-
-    @property
-    def frame_latent_dim(self) -> int:
-        """Width of all latents of a frame, w_t before z_t."""
-        return self.input_latent_dim + self.loop_latent_dim
+    def at_once(self) -> bool:
+        """Whether frames under teacher forcing need nothing of the model's own output before them."""
+        return True
 
     @property
     def features_dim(self) -> int:
         """Width of what `observe` returns; known once built."""
         raise NotImplementedError
 
-    def build(self, x_shape: Sequence[int | None], u_shape: Sequence[int | None] | None = None) -> None:
-        """Creates all weights for frames `[..., D]` and, in driven mode, inputs `[..., U]`."""
+    @property
+    def driven(self) -> bool:
+        """Whether there are inputs beside the context of a sequence; known once built."""
+        return self.u_dim > self.context_dim
+
+    def build(
+        self, x_shape: Sequence[int | None], u_shape: Sequence[int | None] | None = None, context_dim: int = 0
+    ) -> None:
+        """Creates all weights.
+
+        Args:
+            x_shape: of frames as the networks see them, `[..., E]`.
+            u_shape: of inputs `[..., U]`, in driven mode; the context of a sequence stands in their last columns.
+            context_dim: how many columns those are.
+        """
         self.x_dim = x_shape[-1]
         self.u_dim = u_shape[-1] if u_shape is not None else 0
+        self.context_dim = context_dim
+        for network in self.flow_networks:
+            network.build()
         self.build_parts(self.x_dim, self.u_dim)
+        check_latents(self.latents, type(self).__name__)
+        check_state(self.initial_state(1), type(self).__name__)
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
-        """Builds the sublayers for D features and U inputs (0 in undriven mode)."""
+        """Builds the sublayers for E features of a frame and U inputs (0 in undriven mode)."""
         raise NotImplementedError
 
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         """The state before the first frame."""
         raise NotImplementedError
 
-    def see(self, x: tf.Tensor) -> tf.Tensor:
-        """Frames as the networks see them: `embed`, `encode` and the latents of sequences and inputs get these."""
-        return see(x, self.x_scale, self.compute_dtype)
+    def start(self, batch_size: tf.Tensor | int) -> State:
+        """The same, with what the loop itself remembers of latents of segments."""
+        return {**self.initial_state(batch_size), **recurrence.start_segments(self, batch_size)}
 
     def embed(self, x: tf.Tensor) -> Any:
-        """What later frames need of x_t, `[..., D]` to a nest of `[..., .]`. Default: x_t itself."""
+        """What later frames need of x_t, `[..., E]` to a nest of `[..., .]`. Default: x_t itself."""
         return tf.cast(x, self.compute_dtype)
 
     def embed_u(self, u: tf.Tensor | None) -> Any:
         """What the model sees of u_t. Default: u_t itself."""
         return None if u is None else tf.cast(u, self.compute_dtype)
 
-    def infer_globals(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None) -> dict[str, Gaussian]:
-        """q(v | x, u) of the latents in `global_dims`, each `[B, V]`; their prior is N(0, I)."""
-        return {}
-
-    def global_shares(self) -> dict[str, float]:
-        """The part of a latent's divergence that one sequence bears, where that is not all of it."""
-        return {}
-
-    def absorb_globals(self, state: State, latents: Mapping[str, tf.Tensor]) -> State:
-        """The latents of the sequence are known now. Default: they join the state by their names."""
-        return {**state, **latents}
-
-    def infer_inputs(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None, state: State) -> Gaussian:
-        """q(w_t | .) for all frames, `[B, T, W]`; their prior is N(0, I)."""
-        raise NotImplementedError
-
-    def join_inputs(self, c: Any, w: tf.Tensor) -> Any:
-        """Embedded inputs with w_t among them. Default: side by side."""
-        return concat(w, c)
-
-    def encode(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None, state: State) -> Any:
-        """What q(z_t | .) sees of all frames `[B, T, D]`: a nest of `[B, T, .]`. Default: the embedding of x_t.
-
-        `state` is that before the first frame, for the latents of the sequence.
-        """
-        return e
+    def encode(self, given: Evidence) -> Any:
+        """What the posteriors of the loop see of all frames: a nest of `[B, T, .]`. Default: the embedding of x_t."""
+        return given.e
 
     def encode_step(self, state: State, x: tf.Tensor, c: Any, e: Any) -> tuple[State, Any]:
-        """`encode` frame by frame, for causal cells: `[B, D]` to (state, nest of `[B, .]`)."""
-        return state, self.encode(x, c, e, None, state)
+        """`encode` frame by frame, for causal cells: `[B, E]` to (state, nest of `[B, .]`)."""
+        return state, self.encode(Evidence(x, e, c, None, state))
+
+    def previous(self, e: Any, latents: Mapping[str, tf.Tensor]) -> State:
+        """Entries of the state before each frame that are x or z of the frame before, `[B, T, .]`: see `masks.shift`.
+
+        `latents` holds samples `[B, T, Z]` of the latents of frames, as far as they are known. Default: none.
+        """
+        return {}
 
     def absorb_u(self, state: State, c: Any) -> State:
         """The frame opens. Default: u_t joins the state as "u" until the frame closes."""
         return state if c is None else {**state, "u": c}
 
-    def posterior(self, state: State, g: Any) -> Gaussian:
+    def posterior(self, state: State, g: Any) -> Any:
         """q(z_t | .)."""
         raise NotImplementedError
 
-    def prior(self, state: State) -> Gaussian:
+    def prior(self, state: State) -> Any:
         """p(z_t | .), from the entries named in `prior_reads`."""
         raise NotImplementedError
 
@@ -231,6 +265,10 @@ class StochasticCell(keras.layers.Layer):
         """Features of p(x_t | .), from the entries named in `observe_reads`."""
         raise NotImplementedError
 
+    def observe_all(self, state: State, mask: tf.Tensor | None) -> tf.Tensor:
+        """`observe` for right-padded sequences as a whole. Override it where a frame hangs on later latents."""
+        return self.observe(state)
+
     def absorb_x(self, state: State, e: Any) -> State:
         """x_t joins the state, and the frame closes."""
         raise NotImplementedError
@@ -239,41 +277,78 @@ class StochasticCell(keras.layers.Layer):
         """Auxiliary losses of training, nats per frame, by name, each `[...]`. Default: none."""
         return {}
 
-    def teacher_forced(self, given: Hoisted) -> recurrence.Unrolled:
-        """All frames of right-padded data; a subclass may override it by something faster that computes the same."""
-        return recurrence.teacher_forced(self, given)[0]
-
     def hoist(
-        self, x: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, noise: tf.Tensor | Mapping | None
+        self, x: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, noise: Mapping[str, tf.Tensor] | None
     ) -> Hoisted:
-        """What comes before the loop, for right-padded frames; `noise` as `draw_noise` of the model makes it."""
-        per_frame, per_sequence = split_noise(noise)
-        frames, x = tf.cast(x, self.compute_dtype), self.see(x)
-        e, c = self.embed(x), self.embed_u(u)
-        latents = {}
-        for name, q in self.infer_globals(x, c, e, mask).items():
-            v = gaussian.sample(q, per_sequence.get(name))
-            share = self.global_shares().get(name, 1.0)
-            latents[name] = Latent(v, q, gaussian.standard_normal(v, self.global_dims[name]), share)
-        state = self.initial_state(tf.shape(x)[0])
-        if latents:
-            state = self.absorb_globals(state, {name: latent.z for name, latent in latents.items()})
-        w = None
-        if self.input_latent_dim:
-            q = self.infer_inputs(x, c, e, mask, state)
-            w_noise, per_frame = self.split_frame_noise(per_frame)
-            w = gaussian.sample(q, w_noise), q
-            c = self.join_inputs(c, w[0])
-        return Hoisted(frames, e, c, self.encode(x, c, e, mask, state), state, per_frame, mask, latents, w)
+        """What comes before the loop, for right-padded frames as the networks see them, `[B, T, E]`.
 
-    def split_frame_noise(self, noise: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-        """The noise of w_t and that of z_t, from `[..., W + Z]`."""
-        width = self.input_latent_dim
-        return (None, noise) if noise is None or not width else (noise[..., :width], noise[..., width:])
+        `noise` is that of every latent by name, as `draw_noise` of the model makes it; None follows the means.
+        """
+        noise = noise or {}
+        given = Evidence(x, self.embed(x), self.embed_u(u), mask, self.start(tf.shape(x)[0]))
+        drawn: dict[str, LatentPath] = {}
+        for latent in self.latents:
+            if not latent.in_loop:
+                drawn[latent.name] = path = self._draw_ahead(latent, given, noise.get(latent.name))
+                if latent.of_frame:
+                    given = given._replace(latents={**given.latents, latent.name: path.z})
+                else:
+                    given = given._replace(state=latent.absorb(given.state, path.z))
+        if self.loop_state:
+            given = given._replace(opened=self._open_all(given))
+        own = {latent.name: noise[latent.name] for latent in self.loop_latents if latent.name in noise}
+        return Hoisted(given.e, given.c, self.encode(given), given.state, own, mask, drawn, given.opened)
+
+    def _open_all(self, given: Evidence) -> State:
+        """Every frame opens, and the latents that were drawn before the loop are known."""
+        state = self.absorb_u({**given.state, **self.previous(given.e, given.latents)}, given.c)
+        for latent in self.frame_latents:
+            if not latent.in_loop:
+                state = latent.absorb(state, given.latents[latent.name])
+        return state
+
+    def _draw_ahead(self, latent: Latent, given: Evidence, noise: tf.Tensor | None) -> LatentPath:
+        """A latent that is drawn before the loop."""
+        q = latent.posterior(tf.shape(given.x)[0] if latent.level == "dataset" else given)
+        if latent.level == "segment":
+            length = given.x.shape[1] or tf.shape(given.x)[1]
+            noise = None if noise is None else hold_over_segments(noise[:, :: latent.segment], latent.segment, length)
+            q = tf.nest.map_structure(lambda y: hold_over_segments(y, latent.segment, length), q)
+        z = latent.q.sample(q, noise)
+        p = latent.prior_of(given.state, z)
+        if latent.of_frame and latent.prior is not None:
+            p = tf.nest.map_structure(lambda y: _along(y, z) if y.shape.rank < z.shape.rank else y, p)
+        return LatentPath(z, q, p, noise)
 
     def read(self, state: State, names: Sequence[str]) -> State:
         """The named entries, and u_t where there is one."""
         return {k: state[k] for k in (*names, "u") if k in state}
+
+    def families(self, latent_dim: int, flow: bool = True) -> tuple[Family, Family]:
+        """Families of a prior and of a posterior over `latent_dim` dimensions, as the arguments of the cell say."""
+        p = families.get(self.family, latent_dim, scale=self.scale, min_scale=self.min_scale)
+        return p, self.flowing(p) if flow else p
+
+    def gaussians(self, latent_dim: int, flow: bool = True) -> tuple[Family, Family]:
+        """Those of a latent that is Gaussian whatever `family` says of z."""
+        p = families.get("gaussian", latent_dim, scale=self.scale, min_scale=self.min_scale)
+        return p, self.flowing(p) if flow else p
+
+    def flowing(self, p: Family) -> Family:
+        """The family of a posterior: p's, or p's pushed through `posterior_flow` layers of weights of its own."""
+        q = families.with_flow(p, self.posterior_flow, self.flow)
+        if q is not p:
+            self.flow_networks = [*self.flow_networks, q.network]
+        return q
+
+    def require_gaussian(self, what: str, flow: bool = False) -> None:
+        """Raises ValueError where z is no diagonal Gaussian; a `flow` on its posterior is allowed or not."""
+        plain = flow or self.z_posterior is self.z_prior
+        if not isinstance(self.z_prior, families.DiagonalGaussian) or not plain:
+            raise ValueError(
+                f"{what}: it needs family='gaussian'{'' if flow else ' and posterior_flow=0'}, got {self.family!r} and "
+                f"{self.posterior_flow}."
+            )
 
     def mlp(self, units: Sequence[int], name: str) -> MLP:
         """An MLP with this cell's activation and dropout."""
@@ -283,13 +358,19 @@ class StochasticCell(keras.layers.Layer):
         """A recurrent stack with this cell's width, kind, height and dropout."""
         return Recurrent(self.units, self.cell, self.num_layers, self.dropout, dtype=self.dtype_policy, name=name)
 
-    def head(self, name: str) -> GaussianHead:
-        """A Gaussian over z."""
-        return GaussianHead(self.latent_dim, self.scale, self.min_scale, dtype=self.dtype_policy, name=name)
+    def head(self, name: str, family: Family | None = None) -> Head:
+        """Maps features to parameters of a family: by default that of the prior of z."""
+        return Head(self.z_prior if family is None else family, dtype=self.dtype_policy, name=name)
 
     def step_rnn(self, rnn: Recurrent, state: State, x: tf.Tensor, prefix: str = "") -> State:
-        """Advances the state's entries `prefix + "h"` and `prefix + "memory"` by one frame with input `[B, F]`."""
-        h, memory = rnn.step(rnn.project(x), RecurrentState(state[f"{prefix}h"], state[f"{prefix}memory"]))
+        """Advances the state's entries `prefix + "h"` and `prefix + "memory"` with input `[B, F]`, by one frame.
+
+        An input `[B, T, F]` runs the whole sequence, from the state before its first frame: "h" is `[B, T, H]` then.
+        """
+        before = RecurrentState(state[f"{prefix}h"], state[f"{prefix}memory"])
+        if x.shape.rank == 3:
+            return {**state, f"{prefix}h": rnn(x, state=before)}
+        h, memory = rnn.step(before, x=x)
         return {**state, f"{prefix}h": h, f"{prefix}memory": memory}
 
     def rnn_state(self, rnn: Recurrent, batch_size: tf.Tensor | int, prefix: str = "") -> State:
@@ -302,14 +383,18 @@ class StochasticCell(keras.layers.Layer):
         return tf.zeros([batch_size, width], self.compute_dtype)
 
     def get_build_config(self) -> dict:
-        return (
-            {"x_shape": (None, self.x_dim), "u_shape": (None, self.u_dim) if self.u_dim else None} if self.built else {}
-        )
+        if not self.built:
+            return {}
+        u_shape = (None, self.u_dim) if self.u_dim else None
+        return {"x_shape": (None, self.x_dim), "u_shape": u_shape, "context_dim": self.context_dim}
 
     def build_from_config(self, config: dict) -> None:
         if config:
             self.build(**config)
 
     def get_config(self) -> dict:
-        names = ("latent_dim", "units", "cell", "num_layers", "activation", "dropout", "scale", "min_scale", "x_scale")
+        names = (
+            *("latent_dim", "units", "cell", "num_layers", "activation", "dropout", "scale", "min_scale"),
+            *("family", "posterior_flow", "flow"),
+        )
         return {**super().get_config(), **{k: getattr(self, k) for k in names}}

@@ -78,7 +78,8 @@ def spec_config(spec: Spec) -> None | list[int] | dict[str, Any]:
     spec = as_spec(spec)
     if isinstance(spec, keras.layers.Layer):
         # Who holds the layer builds it: Keras would mark a layer without a `build` of its own as built, and warn.
-        return {key: value for key, value in keras.saving.serialize_keras_object(spec).items() if key != "build_config"}
+        config = _unshared(keras.saving.serialize_keras_object(spec))
+        return {key: value for key, value in config.items() if key != "build_config"}
     if isinstance(spec, tuple):
         return list(spec)
     if spec is None:
@@ -87,3 +88,10 @@ def spec_config(spec: Spec) -> None | list[int] | dict[str, Any]:
         "class_name": "conv",
         "config": {key: list(value) if key == "filters" else value for key, value in spec["config"].items()},
     }
+
+
+def _unshared(config: Any) -> Any:
+    """A config without the identities of objects that Keras notes while it reads a file: they differ between runs."""
+    if isinstance(config, Mapping):
+        return {key: _unshared(value) for key, value in config.items() if key != "shared_object_id"}
+    return [_unshared(value) for value in config] if isinstance(config, list) else config

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdvae import recurrence
+from tfdvae import loop
 from tfdvae.types import Gaussian
 
 __all__ = ["Belief", "Filtered", "KalmanFilter", "LinearSystem", "matvec"]
@@ -182,7 +182,7 @@ class KalmanFilter(keras.layers.Layer):
             updated, innovation = self.update(predicted, emission, lambda i, _: a_t[:, i : i + 1], seen_t)
             return self.predict(updated, transition), Filtered(predicted, updated, innovation)
 
-        return recurrence.scan(frame, self.initial(tf.shape(a)[0], a.dtype), (*system[:2], system.drift, a, seen))[1]
+        return loop.scan(frame, self.initial(tf.shape(a)[0], a.dtype), (*system[:2], system.drift, a, seen))[1]
 
     def conditionals(self, system: LinearSystem, a: tf.Tensor) -> Gaussian:
         """p(a_{t,i} | a_<t, a_{t,<i}) alone, each `[B, T, A]`: the log-density of a, without what a smoother needs."""
@@ -193,7 +193,7 @@ class KalmanFilter(keras.layers.Layer):
             updated, innovation = self.update(predicted, emission, lambda i, _: a_t[:, i : i + 1])
             return self.predict(updated, transition), innovation.p
 
-        return recurrence.scan(frame, self.initial(tf.shape(a)[0], a.dtype), (*system[:2], system.drift, a))[1]
+        return loop.scan(frame, self.initial(tf.shape(a)[0], a.dtype), (*system[:2], system.drift, a))[1]
 
     def smooth(self, system: LinearSystem, filtered: Filtered) -> Belief:
         """p(z_t | a_1:T), `[B, T, ...]`, from what `call` returned; missing frames, padding included, count as such.
@@ -235,7 +235,7 @@ class KalmanFilter(keras.layers.Layer):
             return matvec(transition, z) + noise, z
 
         later = self.transition_scale * tf.concat([state_noise[:, 1:], tf.zeros_like(state_noise[:, :1])], axis=1)
-        _, drawn = recurrence.scan(move, self.initial_scale * state_noise[:, 0], (system.transition, later))
+        _, drawn = loop.scan(move, self.initial_scale * state_noise[:, 0], (system.transition, later))
         emitted = matvec(system.emission, drawn) + self.emission_scale * emission_noise
         filtered = self(system, a - emitted, seen)
         gain, _ = self._look_back(system, filtered)
@@ -268,7 +268,7 @@ class KalmanFilter(keras.layers.Layer):
     @staticmethod
     def _backward(frame: Callable, start: Any, series: tuple) -> Any:
         """The outputs of a loop against time."""
-        _, found = recurrence.scan(frame, start, tuple(tf.reverse(y, [1]) for y in series))
+        _, found = loop.scan(frame, start, tuple(tf.reverse(y, [1]) for y in series))
         return tf.nest.map_structure(lambda y: tf.reverse(y, [1]), found)
 
     def get_config(self) -> dict:

@@ -53,7 +53,7 @@ class MixingNetwork(keras.layers.Layer):
 
     def step(self, before: tf.Tensor, state: RecurrentState) -> tuple[tf.Tensor, RecurrentState]:
         """alpha_t `[B, K]` from a_{t-1} `[B, A]` and the state."""
-        state = self.rnn.step(self.rnn.project(before), state)
+        state = self.rnn.step(state, x=before)
         return self._weights(state.h), state
 
     def _weights(self, h: tf.Tensor) -> tf.Tensor:

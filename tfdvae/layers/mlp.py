@@ -1,16 +1,14 @@
-"""Multilayer perceptrons and Gaussian heads over `[..., F]`: the same call for one frame and for a sequence."""
+"""Multilayer perceptrons over `[..., F]`: the same call for one frame and for a sequence."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdvae import random
-from tfdvae.types import Gaussian
+from tfdvae import loop, random
 
-__all__ = ["MLP", "GaussianHead", "SplitNetwork", "flat_call"]
-
-MAX_LOG_VARIANCE = 20.0
+__all__ = ["MLP", "SplitNetwork", "flat_call"]
 
 
 def flat_call(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
@@ -69,69 +67,32 @@ class MLP(keras.layers.Layer):
         return {**super().get_config(), "units": self.units, "activation": self.activation, "dropout": self.dropout}
 
 
-@keras.saving.register_keras_serializable(package="tfdvae")
-class GaussianHead(keras.layers.Layer):
-    """Maps features `[..., F]` to a diagonal Gaussian over `[..., Z]`, always in float32, at first of scale one.
-
-    Args:
-        latent_dim: Z.
-        scale: "softplus" of the network's output (VRNN, DKF), or "exp" of half of it, a log-variance (the survey).
-        min_scale: floor added to the scale. A log-variance is bounded above as well.
-    """
-
-    def __init__(self, latent_dim: int, scale: str = "softplus", min_scale: float = 1e-4, **kwargs):
-        super().__init__(**kwargs)
-        if scale not in ("softplus", "exp"):
-            raise ValueError(f"`scale` must be 'softplus' or 'exp', got {scale!r}.")
-        self.latent_dim = latent_dim
-        self.scale = scale
-        self.min_scale = min_scale
-        self.output_layer = keras.layers.Dense(2 * latent_dim, dtype=self.dtype_policy, name="output")
-
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        self.output_layer.build((None, input_shape[-1]))
-        if self.scale == "softplus":
-            self.output_layer.bias.assign([0.0] * self.latent_dim + [0.5413] * self.latent_dim)
-
-    def call(self, x: tf.Tensor) -> Gaussian:
-        return self.finish(flat_call(self.output_layer, x))
-
-    def finish(self, preactivation: tf.Tensor) -> Gaussian:
-        """The Gaussian, from what the layer computes before its nonlinearity (see `SplitNetwork`)."""
-        loc, raw = tf.split(tf.cast(preactivation, tf.float32), 2, axis=-1)
-        if self.scale == "softplus":
-            return Gaussian(loc, tf.nn.softplus(raw) + self.min_scale)
-        return Gaussian(loc, tf.exp(0.5 * tf.minimum(raw, MAX_LOG_VARIANCE)) + self.min_scale)
-
-    def get_config(self) -> dict:
-        config = {"latent_dim": self.latent_dim, "scale": self.scale, "min_scale": self.min_scale}
-        return {**super().get_config(), **config}
-
-
 class SplitNetwork:
-    """An MLP and its Gaussian head, for a loop in which the first columns of their input are known beforehand.
+    """An MLP and the head of a distribution, in a loop where the first columns of their input are known beforehand.
 
-    `[a, b] W = a W_a + b W_b`: `hoist(a)` for all frames, then `network(hoisted_t, b)` in the loop equals
-    `head(mlp([a, b]))`. The kernel is cut once, here: cut in the loop's body, each frame would add its gradient to a
-    kernel full of zeros. Not a layer, and without weights of its own.
+    `[a, b] W = a W_a + b W_b`: `hoist(a)` for all frames, then `network(hoisted_t, b)` equals `head(mlp([a, b]))`. The
+    kernel is cut before the loop: cut in its body, each frame would add its gradient to a kernel full of zeros. Not a
+    layer, and without weights of its own.
 
     Args:
         mlp: may have no layers; the head's is the first one then.
-        head: a built GaussianHead.
+        head: a built `tfdvae.families.Head`.
         start: number of columns of a.
     """
 
-    def __init__(self, mlp: MLP, head: GaussianHead, start: int):
-        first = mlp.hidden[0] if mlp.hidden else head.output_layer
-        kernel = tf.cast(first.kernel, mlp.compute_dtype)
-        self.kernels = kernel[:start], kernel[start:]
-        self.bias = tf.cast(first.bias, mlp.compute_dtype)
-        self.finish = (lambda y: head(mlp.finish(y))) if mlp.hidden else head.finish
+    def __init__(self, mlp: MLP, head: Any, start: int):
+        self.mlp, self.head, self.start = mlp, head, start
+        self.first = mlp.hidden[0] if mlp.hidden else head.output_layer
 
     def hoist(self, a: tf.Tensor) -> tf.Tensor:
         """What `a` `[..., A]` contributes, `[..., H]`."""
-        return flat_call(lambda x: tf.nn.bias_add(tf.matmul(x, self.kernels[0]), self.bias), a)
+        dtype = self.mlp.compute_dtype
+        kernel, bias = tf.cast(self.first.kernel[: self.start], dtype), tf.cast(self.first.bias, dtype)
+        return flat_call(lambda x: tf.nn.bias_add(tf.matmul(x, kernel), bias), a)
 
-    def __call__(self, hoisted: tf.Tensor, b: tf.Tensor) -> Gaussian:
-        """The Gaussian, from the hoisted part and the rest of the input `[B, .]`."""
-        return self.finish(hoisted + tf.matmul(b, self.kernels[1]))
+    def __call__(self, hoisted: tf.Tensor, b: tf.Tensor) -> Any:
+        """Parameters of the distribution, from the hoisted part and the rest of the input `[..., .]`."""
+        dtype = self.mlp.compute_dtype
+        kernel = loop.before_loop((id(self.first), self.start), lambda: tf.cast(self.first.kernel[self.start :], dtype))
+        preactivation = hoisted + flat_call(lambda x: tf.matmul(x, kernel), tf.cast(b, dtype))
+        return self.head(self.mlp.finish(preactivation)) if self.mlp.hidden else self.head.finish(preactivation)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdvae import masks, random
+from tfdvae import loop, masks, random
 from tfdvae.layers.mlp import flat_call
 
 __all__ = ["Recurrent", "RecurrentState"]
@@ -26,9 +26,8 @@ class Recurrent(keras.layers.Layer):
     """Stacked Keras LSTM or GRU layers.
 
     `recurrent(x)` runs a sequence through Keras' own layers, the fastest way there is, on a GPU by cuDNN;
-    `recurrent.step(recurrent.project(x_t), state)` runs one frame. Both compute the same function. `project` is the
-    part that depends on the input alone: apply it to all frames before a loop. It may be applied to slices of the
-    input and summed.
+    `recurrent.step(state, x=x_t)` runs one frame. Both compute the same function. `project` is what the first columns
+    of the input contribute: apply it to all frames before a loop, and give a step the rest.
 
     Args:
         units: H, width of each layer.
@@ -64,43 +63,35 @@ class Recurrent(keras.layers.Layer):
         count = self.num_layers * (2 if self.cell == "lstm" else 1) - 1
         return RecurrentState(zeros, (zeros,) * count)
 
-    def project(self, x: tf.Tensor, start: int = 0) -> tf.Tensor:
-        """Input part of the first layer's gates for `x`, the columns of the input from `start` on: `[..., G * H]`."""
-        kernel = tf.cast(self.stack[0].cell.kernel[start : start + x.shape[-1]], self.compute_dtype)
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """What `x` `[..., F]`, the first columns of the input, adds to the first layer's gates: `[..., G * H]`."""
+        kernel = tf.cast(self.stack[0].cell.kernel[: x.shape[-1]], self.compute_dtype)
         return flat_call(lambda y: tf.matmul(y, kernel), tf.cast(x, self.compute_dtype))
 
-    def step(self, projected: tf.Tensor, state: RecurrentState) -> RecurrentState:
-        """One frame from projected input `[B, G * H]`."""
+    def step(
+        self,
+        state: RecurrentState,
+        *,
+        x: tf.Tensor | None = None,
+        projected: tf.Tensor | None = None,
+        start: int = 0,
+    ) -> RecurrentState:
+        """One frame.
+
+        Args:
+            state: after the frame before.
+            x: the input `[B, F]`, from column `start` on.
+            projected: the part of the input's columns before `start`, as `project` made it, `[B, G * H]`.
+        """
         per_layer = 2 if self.cell == "lstm" else 1
         flat = (*state.memory, state.h)
         new: list[tf.Tensor] = []
         for i, layer in enumerate(self.stack):
             old = flat[i * per_layer : (i + 1) * per_layer]
             if i > 0:
-                below = random.dropout(new[-1], self.dropout, f"{self.name}/{i}")
-                projected = tf.matmul(below, tf.cast(layer.cell.kernel, self.compute_dtype))
-            new.extend(_STEPS[self.cell](layer.cell, projected, old, self.compute_dtype))
+                x, projected, start = random.dropout(new[-1], self.dropout, f"{self.name}/{i}"), None, 0
+            new.extend(_STEPS[self.cell](layer.cell, x, projected, old, start, self.compute_dtype))
         return RecurrentState(new[-1], tuple(new[:-1]))
-
-    def stepper(self, start: int) -> Callable[[tf.Tensor, tf.Tensor, RecurrentState], RecurrentState]:
-        """`step` for a loop, as a function of the projected first part of the input, the rest of it, and the state.
-
-        The kernel is cut here, at `start`, once: cut in the loop's body, each frame would add its gradient to a kernel
-        full of zeros. An LSTM without layers above it takes input and state through one product.
-        """
-        cell, dtype = self.stack[0].cell, self.compute_dtype
-        kernel = tf.cast(cell.kernel[start:], dtype)
-        if self.cell != "lstm" or self.num_layers > 1:
-            return lambda projected, x, state: self.step(projected + tf.matmul(x, kernel), state)
-        joint = tf.concat([kernel, tf.cast(cell.recurrent_kernel, dtype)], axis=0)
-        bias = tf.cast(cell.bias, dtype)
-
-        def step(projected: tf.Tensor, x: tf.Tensor, state: RecurrentState) -> RecurrentState:
-            gates = tf.nn.bias_add(projected + tf.matmul(tf.concat([x, state.h], axis=-1), joint), bias)
-            c, h = _lstm_update(gates, state.memory[0])
-            return RecurrentState(h, (c,))
-
-        return step
 
     def layer_states(self, state: RecurrentState) -> list[list[tf.Tensor]]:
         """The state of each layer of the stack, `[B, H]` tensors in Keras' order: an LSTM's output before its carry."""
@@ -133,26 +124,52 @@ class Recurrent(keras.layers.Layer):
         return {**super().get_config(), **config}
 
 
+def _weight(name: str, make: Callable[[], tf.Tensor], cell: keras.layers.Layer, start: int = 0) -> tf.Tensor:
+    """A weight as a step needs it, made once before the loop that the step is in: cut in the loop's body, each frame
+    would add its gradient to a kernel full of zeros."""
+    return loop.before_loop((id(cell), name, start), make)
+
+
 def _lstm_step(
-    cell: keras.layers.LSTMCell, projected: tf.Tensor, state: tuple, dtype: str
+    cell: keras.layers.LSTMCell,
+    x: tf.Tensor | None,
+    projected: tf.Tensor | None,
+    state: tuple,
+    start: int,
+    dtype: str,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Keras' LSTM equations, gates in the order i, f, c, o; the state is (carry, output)."""
+    """Keras' LSTM equations, gates in the order i, f, c, o; the state is (carry, output). One product for x and h."""
     c, h = state
-    gates = projected + tf.matmul(h, tf.cast(cell.recurrent_kernel, dtype)) + tf.cast(cell.bias, dtype)
-    return _lstm_update(gates, c)
 
+    def joint() -> tf.Tensor:
+        rows = [cell.recurrent_kernel] if x is None else [cell.kernel[start:], cell.recurrent_kernel]
+        return tf.concat([tf.cast(kernel, dtype) for kernel in rows], axis=0)
 
-def _lstm_update(gates: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    inputs = h if x is None else tf.concat([tf.cast(x, dtype), h], axis=-1)
+    gates = tf.matmul(inputs, _weight("joint" if x is not None else "recurrent", joint, cell, start))
+    gates = gates if projected is None else gates + projected
+    gates = tf.nn.bias_add(gates, _weight("bias", lambda: tf.cast(cell.bias, dtype), cell))
     i, f, g, o = tf.split(gates, 4, axis=-1)
     c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
     return c, tf.sigmoid(o) * tf.tanh(c)
 
 
-def _gru_step(cell: keras.layers.GRUCell, projected: tf.Tensor, state: tuple, dtype: str) -> tuple[tf.Tensor]:
+def _gru_step(
+    cell: keras.layers.GRUCell,
+    x: tf.Tensor | None,
+    projected: tf.Tensor | None,
+    state: tuple,
+    start: int,
+    dtype: str,
+) -> tuple[tf.Tensor]:
     """Keras' GRU equations with `reset_after`, gates in the order z, r, h."""
     (h,) = state
-    bias = tf.cast(cell.bias, dtype)
-    from_h = tf.matmul(h, tf.cast(cell.recurrent_kernel, dtype)) + bias[1]
+    bias = _weight("bias", lambda: tf.cast(cell.bias, dtype), cell)
+    from_h = tf.matmul(h, _weight("recurrent", lambda: tf.cast(cell.recurrent_kernel, dtype), cell)) + bias[1]
+    if x is not None:
+        kernel = _weight("kernel", lambda: tf.cast(cell.kernel[start:], dtype), cell, start)
+        own = tf.matmul(tf.cast(x, dtype), kernel)
+        projected = own if projected is None else projected + own
     zx, rx, hx = tf.split(projected + bias[0], 3, axis=-1)
     zh, rh, hh = tf.split(from_h, 3, axis=-1)
     z = tf.sigmoid(zx + zh)

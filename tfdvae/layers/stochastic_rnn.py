@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks, random
+from tfdvae import masks, random, recurrence
 from tfdvae.layers.cell import StochasticCell
+from tfdvae.layers.latent import latent_terms
 
 __all__ = ["StochasticRNN"]
 
@@ -33,12 +34,12 @@ class StochasticRNN(keras.layers.Layer):
         super().__init__(**kwargs)
         if not isinstance(cell, StochasticCell):
             raise TypeError(f"`cell` must be a StochasticCell such as tfdvae.VRNNCell(...), got {type(cell).__name__}.")
-        if cell.global_dims or cell.input_latent_dim or not cell.loop_latent_dim:
+        self.cell = cell
+        if len(cell.latents) != 1 or not cell.loop_latents:
             raise ValueError(
                 f"{type(cell).__name__} has latents that are not one vector per frame, which this layer returns. Use "
                 "its model, or a cell such as tfdvae.VRNNCell(...)."
             )
-        self.cell = cell
         self.beta = beta
         self.seed = seed
         self.supports_masking = True
@@ -53,15 +54,17 @@ class StochasticRNN(keras.layers.Layer):
         if how is not None:
             x, mask = masks.pack(masks.zero_masked(x, tf.cast(mask, tf.bool)), how), how.mask
         seed = tf.cast(self.seeds.next(), tf.int32) if training else None
-        noise = None
+        (latent,), noise = self.cell.latents, None
         if training:
-            noise = random.normal(seed, [tf.shape(x)[0], tf.shape(x)[1], self.cell.frame_latent_dim])
+            kinds = {"normal": random.normal, "uniform": random.uniform}
+            noise = {latent.name: kinds[latent.q.noise_kind](seed, latent.noise_shape(*tf.unstack(tf.shape(x)[:2])))}
         with random.dropout_scope(None if seed is None else random.fold_in(seed, "dropout")):
-            path = self.cell.teacher_forced(self.cell.hoist(x, mask, None, noise))
-        kl = tf.reduce_sum(masks.zero_masked(gaussian.kl_per_dimension(path.q, path.p), mask))
+            path, _ = recurrence.teacher_forced(self.cell, self.cell.hoist(x, mask, None, noise))
+        drawn = path.latents[latent.name]
+        kl = tf.reduce_sum(masks.zero_masked(latent_terms(latent, drawn).kl, mask))
         frames = tf.size(x[..., 0]) if mask is None else tf.math.count_nonzero(mask)
         self.add_loss(self.beta * kl / tf.cast(tf.maximum(frames, tf.ones_like(frames)), tf.float32))
-        z = tf.cast(path.z, self.compute_dtype)
+        z = tf.cast(drawn.z, self.compute_dtype)
         return z if how is None else masks.unpack(z, how)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:

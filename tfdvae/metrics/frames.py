@@ -1,5 +1,7 @@
 """Means over frames, and the set of metrics that every model reports."""
 
+from collections.abc import Collection, Mapping
+
 import keras
 import tensorflow as tf
 
@@ -38,48 +40,55 @@ class FrameMean(keras.metrics.Metric):
 
 class ObjectiveMetrics:
     """loss, elbo_nats_per_frame, log_likelihood_nats_per_frame (of x given z), kl_nats_per_frame, active_units,
-    skipped_batches.
+    skipped_batches; and the KL of each latent, as kl_z_nats_per_frame, where there are several.
 
     `loss` is minus the objective, nats per frame; it differs from minus the ELBO where a KL weight, free bits,
-    penalties or another bound are in use. The ELBO is always the plain one. A unit is active where its KL exceeds
-    ACTIVE_NATS on average.
+    penalties or another bound are in use. The ELBO is always the plain one. A unit, a group of a latent of frames, is
+    active where its KL exceeds ACTIVE_NATS on average.
 
     Args:
-        latent_dim: Z.
-        per_dimension: also report kl_00_nats_per_frame, kl_01_nats_per_frame, ...
+        groups: how many terms the KL of each latent has, by name.
+        framed: names of the latents of frames.
+        per_dimension: also report kl_z_00_nats_per_frame, kl_z_01_nats_per_frame, ...
     """
 
-    def __init__(self, latent_dim: int, per_dimension: bool = False):
-        self.latent_dim = latent_dim
+    def __init__(self, groups: Mapping[str, int], framed: Collection[str], per_dimension: bool = False):
+        self.groups = dict(groups)
+        self.framed = set(framed)
         self.per_dimension = per_dimension
         self.loss = FrameMean("loss")
         self.elbo = FrameMean("elbo_nats_per_frame")
         self.log_likelihood = FrameMean("log_likelihood_nats_per_frame")
         self.kl = FrameMean("kl_nats_per_frame")
-        self.kl_vector = FrameMean("kl_vector", latent_dim)
+        self.by_latent = {name: FrameMean(f"kl_{name}_groups", count) for name, count in self.groups.items()}
         self.skipped = keras.metrics.Sum("skipped_batches")
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """All of them, for Keras to reset."""
-        return [self.loss, self.elbo, self.log_likelihood, self.kl, self.kl_vector, self.skipped]
+        return [self.loss, self.elbo, self.log_likelihood, self.kl, *self.by_latent.values(), self.skipped]
 
     def update_state(self, loss: tf.Tensor, terms: StepTerms, valid: tf.Tensor | bool = True) -> None:
         """Adds a batch: its loss in nats per frame and its terms. A batch that is not `valid` leaves no trace."""
         frames = tf.reduce_sum(terms.weight)
-        kl_vector = tf.reduce_sum(terms.kl, axis=[0, 1])
-        kl = tf.reduce_sum(kl_vector) + tf.reduce_sum(terms.global_kl)
+        groups = [tf.reduce_sum(tf.reshape(terms.latents[k].kl, [-1, n]), axis=0) for k, n in self.groups.items()]
+        kl = sum((tf.reduce_sum(y) for y in groups), 0.0)
         log_likelihood = tf.reduce_sum(terms.log_px)
-        totals = [loss * frames, log_likelihood - kl, log_likelihood, kl, kl_vector]
+        totals = [loss * frames, log_likelihood - kl, log_likelihood, kl, *groups]
         self.skipped.update_state(tf.where(valid, 0.0, 1.0))
         for metric, total in zip(self.metrics[:-1], totals, strict=True):
             metric.update_state(tf.where(valid, total, tf.zeros_like(total)), tf.where(valid, frames, 0.0))
 
     def result(self) -> dict[str, tf.Tensor]:
         """Name to value."""
-        per_unit = self.kl_vector.result()
+        groups = {name: metric.result() for name, metric in self.by_latent.items()}
         logs = {m.name: m.result() for m in (self.loss, self.elbo, self.log_likelihood, self.kl, self.skipped)}
-        logs["active_units"] = tf.reduce_sum(tf.cast(per_unit > ACTIVE_NATS, tf.float32))
+        active = [tf.reduce_sum(tf.cast(y > ACTIVE_NATS, tf.float32)) for k, y in groups.items() if k in self.framed]
+        logs["active_units"] = sum(active, tf.constant(0.0))
+        if len(groups) > 1:
+            logs |= {f"kl_{name}_nats_per_frame": tf.reduce_sum(y) for name, y in groups.items()}
         if self.per_dimension:
-            logs |= {f"kl_{i:02d}_nats_per_frame": per_unit[i] for i in range(self.latent_dim)}
+            for name in (name for name in groups if name in self.framed):
+                count = self.groups[name]
+                logs |= {f"kl_{name}_{i:02d}_nats_per_frame": groups[name][i] for i in range(count)}
         return logs

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from tfdvae.models import VerbsDVAE
+    from tfdvae.models import DVAE
 
 __all__ = ["linear_r2", "one_step_predictions", "squared_error_per_frame"]
 
 
 def one_step_predictions(
-    model: "VerbsDVAE", x: Any, u: Any = None, *, num_samples: int = 8, seed: int = 0, start: int = 1
+    model: "DVAE", x: Any, u: Any = None, *, num_samples: int = 8, seed: int = 0, start: int = 1
 ) -> np.ndarray:
     """E[x_t | x_<t, u_<=t] for t > `start`, by `forecast` from each prefix: `[B, T - start, D]`.
 
@@ -34,7 +34,8 @@ def one_step_predictions(
     predictions = []
     for t in range(start, length):
         past_u, next_u = (None, None) if u is None else (u[:, :t], u[:, t : t + 1])
-        forecast = model.forecast(x[:, :t], 1, u=past_u, future_u=next_u, num_samples=num_samples, seed=seed + t)
+        options = {"horizon": 1, "future_u": next_u, "num_samples": num_samples, "seed": seed + t}
+        forecast = model.forecast(x[:, :t], u=past_u, **options)
         predictions.append(forecast.mean.numpy()[:, 0])
     return np.stack(predictions, axis=1)
 

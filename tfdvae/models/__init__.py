@@ -1,5 +1,7 @@
 """The models, and the registry that maps names to them."""
 
+from collections.abc import Callable
+
 from tfdvae.models.base import DVAE
 from tfdvae.models.dkf import DKF, DKFCell
 from tfdvae.models.dsae import DSAE, DSAECell
@@ -11,7 +13,6 @@ from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.models.srnn import SRNN, SRNNCell
 from tfdvae.models.storn import STORN, STORNCell
 from tfdvae.models.vae import VAE, VAECell
-from tfdvae.models.verbs import VerbsDVAE
 from tfdvae.models.vrae import VRAE, VRAECell
 from tfdvae.models.vrnn import VRNN, VRNNCell
 from tfdvae.models.vssn import VSSN, VSSNCell
@@ -46,9 +47,9 @@ __all__ = [
     "VRNNCell",
     "VSSN",
     "VSSNCell",
-    "VerbsDVAE",
     "ZForcingVRNN",
     "ZForcingVRNNCell",
+    "register",
 ]
 
 MODELS: dict[str, type[DVAE]] = {
@@ -67,3 +68,27 @@ MODELS: dict[str, type[DVAE]] = {
     "zforcing_vrnn": ZForcingVRNN,
 }
 """Every model by the name that configs and programs use."""
+
+
+def register(name: str) -> Callable[[type[DVAE]], type[DVAE]]:
+    """Decorates a model from outside, so that configs, programs and `MODELS` know it by a name.
+
+    Raises:
+        ValueError: the name is taken, or no identifier; the class is no DVAE.
+
+    Example:
+        @tfdvae.models.register("my_vrnn")
+        @keras.saving.register_keras_serializable(package="mine")
+        class MyVRNN(tfdvae.RecurrentDVAE):
+            cell_class = MyCell
+    """
+
+    def add(model: type[DVAE]) -> type[DVAE]:
+        if not (isinstance(model, type) and issubclass(model, DVAE)):
+            raise ValueError(f"Only a subclass of tfdvae.DVAE can be registered, got {model!r}.")
+        if not name.isidentifier() or MODELS.get(name, model) is not model:
+            raise ValueError(f"{name!r} is taken or is no identifier: models are {', '.join(MODELS)}.")
+        MODELS[name] = model
+        return model
+
+    return add

@@ -1,66 +1,146 @@
-"""The contract of every model: frames to Trajectory, Trajectory to the terms of a bound, and Keras' verbs."""
+"""The contract of every model: frames to Trajectory, Trajectory to the terms of a bound."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdvae import gaussian, masks, observations, random, validation
-from tfdvae.bounds import FIVO, Filtered, Particles, log_weight, particle_filter
-from tfdvae.bounds.resampling import noise_dim as resampling_noise
-from tfdvae.layers.x_scale import check_frames
+from tfdvae import masks, observations, random, validation
+from tfdvae.layers.frame_io import FrameIO
+from tfdvae.layers.frame_shapes import restore_frames
+from tfdvae.layers.latent import Latent, counted_frames, latent_terms
+from tfdvae.models.drawing import DrawingMixin
+from tfdvae.models.scoring import ScoringMixin
+from tfdvae.models.streaming import StreamingMixin
 from tfdvae.models.training import TrainingMixin
-from tfdvae.types import Batch, Gaussian, Latent, StepTerms, Trajectory
+from tfdvae.types import Batch, LatentPath, LatentTerms, StepTerms, Trajectory
 
-__all__ = ["DVAE"]
+__all__ = ["DVAE", "Packed"]
 
 
-class DVAE(TrainingMixin, keras.Model):
-    """A dynamical variational autoencoder over frames `[B, T, D]`.
+class Packed(NamedTuple):
+    """Right-padded sequences as the equations of a model take them.
 
-    A subclass implements `build_parts` and `infer_packed`; bounds, training, metrics and verbs follow. Frames that do
-    not exist are zeroed and packed to the right end here, once, before a subclass sees them.
+    Attributes:
+        x: frames in the units of the data, `[B, T, D]`, zero in the padding.
+        mask: `[B, T]`, or None where all frames exist.
+        u: inputs `[B, T, U + C]` with the context of the sequence in the last columns; None where there is neither.
+        observed: `[B, T, D]`, or None where all that exists was observed.
+        seen: frames as the networks see them, `[B, T, E]`.
+        context: `[B, C]`, or None.
+    """
 
-    Inputs are frames `[B, T, D]`, or a dict with "x", optionally "mask" (`[B, T]`, true where a frame exists) and "u"
-    (`[B, T, U]`).
+    x: tf.Tensor
+    mask: tf.Tensor | None
+    u: tf.Tensor | None
+    observed: tf.Tensor | None
+    seen: tf.Tensor
+    context: tf.Tensor | None
+
+    def repeated(self, count: tf.Tensor | int) -> "Packed":
+        """`count` adjacent copies of each sequence."""
+        if isinstance(count, int) and count == 1:
+            return self
+        return Packed(*(None if y is None else tf.repeat(y, count, axis=0) for y in self))
+
+
+def _of_frames(name: str) -> property:
+    return property(lambda self: getattr(self.frames, name), doc=f"See `{name}` of `tfdvae.layers.FrameIO`.")
+
+
+class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Model):
+    """A dynamical variational autoencoder over frames `[B, T, D]`, or of any shape `[B, T, ...]`.
+
+    A subclass declares `latents` and implements `build_parts`, `features_dim` and `infer_packed`; bounds, training and
+    metrics follow. `RecurrentDVAE` and `SequenceDVAE` bring the verbs that draw frames. Frames that do not exist are
+    zeroed and packed to the right end here, once, before a subclass sees them.
+
+    Inputs are frames, or a dict with "x" and optionally "mask" (`[B, T]`, true where a frame exists), "u"
+    (`[B, T, U]`), "observed" (`[B, T]` or as x, true where a frame that exists was measured; x may hold anything
+    elsewhere) and "context" (`[B, C]`, once per sequence).
 
     Args:
         observation: p(x_t | .), a name in `tfdvae.observations.OBSERVATIONS` or an Observation.
+        standardize, x_scale, fill, indicator, frame_encoder, frame_decoder: how frames enter and leave the model, see
+            `tfdvae.layers.FrameIO`.
+        missing: "nan" lets NaN in x mean a value that was not observed; None refuses it.
         seed: all randomness of training and evaluation follows from it.
+
+    Attributes:
+        partly_observed: whether the model has met "observed", so that its exports take it.
+        trained_on_parts: whether it was trained with "observed", or with `hide` (see `compile`), so that `impute` may
+            trust its posterior given parts of frames. Saved with the model; to be set where weights are loaded into a
+            new one.
     """
 
-    x_scale: str = "linear"
-    """What the networks see of frames, see `tfdvae.layers.x_scale`."""
-
-    def __init__(self, observation: str | Mapping | observations.Observation = "gaussian", seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        observation: str | Mapping | observations.Observation = "gaussian",
+        seed: int = 0,
+        *,
+        standardize: str | None = "auto",
+        x_scale: str = "linear",
+        fill: str = "zero",
+        indicator: bool = False,
+        missing: str | None = None,
+        frame_encoder: Any = None,
+        frame_decoder: Any = None,
+        frame_networks: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
-        self.observation = observations.get(observation)
+        self.frames = FrameIO(
+            observation,
+            standardize=standardize,
+            x_scale=x_scale,
+            fill=fill,
+            indicator=indicator,
+            frame_encoder=frame_encoder,
+            frame_decoder=frame_decoder,
+            **(frame_networks or {}),
+            dtype=self.dtype_policy,
+            name="frames",
+        )
+        if missing not in (None, "nan"):
+            raise ValueError(f"`missing` must be None or 'nan', got {missing!r}.")
+        self.missing = missing
         self.seed = seed
-        self.x_dim: int | None = None
+        self.frame_shape: tuple[int, ...] | None = None
         self.u_dim: int | None = None
+        self.context_dim: int | None = None
+        self.partly_observed = False
+        self.trained_on_parts = False
         self.verb_seeds = keras.random.SeedGenerator(seed)
+
+    observation = _of_frames("observation")
+    standardize = _of_frames("standardize")
+    x_scale = _of_frames("x_scale")
+    fill = _of_frames("fill")
+    indicator = _of_frames("indicator")
+    frame_encoder = _of_frames("frame_encoder")
+    frame_decoder = _of_frames("frame_decoder")
 
     # What a subclass implements.
 
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        """The latent variables, in the order in which they are drawn."""
+        raise NotImplementedError(f"{type(self).__name__} does not declare its `latents`.")
+
     def build_parts(self, x_dim: int, u_dim: int) -> None:
-        """Creates all weights for D features and U inputs (0 in undriven mode)."""
-        raise NotImplementedError
-
-    def infer_packed(self, x: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, noise: Any) -> Trajectory:
-        """One path for right-padded sequences, zero in the padding; `noise` from `draw_noise`, None for the means."""
-        raise NotImplementedError
+        """Creates all weights, for E features that the networks see of a frame and U + C inputs (0: none)."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `build_parts`.")
 
     @property
-    def frame_latent_dim(self) -> int:
-        """Width of the latents of a frame, of z in a Trajectory; 0 where a model has none, or one per sequence."""
-        raise NotImplementedError
+    def features_dim(self) -> int:
+        """H, width of what the frame decoder and the observation take; known once the parts are built."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `features_dim`.")
 
-    @property
-    def has_latents(self) -> bool:
-        """Whether there is anything to infer; without, every bound is the log-likelihood."""
-        return self.frame_latent_dim > 0 or bool(self.global_dims)
+    def infer_packed(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Trajectory:
+        """One path for right-padded sequences; `noise` from `draw_noise`, None for the modes."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `infer_packed`.")
 
     @property
     def causal(self) -> bool:
@@ -72,254 +152,235 @@ class DVAE(TrainingMixin, keras.Model):
         """Whether frames are drawn one by one, so that a model may meet its own output."""
         return False
 
+    # What follows from the declaration of latents.
+
     @property
-    def global_dims(self) -> dict[str, int]:
-        """Width of each latent that exists once per sequence, by name."""
-        return {}
+    def x_dim(self) -> int | None:
+        """D, how many numbers a frame has; None before the model is built."""
+        return None if self.frame_shape is None else int(np.prod(self.frame_shape))
 
-    def draw_noise(self, seed: tf.Tensor, batch_size: tf.Tensor | int, length: tf.Tensor | int) -> Any:
-        """Standard normal noise for a path: `[B, T, Z]`; a dict of that as "z" and of `[B, V]` by name where there are
+    @property
+    def has_latents(self) -> bool:
+        """Whether there is anything to infer; without, every bound is the log-likelihood."""
+        return bool(self.latents)
 
-        latents that exist once per sequence."""
-        noise = random.normal(seed, [batch_size, length, self.frame_latent_dim])
-        if not self.global_dims:
-            return noise
-        seeds = {name: random.fold_in(seed, name) for name in self.global_dims}
-        return {"z": noise, **{k: random.normal(seeds[k], [batch_size, v]) for k, v in self.global_dims.items()}}
+    @property
+    def frame_latents(self) -> tuple[Latent, ...]:
+        """Those that every frame has a value of."""
+        return tuple(latent for latent in self.latents if latent.of_frame)
+
+    @property
+    def sequence_latents(self) -> tuple[Latent, ...]:
+        """Those that exist once per sequence, or once per data set."""
+        return tuple(latent for latent in self.latents if not latent.of_frame)
+
+    def draw_noise(self, seed: tf.Tensor, batch_size: tf.Tensor | int, length: tf.Tensor | int) -> dict[str, tf.Tensor]:
+        """Noise for a path, by the names of the latents: `[B, T, n]`, or `[B, n]` for those of a sequence."""
+        kinds = {"normal": random.normal, "uniform": random.uniform}
+        return {
+            latent.name: kinds[latent.q.noise_kind](
+                random.fold_in(seed, latent.name), latent.noise_shape(batch_size, length)
+            )
+            for latent in self.latents
+        }
 
     # Paths and terms.
+
+    def pack(self, batch: Batch) -> tuple[Packed, masks.Packing | None]:
+        """The batch as the equations take it, and how to undo the packing (None where all frames exist)."""
+        packed, how = masks.pack_batch(validation.flat(batch, self.frame_shape))
+        seen = self.frames.see(packed.x, random.unhidden(packed.x, packed.observed))
+        u = self.inputs(packed.u, packed.context, tf.shape(packed.x)[1])
+        return Packed(packed.x, packed.mask, u, packed.observed, seen, packed.context), how
+
+    def inputs(self, u: tf.Tensor | None, context: tf.Tensor | None, length: tf.Tensor | int) -> tf.Tensor | None:
+        """Inputs of frames `[B, T, U]` and, in the last columns, the context of their sequences."""
+        if context is None:
+            return u
+        along = tf.tile(context[:, None], [1, length, 1])
+        if u is None:
+            return tf.ensure_shape(along, [context.shape[0], None, context.shape[-1]])
+        return tf.concat([u, tf.cast(along, u.dtype)], axis=-1)
 
     def infer(
         self,
         x: tf.Tensor,
         mask: tf.Tensor | None = None,
         u: tf.Tensor | None = None,
-        noise: Any = None,
+        observed: tf.Tensor | None = None,
+        context: tf.Tensor | None = None,
+        noise: Mapping[str, tf.Tensor] | None = None,
     ) -> Trajectory:
-        """One path z ~ q(z | x), with posterior, prior and p(x_t | .) along it.
+        """One path z ~ q(z | x), with posteriors, priors and p(x_t | .) along it.
 
         Args:
-            x: `[B, T, D]`.
+            x: `[B, T, D]`, or in the shape of its frames.
             mask: `[B, T]` bool; frames outside may hold anything.
             u: `[B, T, U]`, in driven mode.
-            noise: standard normal, as `draw_noise` makes it; None follows the posterior means.
+            observed: `[B, T, D]` bool; x may hold anything elsewhere.
+            context: `[B, C]`.
+            noise: of each latent by name, as `draw_noise` makes it; None follows the posterior modes.
 
         Returns:
             Trajectory aligned with x; zeros at frames that do not exist.
         """
-        batch, how = masks.pack_batch(Batch(x, mask, u))
-        if how is not None:
-            noise = tf.nest.map_structure(lambda n: n if n is None or n.shape.rank < 3 else masks.pack(n, how), noise)
-        path = self.infer_packed(batch.x, batch.mask, batch.u, noise)
+        packed, how = self.pack(Batch(x, mask, u, observed, context))
+        if how is not None and noise is not None:
+            noise = {name: n if n.shape.rank < 3 else masks.pack(n, how) for name, n in noise.items()}
+        path = self.infer_packed(packed, noise)
         if how is None:
             return path
-        per_frame = {"z": path.z, "q": path.q, "p": path.p, "x": path.x, "penalties": path.penalties}
-        restored = tf.nest.map_structure(lambda y: masks.unpack(y, how), per_frame)
-        return path._replace(**restored)
+        restored = {"x": path.x, "penalties": path.penalties}
+        own = {latent.name: path.latents[latent.name] for latent in self.frame_latents}
+        restored = tf.nest.map_structure(lambda y: None if y is None else masks.unpack(y, how), (restored, own))
+        return Trajectory({**path.latents, **restored[1]}, **restored[0])
 
-    def terms(self, path: Trajectory, x: tf.Tensor, mask: tf.Tensor | None) -> StepTerms:
-        """The terms of every bound along a path: log p(x_t | .), KL_t, log p(z_t | .) - log q(z_t | .), in nats."""
-        weight = tf.ones(tf.shape(x)[:2]) if mask is None else tf.cast(mask, tf.float32)
-        log_px = self.observation.log_prob(path.x, masks.zero_masked(tf.cast(x, tf.float32), mask))
-        kl = gaussian.kl_per_dimension(path.q, path.p)
-        log_ratio = gaussian.log_prob(path.p, path.z) - gaussian.log_prob(path.q, path.z)
-        zero = tf.zeros(tf.shape(x)[:1])
-        latents: list[Latent] = list(path.global_latents.values())
-        global_kl = sum((v.share * tf.reduce_sum(gaussian.kl_per_dimension(v.q, v.p), axis=-1) for v in latents), zero)
-        ratios = (v.share * (gaussian.log_prob(v.p, v.z) - gaussian.log_prob(v.q, v.z)) for v in latents)
-        global_ratio = sum(ratios, zero)
-        penalty = sum(path.penalties.values(), tf.zeros_like(log_px))
-        per_frame = [masks.zero_masked(y, mask) for y in (log_px, kl, log_ratio, penalty)]
-        return StepTerms(per_frame[0], per_frame[1], per_frame[2], global_kl, global_ratio, per_frame[3], weight)
-
-    def sample_terms(self, batch: Batch, seed: tf.Tensor, num_samples: int = 1) -> StepTerms:
-        """Terms of K paths per sequence, in adjacent rows: `[B * K, T]`."""
-        packed, _ = masks.pack_batch(batch)
-        x, mask, u = (y if y is None or num_samples == 1 else tf.repeat(y, num_samples, axis=0) for y in packed)
-        noise = self.draw_noise(seed, tf.shape(x)[0], x.shape[1] or tf.shape(x)[1])
-        return self.terms(self.infer_packed(x, mask, u, noise), x, mask)
-
-    def filter_particles(
-        self, batch: Batch, seed: tf.Tensor, num_samples: int, *, resampling: str = "systematic", **options: Any
-    ) -> Filtered:
-        """A particle filter with q as its proposal, K particles per sequence; frames packed to the left.
+    def terms(self, path: Trajectory, batch: Batch, balance: float | None = None) -> StepTerms:
+        """The terms of every bound along a path, in nats: log p(x_t | .), and log p, log q and KL of each latent.
 
         Args:
-            resampling, **options: see `tfdvae.bounds.particle_filter`.
+            path: from `infer`, or `infer_packed`.
+            batch: what it was inferred from, aligned with it.
+            balance: of the KL's gradient, see `latent_terms`.
         """
-        packed, _ = masks.pack_batch(batch)
-        size, length = tf.shape(packed.x)[0], packed.x.shape[1] or tf.shape(packed.x)[1]
-        noise = self.draw_noise(seed, size * num_samples, length)
-        shape = [size, length, resampling_noise(resampling, num_samples)]
-        uniform = random.uniform(random.fold_in(seed, "resampling"), shape)
-        particles = self.particles(packed, num_samples)
-        return particle_filter(particles, num_samples, noise, uniform, packed.mask, resampling=resampling, **options)
+        batch = validation.flat(batch, self.frame_shape)
+        exists = tf.ones(tf.shape(batch.x)[:2], tf.bool) if batch.mask is None else batch.mask
+        x = masks.zero_masked(tf.cast(batch.x, tf.float32), batch.mask)
+        log_px = masks.zero_masked(self.frames.log_prob(path.x, x, batch.observed), batch.mask)
+        found = {}
+        for latent in self.latents:
+            terms = latent_terms(latent, path.latents[latent.name], balance)
+            if latent.of_frame:
+                counted = None if batch.mask is None else exists
+                counted = counted_frames(latent, exists) if latent.level == "segment" else counted
+                terms = LatentTerms(*(masks.zero_masked(y, counted) for y in terms))
+            elif latent.share != 1.0:
+                terms = LatentTerms(*(latent.share * y for y in terms))
+            found[latent.name] = terms
+        penalty = masks.zero_masked(sum(path.penalties.values(), tf.zeros_like(log_px)), batch.mask)
+        return StepTerms(log_px, found, penalty, tf.cast(exists, tf.float32))
 
-    def particles(self, packed: Batch, num_samples: int) -> Particles:
-        """This model as a particle filter sees it, for right-padded sequences; causal models implement it."""
-        raise NotImplementedError
+    def frame_kl(self, paths: Mapping[str, LatentPath], like: tf.Tensor) -> tf.Tensor:
+        """KL of all latents of one frame, nats `[B]`, zero where there are none; `like` has that shape."""
+        terms = (latent_terms(latent, paths[latent.name]).kl for latent in self.frame_latents)
+        return sum((tf.reduce_sum(kl, axis=-1) for kl in terms), tf.zeros_like(like))
 
-    def check_particles(self, what: str) -> None:
-        """Raises ValueError where a particle filter cannot run frame by frame."""
-        reason = None
-        if not self.causal:
-            reason = "infers latents from frames that are yet to come"
-        elif self.global_dims:
-            reason = "has latents that exist once per sequence, which no resampling can renew"
-        if reason is not None:
-            raise ValueError(
-                f"{what} weighs particles frame by frame, and {type(self).__name__} as configured {reason}. Take the "
-                "bound 'elbo' or 'iwae' (and `log_prob`), which every model has; or choose a causal inference (SRNN: "
-                "inference='filter'; DKF: 'st_l', 'mf_l' or 'frame') or a causal model (VRNN, STORN, KVAE, VAE)."
-            )
+    def sample_terms(
+        self, batch: Batch, seed: tf.Tensor, num_samples: int = 1, balance: float | None = None
+    ) -> StepTerms:
+        """Terms of K paths per sequence, in adjacent rows: `[B * K, T]`."""
+        packed, _ = self.pack(batch)
+        packed = packed.repeated(num_samples)
+        x = packed.x
+        noise = self.draw_noise(seed, tf.shape(x)[0], x.shape[1] or tf.shape(x)[1])
+        aligned = Batch(x, packed.mask, observed=packed.observed)
+        return self.terms(self.infer_packed(packed, noise), aligned, balance)
 
     # Keras.
 
     def build(self, input_shape: Sequence[int | None] | Mapping[str, Sequence[int | None]]) -> None:
-        """Creates all weights for frames `[B, T, D]`, or for a dict of shapes with "x" and optionally "u"."""
+        """Creates all weights for frames `[B, T, ...]`, or for a dict of shapes with "x" and optionally "u",
+        "observed" and "context"."""
         shapes = input_shape if isinstance(input_shape, Mapping) else {"x": input_shape}
-        if len(shapes["x"]) != 3 or shapes["x"][-1] is None:
+        if len(shapes["x"]) < 3 or None in shapes["x"][2:]:
             raise ValueError(
-                f"Expected frames of shape [batch, time, features] with features known, got {shapes['x']}."
+                f"Expected frames of shape [batch, time, features], or [batch, time, ...] with the shape of a frame "
+                f"known, got {shapes['x']}."
             )
-        self.x_dim = shapes["x"][-1]
+        self.frame_shape = tuple(shapes["x"][2:])
         self.u_dim = shapes["u"][-1] if shapes.get("u") is not None else 0
-        self.build_parts(self.x_dim, self.u_dim)
+        self.context_dim = shapes["context"][-1] if shapes.get("context") is not None else 0
+        self.partly_observed |= shapes.get("observed") is not None
+        self.frames.build_input(self.frame_shape)
+        self.build_parts(self.frames.seen_dim, self.u_dim + self.context_dim)
+        self.frames.build_output(self.features_dim + self.context_dim)
         self.build_metrics()
 
     def get_build_config(self) -> dict:
-        return {"x_dim": self.x_dim, "u_dim": self.u_dim} if self.built else {}
+        names = ("frame_shape", "u_dim", "context_dim", "partly_observed", "trained_on_parts")
+        return {name: getattr(self, name) for name in names} if self.built else {}
 
     def build_from_config(self, config: dict) -> None:
+        if config and "frame_shape" not in config:
+            raise ValueError(
+                "This file was written by tfdvae 0.1, whose models 0.2 cannot read: train the model again."
+            )
         if config:
-            self.build_for(config["x_dim"], config["u_dim"])
+            self.build_for(tuple(config["frame_shape"]), config["u_dim"], config["context_dim"])
+            self.partly_observed = config["partly_observed"]
+            self.trained_on_parts = config.get("trained_on_parts", False)
 
-    def build_for(self, x_dim: int, u_dim: int = 0) -> None:
-        """Builds for D features and U inputs, where that has not been done."""
+    def build_for(self, frame_shape: int | Sequence[int], u_dim: int = 0, context_dim: int = 0) -> None:
+        """Builds for frames of D features or of any shape, U inputs and C entries of a context, where not yet done."""
         if not self.built:
-            shapes = {"x": (None, None, x_dim)}
-            self.build(shapes | {"u": (None, None, u_dim)} if u_dim else shapes)
+            frame_shape = (frame_shape,) if isinstance(frame_shape, int) else tuple(frame_shape)
+            shapes = {"x": (None, None, *frame_shape)}
+            shapes |= {"u": (None, None, u_dim)} if u_dim else {}
+            self.build(shapes | {"context": (None, context_dim)} if context_dim else shapes)
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Mean of p(x_t | .) along the posterior mean, under teacher forcing: `[B, T, D]`."""
-        batch = self._tensors(inputs)
-        validation.check_static(*batch, x_dim=self.x_dim, u_dim=self.u_dim)
-        params = self.infer(*batch).x
-        return masks.zero_masked(self.observation.mean(params), batch.mask)
+        """Mean of p(x_t | .) along the posterior modes, under teacher forcing, in the shape of x."""
+        batch = self.tensors(inputs)
+        validation.check_static(batch, self.built_sizes)
+        means = masks.zero_masked(self.frames.mean(self.infer(*batch).x), batch.mask)
+        return restore_frames(means, self.frame_shape)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return tuple(input_shape["x"] if isinstance(input_shape, Mapping) else input_shape)
 
     def get_config(self) -> dict:
-        observation = keras.saving.serialize_keras_object(self.observation)
-        return {**super().get_config(), "observation": observation, "seed": self.seed}
+        frames = self.frames.get_config()
+        own = {k: v for k, v in frames.items() if k not in ("name", "dtype", "trainable", "activation", "dropout")}
+        return {**super().get_config(), **own, "missing": self.missing, "seed": self.seed}
 
-    # Verbs.
+    # Data.
 
-    def encode(self, x: Any, mask: Any = None, u: Any = None) -> Gaussian:
-        """Posterior means and scales along the mean path, each `[B, T, Z]`; zeros at frames that do not exist."""
-        return self._encode(self.check(x, mask, u))
+    @property
+    def built_sizes(self) -> validation.Sizes:
+        """What the model was built for; None everywhere before that."""
+        return validation.Sizes(self.frame_shape, self.u_dim, self.context_dim)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _encode(self, batch: Batch) -> Gaussian:
-        return self.infer(*batch).q
+    def adapt(self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> None:
+        """Sets the statistics of `standardize` and the output bias from what was observed of data `[N, T, ...]`.
 
-    def encode_sequence(self, x: Any, mask: Any = None, u: Any = None) -> dict[str, Gaussian]:
-        """Posterior of each latent that exists once per sequence, `[B, V]`, by name; empty where there is none."""
-        return self._encode_sequence(self.check(x, mask, u))
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _encode_sequence(self, batch: Batch) -> dict[str, Gaussian]:
-        return {name: latent.q for name, latent in self.infer(*batch).global_latents.items()}
-
-    def log_prob(
-        self, x: Any, mask: Any = None, u: Any = None, *, num_samples: int = 40, chunk: int = 8, seed: int | None = None
-    ) -> tf.Tensor:
-        """Importance-sampled log p(x), log 1/K sum_k p(x, z_k) / q(z_k | x), nats per sequence: `[B]`.
-
-        A lower bound in expectation that tightens with K = `num_samples` (Burda et al. 2016; the VRNN paper takes
-        40). Memory is bounded by `chunk` paths per sequence at a time. Without latent variables it is exact.
+        Training then starts at the data's mean and scale, whatever their units.
         """
-        batch = self.check(x, mask, u)
-        seed_tensor = self.next_seed(seed)
-        partial = []
-        for start in range(0, num_samples, chunk):
-            count = min(chunk, num_samples - start)
-            partial.append(self._log_weight_sum(batch, random.fold_in(seed_tensor, start), count))
-        return tf.reduce_logsumexp(tf.stack(partial), axis=0) - tf.math.log(float(num_samples))
+        given = validation.as_batch(x, mask, u, observed, context)
+        batch = validation.check_arrays(given, self.built_sizes, self.missing)
+        self.build_as(batch)
+        flat = validation.flat(batch, self.frame_shape)
+        self.frames.adapt(flat.x, flat.mask, flat.observed)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _log_weight_sum(self, batch: Batch, seed: tf.Tensor, count: int) -> tf.Tensor:
-        weights = log_weight(self.sample_terms(batch, seed, count))
-        return tf.reduce_logsumexp(tf.reshape(weights, [-1, count]), axis=1)
+    def check_frames(self, batch: Batch) -> None:
+        """Raises ValueError where frames that exist and were observed are none that the model can take."""
+        x, mask, _, observed, _ = validation.flat(batch, tuple(batch.x.shape[2:]))
+        exists = np.ones(x.shape[:2], bool) if mask is None else mask
+        self.frames.validate(x[exists], None if observed is None else observed[exists])
 
-    def particle_log_prob(
-        self,
-        x: Any,
-        mask: Any = None,
-        u: Any = None,
-        *,
-        num_samples: int = 128,
-        resampling: str = "systematic",
-        criterion: str = "ess",
-        ess_ratio: float = 0.5,
-        seed: int | None = None,
-    ) -> tf.Tensor:
-        """log p(x) by a particle filter with q as its proposal, nats per sequence: `[B]`.
-
-        A lower bound in expectation (the FIVO bound of K = `num_samples` particles), whose slack grows with the number
-        of frames as T / K, where that of `log_prob` grows exponentially. For causal models.
-
-        Args:
-            resampling, criterion, ess_ratio: see `tfdvae.bounds.FIVO`.
-
-        Raises:
-            ValueError: the posterior of a frame sees later ones; see `FIVO` for the others.
-        """
-        self.check_particles("`particle_log_prob`")
-        FIVO(num_samples, resampling, criterion, ess_ratio)
-        batch = self.check(x, mask, u)
-        return self._particle_log_prob(batch, self.next_seed(seed), num_samples, resampling, criterion, ess_ratio)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _particle_log_prob(self, batch: Batch, seed: tf.Tensor, count: int, *options: Any) -> tf.Tensor:
-        rule = dict(zip(("resampling", "criterion", "ess_ratio"), options, strict=True))
-        return tf.reduce_sum(self.filter_particles(batch, seed, count, **rule).log_evidence, axis=1)
-
-    def adapt(self, x: Any, mask: Any = None) -> None:
-        """Sets the output bias from data `[N, T, D]`, so that training starts at the data's mean (and scale)."""
-        batch = as_arrays(x, mask)
-        self.build_for(batch.x.shape[-1], self.u_dim or 0)
-        self.observation.adapt(np.asarray(batch.x), None if batch.mask is None else np.asarray(batch.mask))
-
-    def check_frames(self, frames: np.ndarray) -> None:
-        """Raises ValueError where observed frames `[N, D]` are none that the observation or the networks can take."""
-        self.observation.validate(frames)
-        check_frames(frames, self.x_scale)
-
-    def check(self, x: Any, mask: Any = None, u: Any = None) -> Batch:
+    def check(self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> Batch:
         """What a verb was given, as tensors: checked by value where there are values, and the model built for it."""
-        batch = validation.as_batch(x) if mask is None and u is None else Batch(x, mask, u)
+        batch = validation.as_batch(x, mask, u, observed, context)
         if validation.is_symbolic(*batch):
-            validation.check_static(*batch, x_dim=self.x_dim, u_dim=self.u_dim)
+            validation.check_static(batch, self.built_sizes)
         else:
-            batch = validation.check_arrays(*batch, x_dim=self.x_dim, u_dim=self.u_dim)
-        self.build_for(batch.x.shape[-1], 0 if batch.u is None else batch.u.shape[-1])
-        return self._tensors(batch)
+            batch = validation.check_arrays(batch, self.built_sizes, self.missing)
+        self.build_as(batch)
+        return self.tensors(batch)
+
+    def build_as(self, batch: Batch) -> None:
+        """Builds for sequences like these."""
+        sizes = [0 if y is None else y.shape[-1] for y in (batch.u, batch.context)]
+        self.build_for(tuple(batch.x.shape[2:]), *sizes)
+        self.partly_observed |= batch.observed is not None or self.missing is not None
 
     def next_seed(self, seed: int | None) -> tf.Tensor:
         """A seed tensor from an integer, or the next of the model's own."""
         return random.make_seed(seed) if seed is not None else tf.cast(self.verb_seeds.next(), tf.int32)
 
-    @staticmethod
-    def _tensors(inputs: Any) -> Batch:
+    def tensors(self, inputs: Any) -> Batch:
+        """Arrays or tensors as a Batch of tensors, with frames `[B, T, D]`."""
         batch = validation.as_batch(inputs)
-        x = tf.cast(tf.convert_to_tensor(batch.x), tf.float32)
-        mask = None if batch.mask is None else tf.cast(batch.mask, tf.bool)
-        return Batch(x, mask, None if batch.u is None else tf.cast(tf.convert_to_tensor(batch.u), tf.float32))
-
-
-def as_arrays(x: Any, mask: Any = None) -> Batch:
-    """Checked numpy arrays from frames, or from a dict of arrays."""
-    batch = validation.as_batch(x)
-    return validation.check_arrays(batch.x, batch.mask if mask is None else mask, batch.u)
+        shape = self.frame_shape or tuple(batch.x.shape[2:])
+        kinds = (tf.float32, tf.bool, tf.float32, tf.bool, tf.float32)
+        values = [None if y is None else tf.cast(tf.convert_to_tensor(y), k) for y, k in zip(batch, kinds, strict=True)]
+        return validation.flat(validation.with_missing(Batch(*values), self.missing), shape)

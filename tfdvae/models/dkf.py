@@ -1,16 +1,16 @@
 """DKF, also known as DMM (Krishnan et al. 2015, 2017; survey chapter 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae import masks
+from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.gated_transition import GatedTransition
+from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled
 from tfdvae.types import Gaussian, State
 
 __all__ = ["DKF", "DKFCell"]
@@ -64,6 +64,7 @@ class DKFCell(StochasticCell):
         super().__init__(latent_dim, **kwargs)
         if inference not in self.inferences:
             raise ValueError(f"`inference` must be one of {sorted(self.inferences)}, got {inference!r}.")
+        self.require_gaussian("The gated transition of a DKF is Gaussian", flow=True)
         self.transition_units = tuple(transition_units)
         self.decoder_units = tuple(decoder_units)
         self.encoder_phi_x = tuple(encoder_phi_x)
@@ -79,7 +80,7 @@ class DKFCell(StochasticCell):
         self.forward_rnn = self.recurrent("forward_rnn") if forward else None
         self.backward_rnn = self.recurrent("backward_rnn") if backward else None
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
         if self.structured:
             self.combiner = self.mlp(self.combiner_units, "combiner")
             self.combiner_output = keras.layers.Dense(
@@ -114,9 +115,21 @@ class DKFCell(StochasticCell):
         state = {"z": tf.zeros([batch_size, self.latent_dim]), "first": tf.ones([batch_size, 1], tf.bool)}
         return {**state, **self.rnn_state(self.forward_rnn, batch_size, "g_")} if self.forward_rnn else state
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> tuple[tf.Tensor, ...]:
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        reads = tuple(self.prior_reads)
+        return (self.latent("z", self.z_prior, self.z_posterior, reads=reads, mean_field=not self.structured),)
+
+    def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
+        if "z" not in latents:
+            return {}
+        size, length = tf.shape(latents["z"])[0], tf.shape(latents["z"])[1]
+        first = tf.broadcast_to((tf.range(length) == 0)[:, None], [size, length, 1])
+        return {"z": masks.shift(latents["z"]), "first": first}
+
+    def encode(self, given: Evidence) -> tuple[tf.Tensor, ...]:
         """(5.4): the recurrences over x (and u), each `[B, T, .]`; without any, features of x_t or x_{t-1:t+1}."""
-        frames = concat(e, c)
+        frames, mask = concat(given.e, given.c), given.mask
         if self.neighbours:
             frames = concat(masks.shift(frames), frames, masks.reverse(masks.shift(masks.reverse(frames, mask)), mask))
         features = self.encoder_x_features(frames)
@@ -131,7 +144,7 @@ class DKFCell(StochasticCell):
         state = self.step_rnn(self.forward_rnn, state, features, "g_")
         return state, (state["g_h"],)
 
-    def posterior(self, state: State, g: tuple[tf.Tensor, ...]) -> Gaussian:
+    def posterior(self, state: State, g: tuple[tf.Tensor, ...]) -> Any:
         """(5.5)-(5.7): the combiner averages tanh(W z_{t-1} + b) and the recurrences, `[..., H]` each."""
         terms = (*g, self.combiner_output(self.combiner(state["z"]))) if self.structured else g
         combined = tf.add_n(list(terms)) / tf.cast(len(terms), terms[0].dtype)
@@ -140,7 +153,7 @@ class DKFCell(StochasticCell):
     def prior(self, state: State) -> Gaussian:
         """(B.1)-(B.5): the gated transition; N(0, I) at the first frame."""
         moved = self.transition(concat(state["z"], state.get("u")))
-        first = gaussian.standard_normal(moved.loc, self.latent_dim)
+        first = self.z_prior.standard(moved.loc)
         return Gaussian(*(tf.where(state["first"], a, b) for a, b in zip(first, moved, strict=True)))
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
@@ -152,17 +165,6 @@ class DKFCell(StochasticCell):
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**{k: v for k, v in state.items() if k != "u"}, "first": tf.zeros_like(state["first"])}
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """Mean-field posteriors need no loop: z for all frames at once."""
-        if self.structured:
-            return super().teacher_forced(given)
-        q = self.posterior({}, given.g)
-        z = gaussian.sample(q, given.noise)
-        size, length = tf.shape(given.x)[0], tf.shape(given.x)[1]
-        first = tf.broadcast_to((tf.range(length) == 0)[:, None], [size, length, 1])
-        before = self.absorb_u({"z": masks.shift(z), "first": first}, given.c)
-        return Unrolled(z, q, self.prior(before), self.observe({"z": z}))
 
     def get_config(self) -> dict:
         names = ("transition_units", "decoder_units", "encoder_phi_x", "combiner_units", "posterior_units", "inference")

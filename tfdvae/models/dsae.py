@@ -6,12 +6,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks, random
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
-from tfdvae.layers.mlp import GaussianHead
+from tfdvae import masks, random
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled
-from tfdvae.types import Batch, Gaussian, State
+from tfdvae.types import Batch, State
 
 __all__ = ["DSAE", "DSAECell"]
 
@@ -66,11 +65,10 @@ class DSAECell(StochasticCell):
         self.prior_head = self.head("prior_head")
         self.v_forward_rnn = self.recurrent("v_forward_rnn")
         self.v_backward_rnn = self.recurrent("v_backward_rnn")
-        self.v_posterior_head = GaussianHead(
-            global_dim, self.scale, self.min_scale, dtype=self.dtype_policy, name="v_posterior_head"
-        )
+        self.v_prior, self.v_posterior = self.gaussians(global_dim)
+        self.v_posterior_head = self.head("v_posterior_head", self.v_posterior)
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
         self.decoder = self.mlp(self.decoder_units, "decoder")
         if inference == "full":
             self.forward_rnn = self.recurrent("forward_rnn")
@@ -99,8 +97,12 @@ class DSAECell(StochasticCell):
         return False
 
     @property
-    def global_dims(self) -> dict[str, int]:
-        return {"v": self.global_dim}
+    def latents(self) -> tuple[Latent, ...]:
+        """v once per sequence, with the prior N(0, I); then z_t, whose posterior sees v and no z."""
+        return (
+            Latent("v", self.v_prior, self.v_posterior, self.posterior_v, self.absorb_v, level="sequence"),
+            self.latent("z", self.z_prior, self.z_posterior, reads=("h",), mean_field=True),
+        )
 
     @property
     def features_dim(self) -> int:
@@ -109,29 +111,36 @@ class DSAECell(StochasticCell):
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         return {"z": tf.zeros([batch_size, self.latent_dim]), **self.rnn_state(self.rnn, batch_size)}
 
-    def infer_globals(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None) -> dict[str, Gaussian]:
+    def posterior_v(self, given: Evidence) -> Any:
         """(11.12)-(11.16): q(v | x_1:T) from the last states of two recurrences over [x_t, u_t]."""
-        xu = concat(x, c)
-        last = masks.reverse(self.v_forward_rnn(xu), mask)[:, 0]
-        first = self.v_backward_rnn(xu, exists=mask, backward=True)[:, 0]
-        return {"v": self.v_posterior_head(concat(last, first))}
+        xu = concat(given.x, given.c)
+        last = masks.reverse(self.v_forward_rnn(xu), given.mask)[:, 0]
+        first = self.v_backward_rnn(xu, exists=given.mask, backward=True)[:, 0]
+        return self.v_posterior_head(concat(last, first))
 
-    def encode(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None, state: State) -> Gaussian:
+    def absorb_v(self, state: State, v: tf.Tensor) -> State:
+        return {**state, "v": v}
+
+    def previous(self, e: Any, latents: Mapping[str, tf.Tensor]) -> State:
+        return {"z": masks.shift(latents["z"])} if "z" in latents else {}
+
+    def encode(self, given: Evidence) -> Any:
         """(11.17)-(11.21), or the frame alone: q(z_t | .) for all frames at once, none of which sees a z."""
-        g = concat(x, c)
+        g = concat(given.x, given.c)
         if self.inference == "full":
-            g = concat(g, along(state["v"], x))
-            g = self.posterior_rnn(concat(self.forward_rnn(g), self.backward_rnn(g, exists=mask, backward=True)))
+            g = concat(g, given.state["v"])
+            backward = self.backward_rnn(g, exists=given.mask, backward=True)
+            g = self.posterior_rnn(concat(self.forward_rnn(g), backward))
         return self.posterior_head(self.posterior_net(g))
 
     def absorb_u(self, state: State, c: Any) -> State:
         """(11.2): h_t from z_{t-1}, u_t and h_{t-1}."""
         return self.step_rnn(self.rnn, state, concat(state["z"], c))
 
-    def posterior(self, state: State, g: Gaussian) -> Gaussian:
+    def posterior(self, state: State, g: Any) -> Any:
         return g
 
-    def prior(self, state: State) -> Gaussian:
+    def prior(self, state: State) -> Any:
         """(11.3), (11.4): p(z_t | .) from h_t."""
         return self.prior_head(self.prior_net(state["h"]))
 
@@ -144,13 +153,6 @@ class DSAECell(StochasticCell):
 
     def absorb_x(self, state: State, e: Any) -> State:
         return state
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """q does not depend on z, so the prior's recurrence runs over the whole sequence of samples."""
-        z = gaussian.sample(given.g, given.noise)
-        h = self.rnn(concat(masks.shift(z), given.c))
-        features = self.observe({"z": z, "v": along(given.state["v"], z)})
-        return Unrolled(z, given.g, self.prior({"h": h}), features)
 
     def get_config(self) -> dict:
         names = ("global_dim", "inference", "prior_units", "posterior_units", "decoder_units")
@@ -207,12 +209,7 @@ class DSAE(RecurrentDVAE):
         other: Mapping | None = None
         if sample:
             other = self.draw_noise(random.fold_in(seed, "content"), size, tf.shape(content.x)[1])
-        v = self.infer(*content, other).global_latents["v"].z
-        z = self.infer(*dynamics, noise).z
-        params = self.observation(self.cell.observe({"z": z, "v": along(v, z)}))
+        v = self.infer(*content, other).latents["v"].z
+        z = self.infer(*dynamics, noise).latents["z"].z
+        params = self.frames.within(dynamics.context).params(self.cell.observe({"z": z, "v": v}))
         return masks.zero_masked(self.emit(params, emission), dynamics.mask)
-
-
-def along(v: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """`v` `[B, V]` at every frame of `like` `[B, T, .]`: `[B, T, V]`."""
-    return tf.ensure_shape(tf.tile(v[:, None], [1, tf.shape(like)[1], 1]), like.shape[:-1].concatenate(v.shape[-1:]))

@@ -1,20 +1,21 @@
 """KVAE: Kalman variational autoencoder (Fraccaro et al. 2017; survey chapter 6)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks, observations, random, recurrence
+from tfdvae import families, loop, masks, observations, random
 from tfdvae.bounds import Particles
-from tfdvae.layers.frames import ConvDecoder, ConvEncoder
+from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.kalman import Belief, Innovation, KalmanFilter, LinearSystem, matvec
+from tfdvae.layers.latent import Latent
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
-from tfdvae.layers.mlp import MLP, GaussianHead
-from tfdvae.layers.x_scale import check_x_scale, see
+from tfdvae.layers.mlp import MLP
+from tfdvae.models.base import Packed
 from tfdvae.models.sequence import SequenceDVAE
-from tfdvae.types import Batch, Gaussian, Generated, State, StepOutput, Trajectory
+from tfdvae.types import Batch, Gaussian, Generated, LatentPath, State, StepOutput, Trajectory
 
 __all__ = ["KVAE", "StateEstimate"]
 
@@ -72,18 +73,16 @@ class KVAE(SequenceDVAE):
         encoder_units, decoder_units: hidden layers of q(a_t | x_t) and of p(x_t | a_t).
         activation: of these layers, and of the convolutions.
         dropout: rate in them, one mask per sequence.
-        scale, min_scale: of q(a_t | x_t), see `GaussianHead`.
-        x_scale: "linear" or "log", what q(a_t | x_t) sees of x_t, see `StochasticCell`.
-        frame_shape: (height, width, channels) of frames that are pictures, flattened: convolutions take the place of
-            `encoder_units` and `decoder_units`, and make the parameters of p(x_t | a_t) themselves.
-        filters: of these convolutions, from fine to coarse; each halves the picture.
+        scale, min_scale: of q(a_t | x_t), see `tfdvae.families.DiagonalGaussian`.
+        posterior_flow, flow: flow layers that q(a_t | x_t) is pushed through, and of which kind.
         transition_scale, emission_scale, initial_scale: q, r and s0, standard deviations.
         observation: p(x_t | a_t), a name or an Observation.
         seed: all randomness of training and evaluation follows from it.
+        **options: how frames enter and leave the model, see `DVAE`. For pictures pass frame_encoder="conv" and
+            frame_decoder="conv", and leave `encoder_units` and `decoder_units` empty.
 
     Raises:
-        ValueError: for sizes and scales that are not positive, and for a `frame_shape` that does not fit the frames,
-            or that meets an observation with a number of parameters other than so many per pixel.
+        ValueError: for sizes and scales that are not positive.
     """
 
     def __init__(
@@ -100,20 +99,17 @@ class KVAE(SequenceDVAE):
         dropout: float = 0.0,
         scale: str = "softplus",
         min_scale: float = 1e-4,
-        x_scale: str = "linear",
-        frame_shape: Sequence[int] | None = None,
-        filters: Sequence[int] = (32, 32, 32),
+        posterior_flow: int = 0,
+        flow: str = "coupling",
         transition_scale: float = 0.08**0.5,
         emission_scale: float = 0.03**0.5,
         initial_scale: float = 20.0**0.5,
         observation: str | Mapping | observations.Observation = "gaussian",
         seed: int = 0,
-        **kwargs,
+        **options,
     ):
-        observation = observations.get(observation)
-        if frame_shape is not None and observation.projection:
-            observation = type(observation).from_config({**observation.get_config(), "projection": False})
-        super().__init__(observation, seed, **kwargs)
+        networks = {"activation": activation, "dropout": dropout}
+        super().__init__(observation, seed, frame_networks=networks, **options)
         if encoding_dim < 1:
             raise ValueError(f"`encoding_dim` must be at least 1, got {encoding_dim}.")
         if not 0.0 <= dropout < 1.0:
@@ -129,19 +125,19 @@ class KVAE(SequenceDVAE):
         self.dropout = dropout
         self.scale = scale
         self.min_scale = min_scale
-        self.x_scale = check_x_scale(x_scale)
-        self.frame_shape = None if frame_shape is None else tuple(frame_shape)
-        self.filters = tuple(filters)
+        self.posterior_flow = posterior_flow
+        self.flow = flow
         self.transition_scale = transition_scale
         self.emission_scale = emission_scale
         self.initial_scale = initial_scale
+        self.a_prior = families.DiagonalGaussian(encoding_dim, scale, min_scale)
+        self.a_posterior = families.with_flow(self.a_prior, posterior_flow, flow)
+        if posterior_flow:
+            self.flow_network = self.a_posterior.network
         policy = {"dtype": self.dtype_policy}
-        networks = {"activation": activation, "dropout": dropout, **policy}
-        if self.frame_shape is None:
-            self.encoder = MLP(self.encoder_units, name="encoder", **networks)
-        else:
-            self.encoder = ConvEncoder(self.frame_shape, self.filters, name="encoder", **networks)
-        self.posterior_head = GaussianHead(encoding_dim, scale, min_scale, name="posterior_head", **policy)
+        self.encoder = MLP(self.encoder_units, name="encoder", **networks, **policy)
+        self.decoder = MLP(self.decoder_units, name="decoder", **networks, **policy)
+        self.posterior_head = families.Head(self.a_posterior, name="posterior_head", **policy)
         self.mixing = MixingNetwork(num_mixtures, units, mixing_cell, name="mixing", **policy)
         self.bank = MatrixBank(num_mixtures, latent_dim, encoding_dim, name="bank")
         self.kalman = KalmanFilter(
@@ -155,28 +151,28 @@ class KVAE(SequenceDVAE):
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         self.encoder.build((None, x_dim))
         self.posterior_head.build((None, self.encoder.output_dim(x_dim)))
+        if self.posterior_flow:
+            self.flow_network.build()
         self.mixing.build((None, self.encoding_dim))
         self.bank.build((None, u_dim))
-        self.decoder = self._make_decoder(x_dim)
         self.decoder.build((None, self.encoding_dim))
-        if not self.observation.built:
-            self.observation.build((None, self.decoder.output_dim(self.encoding_dim)), (None, x_dim))
-
-    def _make_decoder(self, x_dim: int) -> MLP | ConvDecoder:
-        options = {"activation": self.activation, "dropout": self.dropout, "dtype": self.dtype_policy}
-        if self.frame_shape is None:
-            return MLP(self.decoder_units, name="decoder", **options)
-        maps, rest = divmod(self.observation.params_dim_for(x_dim), x_dim)
-        if rest:
-            raise ValueError(
-                f"Pictures need an observation with the same number of parameters for every pixel, which "
-                f"{type(self.observation).__name__} is not. Choose another, or leave out `frame_shape`."
-            )
-        return ConvDecoder(self.frame_shape, self.filters[::-1], maps, name="decoder", **options)
 
     @property
-    def frame_latent_dim(self) -> int:
-        return self.encoding_dim
+    def features_dim(self) -> int:
+        return self.decoder.output_dim(self.encoding_dim)
+
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        """a_t. Its prior hangs on the whole path before it, which the Kalman filter knows, and so it has no loop."""
+        return (Latent("a", self.a_prior, self.a_posterior, self.posterior, self._no_state),)
+
+    @staticmethod
+    def _no_state(state: State, a: tf.Tensor) -> State:
+        return state
+
+    @property
+    def stepwise(self) -> bool:
+        return True
 
     @property
     def causal(self) -> bool:
@@ -185,24 +181,23 @@ class KVAE(SequenceDVAE):
 
     # Equations.
 
-    def posterior(self, x: tf.Tensor) -> Gaussian:
-        """q(a_t | x_t), (6.14) and (6.15), for frames `[..., D]`."""
-        return self.posterior_head(self.encoder(see(x, self.x_scale, self.compute_dtype)))
+    def posterior(self, seen: tf.Tensor) -> Any:
+        """q(a_t | x_t), (6.14) and (6.15), for frames as the networks see them, `[..., E]`."""
+        return self.posterior_head(self.encoder(seen))
 
     def prior(self, a: tf.Tensor, u: tf.Tensor | None) -> Gaussian:
         """p(a_{t,i} | a_<t, a_{t,<i}) along a path `[B, T, A]`, with z integrated out."""
         return self.kalman.conditionals(self._mix(self.mixing(a), u), a)
 
     def decode(self, z: tf.Tensor, mask: tf.Tensor | None = None, u: tf.Tensor | None = None) -> tf.Tensor:
-        """Parameters of p(x_t | a_t), (6.5) and (6.6), for a_t `[..., A]`."""
-        return self.observation(self.decoder(tf.cast(z, self.compute_dtype)))
+        """Features of p(x_t | a_t), (6.5) and (6.6), for a_t `[..., A]`."""
+        return self.decoder(tf.cast(z, self.compute_dtype))
 
-    def infer_packed(
-        self, x: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, noise: tf.Tensor | None
-    ) -> Trajectory:
-        q = self.posterior(x)
-        a = gaussian.sample(q, noise)
-        return Trajectory(a, q, self.prior(a, u), self.decode(a))
+    def infer_packed(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Trajectory:
+        q, own = self.posterior(packed.seen), None if noise is None else noise["a"]
+        a = self.a_posterior.sample(q, own)
+        path = LatentPath(a, q, self.prior(a, packed.u), own)
+        return Trajectory({"a": path}, self.decoded(a, packed.mask, packed.u, packed.context))
 
     def _mix(self, alpha: tf.Tensor, u: tf.Tensor | None) -> LinearSystem:
         """The system of weights alpha_1:T: A_t and C_t from alpha_t, the drift into frame t from alpha_{t-1}."""
@@ -214,7 +209,16 @@ class KVAE(SequenceDVAE):
 
     # One frame.
 
-    def _initial_state(self, batch_size: tf.Tensor | int, latents: Mapping[str, tf.Tensor]) -> State:
+    def start_stream(
+        self,
+        batch_size: tf.Tensor | int,
+        latents: Mapping[str, tf.Tensor],
+        context: tf.Tensor | None = None,
+        noise: Mapping[str, tf.Tensor] | None = None,
+    ) -> State:
+        return {**self.start(batch_size), **self.remembered(batch_size, context)}
+
+    def start(self, batch_size: tf.Tensor | int) -> State:
         """The predicted z_t without its drift, the alpha_{t-1} of that drift, a_{t-1}, and the mixing network's."""
         belief = self.kalman.initial(batch_size)
         before, memory = self.mixing.initial(batch_size)
@@ -236,19 +240,19 @@ class KVAE(SequenceDVAE):
         moved = self.kalman.predict(updated, self.bank.transition(alpha))
         return {**moved._asdict(), "alpha": alpha, "a": a, "memory": memory}, innovation, alpha
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _step(self, state: State, x: tf.Tensor, u: tf.Tensor | None, noise: tf.Tensor | None) -> StepOutput:
-        return self._meet(state, x, u, self.posterior(x), lambda q: gaussian.sample(q, noise))
+    def encode_frame(self, state: State, seen: tf.Tensor, u: tf.Tensor | None) -> tuple[State, Any]:
+        return state, (u, self.posterior(seen))
 
-    def _meet(
-        self, state: State, x: tf.Tensor, u: tf.Tensor | None, q: Gaussian, draw: Callable[[Gaussian], tf.Tensor]
+    def meet_frame(
+        self, io: Any, x: tf.Tensor, observed: tf.Tensor | None, opened: State, frame: Any, draw: Draw
     ) -> StepOutput:
-        """One frame; `draw` makes a_t of q(a_t | x_t)."""
-        a = draw(q)
-        state, innovation, _ = self._advance(state, u, lambda i, _: a[:, i : i + 1])
-        params = self.decode(a)
-        kl = tf.reduce_sum(gaussian.kl_per_dimension(q, innovation.p), axis=-1)
-        return StepOutput(a, q, innovation.p, params, self.observation.log_prob(params, x), kl, state)
+        u, q = frame
+        a, noise = draw(self.latents[0], q)
+        state, innovation, _ = self._advance(opened, u, lambda i, _: a[:, i : i + 1])
+        params = io.params(self.decode(a))
+        paths = {"a": LatentPath(a, q, innovation.p, noise)}
+        log_px = io.log_prob(params, x, observed)
+        return StepOutput(paths, params, log_px, self.frame_kl(paths, log_px), state)
 
     def skip(self, state: State, u: Any = None) -> State:
         """The state after a frame that was not observed: z_t is predicted and not updated.
@@ -261,31 +265,45 @@ class KVAE(SequenceDVAE):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _skip(self, state: State, u: tf.Tensor | None) -> State:
-        missing = tf.zeros([tf.shape(state["a"])[0]], tf.bool)
-        return self._advance(state, u, lambda i, p: p.loc, missing)[0]
+        own, beside = self.parted(state)
+        missing = tf.zeros([tf.shape(own["a"])[0]], tf.bool)
+        own = self._advance(own, self.step_inputs(u, beside), lambda i, p: p.loc, missing)[0]
+        return {**own, **beside}
 
     def _draw_frame(self, state: State, u: tf.Tensor | None, noise: tf.Tensor | None) -> tuple[State, tf.Tensor]:
         def value(i: int, p: Gaussian) -> tf.Tensor:
-            return gaussian.sample(p, None if noise is None else noise[:, i : i + 1])
+            return self.a_prior.sample(p, None if noise is None else noise[:, i : i + 1])
 
         state, innovation, _ = self._advance(state, u, value)
         return state, innovation.value
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _generate_step(self, state: State, u: Any, noise: Any, emission: Any) -> tuple[Generated, State]:
-        state, a = self._draw_frame(state, u, noise)
-        params = self.decode(a)
-        return Generated(self.emit(params, emission), a, params), state
+    def imagine_frame(
+        self,
+        io: Any,
+        state: State,
+        u: tf.Tensor | None,
+        noise: Mapping[str, tf.Tensor],
+        uniform: tf.Tensor | None,
+    ) -> tuple[Generated, State]:
+        state, a = self._draw_frame(state, u, noise.get("a"))
+        params = io.params(self.decode(a))
+        return Generated(self.emit(params, uniform), {"a": a}, params), state
 
-    def particles(self, packed: Batch, num_samples: int) -> Particles:
-        state = self._initial_state(tf.shape(packed.x)[0] * num_samples, {})
-        inputs = (packed.x, packed.u, self.posterior(packed.x))
-        return Particles(state, inputs, lambda state, inputs, draw: self._meet(state, *inputs, draw), shared=True)
+    def particles(self, packed: Packed, num_samples: int) -> Particles:
+        io = self.frames.within(repeat_rows(packed.context, num_samples))
+
+        def advance(state: State, inputs: Any, draw: Draw) -> StepOutput:
+            x, observed, u, q = inputs
+            return self.meet_frame(io, x, observed, state, (u, q), draw)
+
+        state = self.start(tf.shape(packed.x)[0] * num_samples)
+        inputs = (packed.x, packed.observed, packed.u, self.posterior(packed.seen))
+        return Particles(state, inputs, advance, True, self.latents)
 
     # Sequences.
 
     def prior_path(self, u: tf.Tensor | None, noise: Any, size: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        return self._roll(self._initial_state(size, {}), u, noise, length)
+        return self._roll(self.start(size), u, noise, length)
 
     def continue_path(
         self,
@@ -300,12 +318,13 @@ class KVAE(SequenceDVAE):
             a, u_t = inputs
             return self._advance(state, u_t, lambda i, _: a[:, i : i + 1])[0], ()
 
-        state, _ = recurrence.scan(frame, self._initial_state(tf.shape(z)[0], {}), (z, u), hold=mask)
+        state, _ = loop.scan(frame, self.start(tf.shape(z)[0]), (z, u), hold=mask)
         return self._roll(state, future_u, noise, horizon)
 
     def _roll(self, state: State, u: tf.Tensor | None, noise: Any, length: tf.Tensor) -> tf.Tensor:
         """`length` frames a_t from their prior, `[B, T, A]`."""
-        return recurrence.scan(lambda s, inputs: self._draw_frame(s, *inputs), state, (u, noise), length=length)[1]
+        inputs = (u, None if noise is None else noise["a"])
+        return loop.scan(lambda s, inputs: self._draw_frame(s, *inputs), state, inputs, length=length)[1]
 
     def _weights(self, a: tf.Tensor, u: tf.Tensor | None, seen: tf.Tensor | None) -> tf.Tensor:
         """alpha_1:T `[B, T, K]`, where missing frames feed the filter's prediction of a_t to the mixing network."""
@@ -317,79 +336,58 @@ class KVAE(SequenceDVAE):
             state, _, alpha = self._advance(state, u_t, lambda i, _: a_t[:, i : i + 1], seen_t)
             return state, alpha
 
-        return recurrence.scan(frame, self._initial_state(tf.shape(a)[0], {}), (a, u, seen))[1]
+        return loop.scan(frame, self.start(tf.shape(a)[0]), (a, u, seen))[1]
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _fill(self, packed: Batch, observed: tf.Tensor, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        x, mask, u = packed
+    def _fill(self, packed: Packed, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        x, mask, u, observed = packed.x, packed.mask, packed.u, packed.observed
         size, length = tf.shape(x)[0], tf.shape(x)[1]
-        noise, emission = self.draw(seed, size, length, True)
+        noise, uniform = self.draw(seed, size, length, True)
         seen = tf.reduce_all(observed, axis=-1) if first else tf.reduce_any(observed, axis=-1)
         seen = seen if mask is None else seen & mask
-        a = gaussian.sample(self.posterior(x), noise)
+        a = self.a_posterior.sample(self.posterior(packed.seen), noise["a"])
         system = self._mix(self._weights(a, u, seen), u)
         names = ("state", "path", "encoding")
         widths = (self.latent_dim, self.encoding_dim, self.encoding_dim)
         drawn = [random.normal(random.fold_in(seed, n), [size, length, w]) for n, w in zip(names, widths, strict=True)]
         z = self.kalman.sample(system, a, seen, *drawn[:2])
         imagined = matvec(system.emission, z) + self.emission_scale * drawn[2]
-        params = self.decode(tf.where(seen[..., None], a, imagined))
-        return tf.where(observed, x, self.emit(params, emission)), params
+        params = self.decoded(tf.where(seen[..., None], a, imagined), mask, u, packed.context)
+        return tf.where(observed, x, self.emit(params, uniform)), params
 
-    def filter(self, x: Any, mask: Any = None, u: Any = None, *, observed: Any = None) -> StateEstimate:
-        """z_t given the frames up to t, through the means of q(a_t | x_t).
+    def filter(
+        self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None
+    ) -> StateEstimate:
+        """z_t given the frames up to t, through the modes of q(a_t | x_t).
 
-        Args:
-            x, mask, u: as everywhere.
-            observed: `[B, T]` bool, false where a frame exists but was not observed; x may hold anything there.
+        A frame of which nothing was observed is missing in the filter; one observed in part is encoded as it is seen.
         """
-        return self._estimate(*self._observed(x, mask, u, observed), False)
+        return self._estimate(self.check(x, mask, u, observed, context), False)
 
-    def smooth(self, x: Any, mask: Any = None, u: Any = None, *, observed: Any = None) -> StateEstimate:
+    def smooth(
+        self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None
+    ) -> StateEstimate:
         """z_t given all frames, (6.12), otherwise as `filter`."""
-        return self._estimate(*self._observed(x, mask, u, observed), True)
-
-    def _observed(self, x: Any, mask: Any, u: Any, observed: Any) -> tuple[Batch, tf.Tensor | None]:
-        if observed is None:
-            return self.check(x, mask, u), None
-        x = tf.convert_to_tensor(x)
-        observed = tf.cast(tf.convert_to_tensor(observed), tf.bool)
-        if not observed.shape.is_compatible_with(x.shape[:2]):
-            raise ValueError(f"Expected `observed` of shape {x.shape[:2]}, one for each frame, got {observed.shape}.")
-        return self.check(masks.zero_masked(x, observed), mask, u), observed
+        return self._estimate(self.check(x, mask, u, observed, context), True)
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _estimate(self, batch: Batch, observed: tf.Tensor | None, smoothed: bool) -> StateEstimate:
-        (x, mask, u), how = masks.pack_batch(batch)
-        observed = observed if observed is None or how is None else masks.pack(observed, how)
-        a = self.posterior(x).loc
-        alpha = self._weights(a, u, observed)
-        system = self._mix(alpha, u)
-        present = [m for m in (mask, observed) if m is not None]
+    def _estimate(self, batch: Batch, smoothed: bool) -> StateEstimate:
+        packed, how = self.pack(batch)
+        seen = None if packed.observed is None else tf.reduce_any(packed.observed, axis=-1)
+        a = self.a_posterior.mode(self.posterior(packed.seen))
+        alpha = self._weights(a, packed.u, seen)
+        system = self._mix(alpha, packed.u)
+        present = [m for m in (packed.mask, seen) if m is not None]
         filtered = self.kalman(system, a, tf.reduce_all(present, axis=0) if present else None)
         belief = self.kalman.smooth(system, filtered) if smoothed else filtered.updated
         encoding = matvec(system.emission, belief.mean)
-        found = StateEstimate(*belief, alpha, encoding, self.observation.mean(self.decode(encoding)))
+        params = self.decoded(encoding, packed.mask, packed.u, packed.context)
+        found = StateEstimate(*belief, alpha, encoding, self.frames.mean(params))
         return found if how is None else tf.nest.map_structure(lambda y: masks.unpack(y, how), found)
 
     def get_config(self) -> dict:
         names = (
-            "latent_dim",
-            "encoding_dim",
-            "num_mixtures",
-            "units",
-            "mixing_cell",
-            "encoder_units",
-            "decoder_units",
-            "activation",
-            "dropout",
-            "scale",
-            "min_scale",
-            "x_scale",
-            "frame_shape",
-            "filters",
-            "transition_scale",
-            "emission_scale",
-            "initial_scale",
+            *("latent_dim", "encoding_dim", "num_mixtures", "units", "mixing_cell", "encoder_units", "decoder_units"),
+            *("activation", "dropout", "scale", "min_scale", "posterior_flow", "flow"),
+            *("transition_scale", "emission_scale", "initial_scale"),
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,30 +1,34 @@
-"""Stepwise models: a stochastic cell, an observation, and what both allow together."""
+"""Stepwise models: a stochastic cell and frames, and what both allow together."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfdvae import gaussian, masks, random, recurrence
+from tfdvae import masks, random, recurrence
 from tfdvae.bounds import Particles
-from tfdvae.bounds.filtering import repeat_rows
-from tfdvae.layers.cell import StochasticCell, split_noise
-from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.bounds.filtering import Draw, repeat_rows
+from tfdvae.layers.cell import StochasticCell
+from tfdvae.layers.frame_io import FRAME_OPTIONS
+from tfdvae.layers.latent import Latent
+from tfdvae.models.base import DVAE, Packed
+from tfdvae.models.drawing import Request
 from tfdvae.recurrence import Feedback, Frames
-from tfdvae.types import Batch, Gaussian, Generated, State, StepOutput, Trajectory
+from tfdvae.types import Batch, Generated, LatentPath, State, StepOutput, Trajectory
 
 __all__ = ["RecurrentDVAE"]
 
 
-class RecurrentDVAE(VerbsDVAE):
-    """A DVAE whose latent vectors come frame by frame: a `StochasticCell` and an `Observation`.
+class RecurrentDVAE(DVAE):
+    """A DVAE whose latent vectors come frame by frame: a `StochasticCell` between frames and an `Observation`.
 
     Args:
         latent_dim: Z.
         observation: p(x_t | .), a name or an Observation.
         seed: all randomness of training and evaluation follows from it.
         name, dtype: as in Keras; `dtype` may be a mixed-precision policy.
-        **cell_options: everything else goes to the cell, `cell_class`.
+        **options: how frames enter and leave the model (`standardize`, `x_scale`, `fill`, `indicator`, `frame_encoder`,
+            `frame_decoder`: see `DVAE`); everything else goes to the cell, `cell_class`.
     """
 
     cell_class: ClassVar[type[StochasticCell]]
@@ -37,12 +41,16 @@ class RecurrentDVAE(VerbsDVAE):
         seed: int = 0,
         name=None,
         dtype=None,
-        **cell_options,
+        **options,
     ):
-        super().__init__(observation, seed, name=name, dtype=dtype)
+        own = {k: options.pop(k) for k in FRAME_OPTIONS if k in options}
         if latent_dim is not None:
-            cell_options["latent_dim"] = latent_dim
-        self.cell = self.cell_class(**cell_options, dtype=self.dtype_policy, name="cell")
+            options["latent_dim"] = latent_dim
+        # The frame networks have the cell's activation and dropout, which may be its defaults.
+        cell = self.cell_class(**options, dtype=dtype, name="cell")
+        networks = {"activation": cell.activation, "dropout": cell.dropout}
+        super().__init__(observation, seed, frame_networks=networks, name=name, dtype=dtype, **own)
+        self.cell = cell
 
     @property
     def latent_dim(self) -> int:
@@ -50,16 +58,8 @@ class RecurrentDVAE(VerbsDVAE):
         return self.cell.latent_dim
 
     @property
-    def x_scale(self) -> str:
-        return self.cell.x_scale
-
-    @property
-    def frame_latent_dim(self) -> int:
-        return self.cell.frame_latent_dim
-
-    @property
-    def global_dims(self) -> dict[str, int]:
-        return self.cell.global_dims
+    def latents(self) -> tuple[Latent, ...]:
+        return self.cell.latents
 
     @property
     def causal(self) -> bool:
@@ -69,170 +69,219 @@ class RecurrentDVAE(VerbsDVAE):
     def feeds_back(self) -> bool:
         return self.stepwise
 
+    @property
+    def stepwise(self) -> bool:
+        return True
+
+    @property
+    def features_dim(self) -> int:
+        return self.cell.features_dim
+
     def build_parts(self, x_dim: int, u_dim: int) -> None:
-        self.cell.build((None, x_dim), (None, u_dim) if u_dim else None)
-        if not self.observation.built:
-            self.observation.build((None, self.cell.features_dim), (None, x_dim))
+        self.cell.build((None, x_dim), (None, u_dim) if u_dim else None, context_dim=self.context_dim)
 
-    def infer_packed(self, x: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, noise: Any) -> Trajectory:
-        given = self.cell.hoist(x, mask, u, noise)
-        replaced = random.replaced_frames(x)
-        if replaced is None:
-            path = self.cell.teacher_forced(given)
-        else:
-            path, _ = recurrence.teacher_forced(self.cell, given, feedback=Feedback(self.observation, x, replaced))
-        z, q, p = path.z, path.q, path.p
-        if given.w is not None:
-            w, q_w = given.w
-            pairs = (q_w, q), (gaussian.standard_normal(w, self.cell.input_latent_dim), p)
-            z = tf.concat([w, z], axis=-1)
-            q, p = (Gaussian(*(tf.concat(y, axis=-1) for y in zip(*pair, strict=True))) for pair in pairs)
-        return Trajectory(z, q, p, self.observation(path.features), given.latents, path.penalties)
+    def infer_packed(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Trajectory:
+        given = self.hoist(packed, noise)
+        frames = self.frames.within(packed.context)
+        feedback = None
+        replaced = random.replaced_frames(packed.x)
+        if replaced is not None:
+            x = packed.x if packed.observed is None else self.frames.filled(packed.x, packed.observed)
+            feedback = Feedback(frames, x, replaced, packed.observed)
+        path, _ = recurrence.teacher_forced(self.cell, given, feedback=feedback)
+        latents = {**given.latents, **path.latents}
+        ordered = {latent.name: latents[latent.name] for latent in self.latents}
+        return Trajectory(ordered, frames.params(path.features), path.penalties)
 
-    def encode_states(self, x: Any, mask: Any = None, u: Any = None) -> dict[str, tf.Tensor]:
-        """What p(x_t | .) reads, along the posterior means: `[B, T, .]` by the cell's names, such as "z" and "h".
+    def hoist(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Any:
+        """What the cell does before its loop."""
+        return self.cell.hoist(packed.seen, packed.mask, packed.u, noise)
+
+    def encode_states(
+        self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None
+    ) -> dict[str, tf.Tensor]:
+        """What p(x_t | .) reads, along the posterior modes: `[B, T, .]` by the cell's names, such as "z" and "h".
 
         Beside the latents these are the deterministic states that a model keeps: d_t of a VSSN, h_t of a VRNN. Zeros at
         frames that do not exist.
         """
-        return self._encode_states(self.check(x, mask, u))
+        return self._encode_states(self.check(x, mask, u, observed, context))
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _encode_states(self, batch: Batch) -> dict[str, tf.Tensor]:
-        (x, mask, u), how = masks.pack_batch(batch)
-        found = recurrence.visited(self.cell, self.cell.hoist(x, mask, u, None))
+        packed, how = self.pack(batch)
+        found = recurrence.visited(self.cell, self.hoist(packed, None))
         return found if how is None else {name: masks.unpack(y, how) for name, y in found.items()}
 
     # Verbs.
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _reconstruct(self, batch: Batch, seed: tf.Tensor, teacher_forced: bool, sample: bool) -> tf.Tensor:
-        (x, mask, u), how = masks.pack_batch(batch)
-        noise, emission = self.draw(seed, tf.shape(x)[0], tf.shape(x)[1], sample)
-        given = self.cell.hoist(x, mask, u, noise)
-        frames = Frames(x, tf.fill(tf.shape(x), teacher_forced), given.g, None, given.c, given.noise, emission)
-        simulated, _ = recurrence.simulate(self.cell, self.observation, frames, state=given.state)
-        out = self.emit(simulated.params, emission)
+        packed, how = self.pack(batch)
+        noise, uniform = self.draw(seed, tf.shape(packed.x)[0], tf.shape(packed.x)[1], sample)
+        if teacher_forced:
+            params = self.infer_packed(packed, noise).x
+        else:
+            given = self.hoist(packed, noise)
+            frames = self._frames_of(given, uniform=uniform)
+            simulated, _ = recurrence.simulate(self.cell, self.frames.within(packed.context), frames, state=given.state)
+            params = simulated.params
+        out = self.emit(params, uniform)
         return out if how is None else masks.unpack(out, how)
 
-    def _begin(
-        self,
-        u: tf.Tensor | None,
-        latents: Mapping[str, tf.Tensor],
-        length: tf.Tensor,
-        size: tf.Tensor,
-        seed: tf.Tensor,
-        sample: bool,
-    ) -> Generated:
-        noise, emission = self.draw(seed, size, length, sample)
-        state = self._initial_state(size, self.prior_globals(size, split_noise(noise)[1], latents))
-        return self._imagine(state, u, length, noise, emission)[0]
+    @staticmethod
+    def _frames_of(given: Any, **options: Any) -> Frames:
+        """Frames for `simulate` whose latents are inferred from what was given."""
+        known = {name: path.z for name, path in given.latents.items() if path.z.shape.rank == 3}
+        return Frames(g=given.g, c=given.c, noise=given.noise, latents=known, **options)
 
-    def _continue(
-        self,
-        past: Batch,
-        u: tf.Tensor | None,
-        latents: Mapping[str, tf.Tensor],
-        horizon: tf.Tensor,
-        seed: tf.Tensor,
-        sample: bool,
-    ) -> Generated:
+    def _begin(self, request: Request) -> Generated:
+        noise, uniform = self.draw(request.seed, request.size, request.length, request.sample)
+        state = self.start_stream(request.size, request.latents, request.context, noise)
+        return self._imagine(state, request.u, request.length, noise, uniform)[0]
+
+    def _continue(self, request: Request) -> Generated:
         # The state after a prefix has its static batch size; that of the noise must agree.
-        noise, emission = self.draw(seed, tf.shape(past.x)[0], horizon, sample)
-        state = self._after(past, latents, random.fold_in(seed, "prefix") if sample else None)
-        return self._imagine(state, u, horizon, noise, emission)[0]
+        noise, uniform = self.draw(request.seed, tf.shape(request.past.x)[0], request.length, request.sample)
+        state = self._after(request, random.fold_in(request.seed, "prefix") if request.sample else None)
+        return self._imagine(state, request.u, request.length, noise, uniform)[0]
 
     def _imagine(
-        self, state: State, u: tf.Tensor | None, length: tf.Tensor | int, noise: Any, emission: tf.Tensor | None
+        self,
+        state: State,
+        u: tf.Tensor | None,
+        length: tf.Tensor | int,
+        noise: Mapping[str, tf.Tensor] | None,
+        uniform: tf.Tensor | None,
     ) -> tuple[Generated, State]:
         """New frames from the prior, each fed back."""
-        w, noise = self.cell.split_frame_noise(split_noise(noise)[0])
-        c = self.cell.embed_u(u)
-        if self.cell.input_latent_dim:
-            size = tf.shape(tf.nest.flatten(state)[0])[0]
-            w = tf.zeros([size, length, self.cell.input_latent_dim]) if w is None else w
-            c = self.cell.join_inputs(c, w)
-        frames = Frames(c=c, noise=noise, emission=emission)
-        (x, z, params), state = recurrence.simulate(self.cell, self.observation, frames, state=state, length=length)
-        return Generated(x, z if w is None else tf.concat([w, z], axis=-1), params), state
+        own, beside = self.parted(state)
+        c = self.cell.embed_u(self.inputs(u, beside.get("context"), length))
+        per_frame = {latent.name: noise[latent.name] for latent in self.frame_latents} if noise else {}
+        frames = Frames(c=c, noise=per_frame, uniform=uniform)
+        io = self.frames.within(beside.get("context"))
+        (x, latents, params), own = recurrence.simulate(self.cell, io, frames, state=own, length=length)
+        if "last" in beside:
+            beside = {**beside, "last": x[:, -1]}
+        return Generated(x, latents, params), {**own, **beside}
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _fill(self, packed: Batch, observed: tf.Tensor, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        x, mask, u = packed
-        noise, emission = self.draw(seed, tf.shape(x)[0], tf.shape(x)[1], True)
-        given = self.cell.hoist(x, mask, u, noise)
-        infer = tf.reduce_all(observed, axis=-1) if first else None
-        c = given.c
-        if first and given.w is not None:
-            w_noise, _ = self.cell.split_frame_noise(split_noise(noise)[0])
-            c = self.cell.join_inputs(self.cell.embed_u(u), tf.where(infer[..., None], given.w[0], w_noise))
-        frames = Frames(x, observed, given.g, infer, c, given.noise, emission)
-        simulated, _ = recurrence.simulate(self.cell, self.observation, frames, state=given.state)
+    def _fill(self, packed: Packed, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        x, observed = packed.x, packed.observed
+        noise, uniform = self.draw(seed, tf.shape(x)[0], tf.shape(x)[1], True)
+        given = self.hoist(packed, noise)
+        frames = self._frames_of(given, x=x, observed=observed, uniform=uniform)
+        if first:
+            own = {latent.name: noise[latent.name] for latent in self.frame_latents}
+            frames = frames._replace(infer=tf.reduce_all(observed, axis=-1), noise=own)
+        io = self.frames.within(packed.context)
+        simulated, _ = recurrence.simulate(self.cell, io, frames, state=given.state)
         return simulated.x, simulated.params
+
+    def _fill_given(self, packed: Packed, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        noise, uniform = self.draw(seed, tf.shape(packed.x)[0], tf.shape(packed.x)[1], True)
+        params = self.infer_packed(packed, noise).x
+        return tf.where(packed.observed, packed.x, self.emit(params, uniform)), params
 
     # Streaming.
 
-    def _initial_state(self, batch_size: tf.Tensor | int, latents: Mapping[str, tf.Tensor]) -> State:
-        state = self.cell.initial_state(batch_size)
-        if not self.global_dims:
-            return state
-        return self.cell.absorb_globals(state, self.prior_globals(batch_size, None, latents))
+    def start_stream(
+        self,
+        batch_size: tf.Tensor | int,
+        latents: Mapping[str, tf.Tensor],
+        context: tf.Tensor | None = None,
+        noise: Mapping[str, tf.Tensor] | None = None,
+    ) -> State:
+        state = self.cell.start(batch_size)
+        for latent in self.sequence_latents:
+            z = latents.get(latent.name)
+            if z is None:
+                z = self._imagined(latent, state, batch_size, (noise or {}).get(latent.name))
+            state = latent.absorb(state, z)
+        return {**state, **self.remembered(batch_size, context)}
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _step(self, state: State, x: tf.Tensor, u: tf.Tensor | None, noise: tf.Tensor | None) -> StepOutput:
-        seen = self.cell.see(x)
+    def _imagined(
+        self, latent: Latent, state: State, batch_size: tf.Tensor | int, noise: tf.Tensor | None
+    ) -> tf.Tensor:
+        """A latent of sequences that are not data, from its prior; one of the data set from its posterior, which is
+        what is known of it."""
+        if latent.level == "dataset":
+            return latent.q.sample(latent.posterior(batch_size), noise)
+        return latent.p.sample(latent.prior_of(state, tf.zeros([batch_size, 1])), noise)
+
+    def encode_frame(self, state: State, seen: tf.Tensor, u: tf.Tensor | None) -> tuple[State, Any]:
         e, c = self.cell.embed(seen), self.cell.embed_u(u)
-        state = self.cell.absorb_u(state, c)
-        state, g = self.cell.encode_step(state, seen, c, e)
-        return self._meet(state, x, e, g, lambda q: gaussian.sample(q, noise))
+        state, g = self.cell.encode_step(self.cell.absorb_u(state, c), seen, c, e)
+        return state, (e, g)
 
-    def _meet(self, opened: State, x: tf.Tensor, e: Any, g: Any, draw: Callable[[Gaussian], tf.Tensor]) -> StepOutput:
-        """One frame from where it has opened to where it closes; `draw` makes z_t of q(z_t | .)."""
-        q, p = self.cell.posterior(opened, g), self.cell.prior(opened)
-        z = draw(q)
-        known = self.cell.absorb_z(opened, z)
-        params = self.observation(self.cell.observe(known))
-        kl = tf.reduce_sum(gaussian.kl_per_dimension(q, p), axis=-1)
-        return StepOutput(z, q, p, params, self.observation.log_prob(params, x), kl, self.cell.absorb_x(known, e))
+    def meet_frame(
+        self, io: Any, x: tf.Tensor, observed: tf.Tensor | None, opened: State, frame: Any, draw: Draw
+    ) -> StepOutput:
+        (e, g), state, paths = frame, opened, {}
+        for latent in self.frame_latents:
+            q = latent.posterior(state, g)
+            z, noise = draw(latent, q)
+            paths[latent.name] = LatentPath(z, q, latent.prior_of(state, z), noise)
+            state = latent.absorb(state, z)
+        params = io.params(self.cell.observe(state))
+        log_px = io.log_prob(params, x, observed)
+        return StepOutput(paths, params, log_px, self.frame_kl(paths, log_px), self.cell.absorb_x(state, e))
+
+    def imagine_frame(
+        self,
+        io: Any,
+        state: State,
+        u: tf.Tensor | None,
+        noise: Mapping[str, tf.Tensor],
+        uniform: tf.Tensor | None,
+    ) -> tuple[Generated, State]:
+        u, noise, uniform = tf.nest.map_structure(lambda y: None if y is None else y[:, None], (u, noise, uniform))
+        frames = Frames(c=self.cell.embed_u(u), noise=noise, uniform=uniform)
+        found, state = recurrence.simulate(self.cell, io, frames, state=state, length=1)
+        return Generated(*tf.nest.map_structure(lambda y: y[:, 0], found)), state
 
     def check_particles(self, what: str) -> None:
         super().check_particles(what)
-        if self.cell.input_latent_dim or self.cell.penalty_reads:
+        if self.cell.penalty_reads:
             raise ValueError(
-                f"{what} weighs particles by the latents of the loop alone, and {type(self).__name__} has latents that "
-                "enter like inputs, or auxiliary losses: take the bound 'elbo' or 'iwae'."
+                f"{what} weighs particles by latents alone, and {type(self).__name__} has auxiliary losses: take the "
+                "bound 'elbo' or 'iwae'."
             )
 
-    def particles(self, packed: Batch, num_samples: int) -> Particles:
+    def particles(self, packed: Packed, num_samples: int) -> Particles:
         # Dropout draws one mask per path, in the loop and before it: each path then needs rows of its own.
         shared = self.cell.dropout == 0.0
-        x, mask, u = packed if shared else (repeat_rows(y, num_samples) for y in packed)
-        given = self.cell.hoist(x, mask, u, None)
-        size = tf.shape(x)[0] * (num_samples if shared else 1)
+        packed = packed if shared else Packed(*(repeat_rows(y, num_samples) for y in packed))
+        given = self.hoist(packed, None)
+        size = tf.shape(packed.x)[0] * (num_samples if shared else 1)
+        io = self.frames.within(repeat_rows(packed.context, num_samples) if shared else packed.context)
 
-        def advance(state: State, inputs: Any, draw: Callable[[Gaussian], tf.Tensor]) -> StepOutput:
-            x_t, e_t, c_t, g_t = inputs
-            return self._meet(self.cell.absorb_u(state, c_t), x_t, e_t, g_t, draw)
+        def advance(state: State, inputs: Any, draw: Callable) -> StepOutput:
+            x_t, observed_t, e_t, c_t, g_t = inputs
+            return self.meet_frame(io, x_t, observed_t, self.cell.absorb_u(state, c_t), (e_t, g_t), draw)
 
-        return Particles(self.cell.initial_state(size), (x, given.e, given.c, given.g), advance, shared)
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _generate_step(self, state: State, u: Any, noise: Any, emission: Any) -> tuple[Generated, State]:
-        u, noise, emission = (None if y is None else y[:, None] for y in (u, noise, emission))
-        generated, state = self._imagine(state, u, 1, noise, emission)
-        return Generated(*(y[:, 0] for y in generated)), state
+        inputs = (packed.x, packed.observed, given.e, given.c, given.g)
+        return Particles(self.cell.start(size), inputs, advance, shared, self.latents)
 
     # Parts.
 
-    def _after(self, batch: Batch, latents: Mapping[str, tf.Tensor], seed: tf.Tensor | None) -> State:
-        """The state after the last existing frame of each sequence, along a drawn path (or along the means)."""
-        (x, mask, u), _ = masks.pack_batch(batch)
-        noise = None if seed is None else self.draw_noise(seed, tf.shape(x)[0], tf.shape(x)[1])
-        given = self.cell.hoist(x, mask, u, noise)
-        if latents:
-            inferred = {name: latent.z for name, latent in given.latents.items()}
-            given = given._replace(state=self.cell.absorb_globals(given.state, {**inferred, **latents}))
-        return recurrence.teacher_forced(self.cell, given, hold=mask)[1]
+    def _after(self, request: Request, seed: tf.Tensor | None) -> State:
+        """The state after the last existing frame of each sequence, along a drawn path (or along the modes)."""
+        packed, _ = self.pack(request.past)
+        size, length = tf.shape(packed.x)[0], tf.shape(packed.x)[1]
+        given = self.hoist(packed, None if seed is None else self.draw_noise(seed, size, length))
+        if request.latents:
+            state = self.cell.start(size)
+            for latent in self.sequence_latents:
+                z = request.latents.get(latent.name, given.latents[latent.name].z)
+                state = latent.absorb(state, z)
+            given = given._replace(state=state)
+        state = recurrence.teacher_forced(self.cell, given, hold=packed.mask, last=True)[1]
+        beside = self.remembered(size, packed.context)
+        if "last" in beside:
+            x = packed.x if packed.observed is None else self.frames.filled(packed.x, packed.observed)
+            exists = tf.ones([size, length], tf.bool) if packed.mask is None else packed.mask
+            beside["last"] = tf.gather(x, tf.reduce_sum(tf.cast(exists, tf.int32), axis=1) - 1, batch_dims=1)
+        return {**state, **beside}
 
     def get_config(self) -> dict:
         cell = self.cell.get_config()

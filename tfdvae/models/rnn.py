@@ -1,16 +1,16 @@
 """The deterministic recurrent baseline (RNN-Gauss, RNN-GMM of Chung et al. 2015)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae import masks
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Latent
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled
-from tfdvae.types import Gaussian, State
+from tfdvae.types import State
 
 __all__ = ["RNN", "RNNCell"]
 
@@ -30,7 +30,6 @@ class RNNCell(StochasticCell):
     """
 
     observe_reads = ("h",)
-    prior_reads = ("h",)
 
     def __init__(
         self, latent_dim: int = 0, *, phi_x: Sequence[int] = (256,), decoder_units: Sequence[int] = (), **kwargs
@@ -38,6 +37,7 @@ class RNNCell(StochasticCell):
         super().__init__(latent_dim, **kwargs)
         if latent_dim != 0:
             raise ValueError(f"RNN has no latent variables: `latent_dim` must be 0, got {latent_dim}.")
+        self.require_gaussian("RNN has no latent variables, thus neither family nor flow")
         self.phi_x = tuple(phi_x)
         self.decoder_units = tuple(decoder_units)
         self.x_features = self.mlp(self.phi_x, "phi_x")
@@ -57,33 +57,25 @@ class RNNCell(StochasticCell):
         x = self.zeros(batch_size, self.x_features.output_dim(self.x_dim))
         return {"x": x, **self.rnn_state(self.rnn, batch_size)}
 
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        return ()
+
     def embed(self, x: tf.Tensor) -> tf.Tensor:
         return self.x_features(x)
+
+    def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
+        return {"x": masks.shift(e)}
 
     def absorb_u(self, state: State, c: Any) -> State:
         """h_t from phi_x(x_{t-1}), u_t and h_{t-1}."""
         return self.step_rnn(self.rnn, state, concat(state["x"], c))
-
-    def posterior(self, state: State, g: tf.Tensor) -> Gaussian:
-        return gaussian.standard_normal(state["h"], 0)
-
-    def prior(self, state: State) -> Gaussian:
-        return gaussian.standard_normal(state["h"], 0)
-
-    def absorb_z(self, state: State, z: tf.Tensor) -> State:
-        return state
 
     def observe(self, state: State) -> tf.Tensor:
         return self.decoder(state["h"])
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**state, "x": e}
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """No z in the way: h for all frames at once."""
-        state = {"h": self.rnn(concat(masks.shift(given.e), given.c))}
-        nothing = self.prior(state)
-        return Unrolled(nothing.loc, nothing, nothing, self.observe(state))
 
     def get_config(self) -> dict:
         return {**super().get_config(), "phi_x": self.phi_x, "decoder_units": self.decoder_units}

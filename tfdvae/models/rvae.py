@@ -6,14 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.layers.mlp import SplitNetwork
-from tfdvae.layers.recurrent import RecurrentState
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.models.sequence import SequenceDVAE
-from tfdvae.recurrence import Unrolled, scan
-from tfdvae.types import Gaussian, State
+from tfdvae.types import State
 
 __all__ = ["NonCausalRVAE", "NonCausalRVAECell", "RVAE", "RVAECell"]
 
@@ -35,7 +33,6 @@ class RVAECell(StochasticCell):
         decoder_units: hidden layers between h_t and p(x_t | .).
     """
 
-    prior_reads = ("g_h",)
     observe_reads = ("h",)
 
     def __init__(
@@ -54,7 +51,7 @@ class RVAECell(StochasticCell):
         self.posterior_rnn = self.recurrent("posterior_rnn")
         self.backward_rnn = self.recurrent("backward_rnn")
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
 
     @property
     def evidence_dim(self) -> int:
@@ -87,21 +84,29 @@ class RVAECell(StochasticCell):
         inference = self.rnn_state(self.posterior_rnn, batch_size, "g_")
         return {"z": tf.zeros([batch_size, self.latent_dim]), **inference, **self.rnn_state(self.rnn, batch_size)}
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> tf.Tensor:
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        """(10.3): the prior is N(0, I), independent of everything."""
+        return (self.latent("z", self.z_prior, self.z_posterior, prior=None),)
+
+    def evidence(self, given: Evidence) -> tf.Tensor:
         """(10.19): the backward recurrence over [x_t, u_t]."""
-        return self.backward_rnn(concat(x, c), exists=mask, backward=True)
+        return self.backward_rnn(concat(given.x, given.c), exists=given.mask, backward=True)
+
+    def posterior_network(self) -> SplitNetwork:
+        """From both recurrences to q(z_t | .), in two parts: that over x is known before the loop."""
+        return SplitNetwork(self.posterior_net, self.posterior_head, self.evidence_dim)
+
+    def encode(self, given: Evidence) -> tf.Tensor:
+        return self.posterior_network().hoist(self.evidence(given))
 
     def absorb_u(self, state: State, c: Any) -> State:
         """(10.18): the recurrence of q over z_{t-1}."""
         return self.step_rnn(self.posterior_rnn, super().absorb_u(state, c), state["z"], "g_")
 
-    def posterior(self, state: State, g: tf.Tensor) -> Gaussian:
+    def posterior(self, state: State, g: tf.Tensor) -> Any:
         """(10.20)-(10.22): q(z_t | .) from both recurrences."""
-        return self.posterior_head(self.posterior_net(concat(g, state["g_h"])))
-
-    def prior(self, state: State) -> Gaussian:
-        """(10.3): N(0, I), independent of everything."""
-        return gaussian.standard_normal(state["g_h"], self.latent_dim)
+        return self.posterior_network()(g, state["g_h"])
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
         """(10.4): h_t from z_t, u_t and h_{t-1}."""
@@ -113,26 +118,6 @@ class RVAECell(StochasticCell):
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {k: v for k, v in state.items() if k != "u"}
-
-    def decode(self, z: tf.Tensor, c: Any, mask: tf.Tensor | None) -> tf.Tensor:
-        """(10.4), (10.5) for right-padded latents `[B, T, Z]`: features `[B, T, H]`."""
-        return self.decoder(self.rnn(concat(z, c)))
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """The recurrence of q over its own samples is all that has to loop."""
-        step = self.posterior_rnn.stepper(0)
-        posterior = SplitNetwork(self.posterior_net, self.posterior_head, self.evidence_dim)
-
-        def frame(state: tuple[tf.Tensor, RecurrentState], inputs: Any) -> tuple[tuple, Any]:
-            hoisted, noise_t = inputs
-            g = step(0.0, tf.cast(state[0], self.compute_dtype), state[1])
-            q = posterior(hoisted, g.h)
-            z = gaussian.sample(q, noise_t)
-            return (z, g), (z, q)
-
-        start = given.state["z"], RecurrentState(given.state["g_h"], given.state["g_memory"])
-        _, (z, q) = scan(frame, start, (posterior.hoist(given.g), given.noise))
-        return Unrolled(z, q, self.prior({"g_h": z}), self.decode(z, given.c, given.mask))
 
     def get_config(self) -> dict:
         names = ("posterior_units", "decoder_units")
@@ -174,9 +159,9 @@ class NonCausalRVAECell(RVAECell):
         inference = self.rnn_state(self.posterior_rnn, batch_size, "g_")
         return {"z": tf.zeros([batch_size, self.latent_dim]), **inference}
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> tf.Tensor:
+    def evidence(self, given: Evidence) -> tf.Tensor:
         """(10.25), (10.26): both recurrences over [x_t, u_t]."""
-        return concat(self.forward_rnn(concat(x, c)), super().encode(x, c, e, mask, state))
+        return concat(self.forward_rnn(concat(given.x, given.c)), super().evidence(given))
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
         return {**state, "z": z}
@@ -192,7 +177,10 @@ class NonCausalRVAECell(RVAECell):
                 f"p(x_t | z_1:T) needs all latents of a sequence, [batch, time, {self.latent_dim}]; got shape "
                 f"{state['z'].shape}. Frame by frame only the causal RVAECell can be decoded."
             )
-        return self.decode(state["z"], state.get("u"), None)
+        return self.observe_all(state, None)
+
+    def observe_all(self, state: State, mask: tf.Tensor | None) -> tf.Tensor:
+        return self.decode(state["z"], state.get("u"), mask)
 
     def decode(self, z: tf.Tensor, c: Any, mask: tf.Tensor | None) -> tf.Tensor:
         """(10.9)-(10.12) for right-padded latents `[B, T, Z]`: features `[B, T, H]`."""
@@ -222,10 +210,11 @@ class NonCausalRVAE(SequenceDVAE, RecurrentDVAE):
         return False
 
     def decode(self, z: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None) -> tf.Tensor:
-        return self.observation(self.cell.decode(z, self.cell.embed_u(u), mask))
+        return self.cell.decode(z, self.cell.embed_u(u), mask)
 
     def prior_path(self, u: tf.Tensor | None, noise: Any, size: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        return tf.zeros([size, length, self.latent_dim]) if noise is None else noise
+        z = self.cell.z_prior
+        return z.sample(z.standard(tf.zeros([size, length, 1])), None if noise is None else noise["z"])
 
     def continue_path(
         self,

@@ -1,30 +1,32 @@
 """Models whose latents form a sequence that is decoded as a whole: no x_<t is a parent of x_t."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import tensorflow as tf
 
 from tfdvae import masks, random
-from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.models.base import DVAE, Packed
+from tfdvae.models.drawing import Request
 from tfdvae.types import Batch, Generated
 
 __all__ = ["SequenceDVAE"]
 
+Noise = Mapping[str, tf.Tensor] | None
 
-class SequenceDVAE(VerbsDVAE):
+
+class SequenceDVAE(DVAE):
     """A DVAE with p(x, z) = p(z_1:T) prod_t p(x_t | z_1:T): its verbs from three ways to a latent sequence.
 
-    A subclass implements `infer_packed`, `decode`, `prior_path` and `continue_path`.
+    It declares one latent, of frames. A subclass implements `infer_packed`, `decode`, `prior_path` and `continue_path`.
     """
 
     def decode(self, z: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None) -> tf.Tensor:
-        """Parameters of p(x_t | .), `[B, T, P]`, for right-padded latents `[B, T, Z]`."""
-        raise NotImplementedError
+        """Features `[B, T, H]` of p(x_t | .), for right-padded latents `[B, T, Z]` and inputs `[B, T, U + C]`."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `decode`.")
 
-    def prior_path(self, u: tf.Tensor | None, noise: Any, size: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        """z_1:T from the prior, `[B, T, Z]`; its means where `noise` is None."""
-        raise NotImplementedError
+    def prior_path(self, u: tf.Tensor | None, noise: Noise, size: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+        """z_1:T from the prior, `[B, T, Z]`; its modes where `noise` is None."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `prior_path`.")
 
     def continue_path(
         self,
@@ -32,65 +34,63 @@ class SequenceDVAE(VerbsDVAE):
         mask: tf.Tensor | None,
         u: tf.Tensor | None,
         future_u: tf.Tensor | None,
-        noise: Any,
+        noise: Noise,
         horizon: tf.Tensor,
     ) -> tf.Tensor:
         """Latents `[B, horizon, Z]` that follow right-padded ones, from the prior given those."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `continue_path`.")
+
+    @property
+    def latent_name(self) -> str:
+        """What the one latent is called."""
+        return self.latents[0].name
+
+    def decoded(
+        self, z: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, context: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Parameters of p(x_t | .), `[B, T, P]`; `u` as `decode` takes it."""
+        return self.frames.within(context).params(self.decode(z, mask, u))
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _reconstruct(self, batch: Batch, seed: tf.Tensor, teacher_forced: bool, sample: bool) -> tf.Tensor:
-        noise, emission = self.draw(seed, tf.shape(batch.x)[0], tf.shape(batch.x)[1], sample)
-        return masks.zero_masked(self.emit(self.infer(*batch, noise).x, emission), batch.mask)
+        noise, uniform = self.draw(seed, tf.shape(batch.x)[0], tf.shape(batch.x)[1], sample)
+        return masks.zero_masked(self.emit(self.infer(*batch, noise).x, uniform), batch.mask)
 
-    def _begin(
-        self,
-        u: tf.Tensor | None,
-        latents: Mapping[str, tf.Tensor],
-        length: tf.Tensor,
-        size: tf.Tensor,
-        seed: tf.Tensor,
-        sample: bool,
-    ) -> Generated:
-        noise, emission = self.draw(seed, size, length, sample)
-        z = self.prior_path(u, noise, size, length)
-        params = self.decode(z, None, u)
-        return Generated(self.emit(params, emission), z, params)
+    def _begin(self, request: Request) -> Generated:
+        noise, uniform = self.draw(request.seed, request.size, request.length, request.sample)
+        u = self.inputs(request.u, request.context, request.length)
+        z = self.prior_path(u, noise, request.size, request.length)
+        params = self.decoded(z, None, u, request.context)
+        return Generated(self.emit(params, uniform), {self.latent_name: z}, params)
 
-    def _continue(
-        self,
-        past: Batch,
-        u: tf.Tensor | None,
-        latents: Mapping[str, tf.Tensor],
-        horizon: tf.Tensor,
-        seed: tf.Tensor,
-        sample: bool,
-    ) -> Generated:
-        (x, mask, past_u), _ = masks.pack_batch(past)
-        size, length = tf.shape(x)[0], tf.shape(x)[1]
-        noise, emission = self.draw(seed, size, horizon, sample)
-        past_noise = self.draw_noise(random.fold_in(seed, "prefix"), size, length) if sample else None
-        before = self.infer_packed(x, mask, past_u, past_noise).z
-        after = self.continue_path(before, mask, past_u, u, noise, horizon)
-        exists = tf.ones([size, length], tf.bool) if mask is None else mask
+    def _continue(self, request: Request) -> Generated:
+        packed, _ = self.pack(request.past)
+        size, length, horizon = tf.shape(packed.x)[0], tf.shape(packed.x)[1], request.length
+        noise, uniform = self.draw(request.seed, size, horizon, request.sample)
+        past_noise = None
+        if request.sample:
+            past_noise = self.draw_noise(random.fold_in(request.seed, "prefix"), size, length)
+        before = self.infer_packed(packed, past_noise).latents[self.latent_name].z
+        u = self.inputs(request.u, packed.context, horizon)
+        after = self.continue_path(before, packed.mask, packed.u, u, noise, horizon)
+        exists = tf.ones([size, length], tf.bool) if packed.mask is None else packed.mask
         joined, how = masks.pack_batch(
             Batch(
                 tf.concat([before, after], axis=1),
                 tf.concat([exists, tf.ones([size, horizon], tf.bool)], axis=1),
-                None if u is None else tf.concat([past_u, u], axis=1),
+                None if u is None else tf.concat([packed.u, u], axis=1),
             )
         )
-        params = masks.unpack(self.decode(*joined), how)[:, length:]
-        return Generated(self.emit(params, emission), after, params)
+        params = self.decoded(joined.x, joined.mask, joined.u, packed.context)
+        params = masks.unpack(params, how)[:, length:]
+        return Generated(self.emit(params, uniform), {self.latent_name: after}, params)
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def _fill(self, packed: Batch, observed: tf.Tensor, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        x, mask, u = packed
-        size, length = tf.shape(x)[0], tf.shape(x)[1]
-        noise, emission = self.draw(seed, size, length, True)
-        z = self.infer_packed(x, mask, u, noise).z
+    def _fill(self, packed: Packed, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        size, length = tf.shape(packed.x)[0], tf.shape(packed.x)[1]
+        noise, uniform = self.draw(seed, size, length, True)
+        z = self.infer_packed(packed, noise).latents[self.latent_name].z
         if first:
-            whole = tf.reduce_all(observed, axis=-1, keepdims=True)
-            z = tf.where(whole, z, self.prior_path(u, noise, size, length))
-        params = self.decode(z, mask, u)
-        return tf.where(observed, x, self.emit(params, emission)), params
+            whole = tf.reduce_all(packed.observed, axis=-1, keepdims=True)
+            z = tf.where(whole, z, self.prior_path(packed.u, noise, size, length))
+        params = self.decoded(z, packed.mask, packed.u, packed.context)
+        return tf.where(packed.observed, packed.x, self.emit(params, uniform)), params

@@ -1,15 +1,15 @@
 """SRNN (Fraccaro et al. 2016; survey chapter 9)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae import masks
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled, scan
 from tfdvae.types import Gaussian, State
 
 __all__ = ["SRNN", "SRNNCell"]
@@ -37,6 +37,7 @@ class SRNNCell(StochasticCell):
 
     prior_reads = ("h", "z")
     observe_reads = ("h", "z")
+    loop_state = ("z",)
 
     def __init__(
         self,
@@ -54,6 +55,8 @@ class SRNNCell(StochasticCell):
         super().__init__(latent_dim, **kwargs)
         if inference not in ("smooth", "filter"):
             raise ValueError(f"`inference` must be 'smooth' or 'filter', got {inference!r}.")
+        if residual_posterior:
+            self.require_gaussian("residual_posterior=True adds two means")
         self.phi_x = tuple(phi_x)
         self.prior_units = tuple(prior_units)
         self.smoother_units = tuple(smoother_units)
@@ -67,7 +70,7 @@ class SRNNCell(StochasticCell):
         self.prior_head = self.head("prior_head")
         self.smoother = self.mlp(self.smoother_units, "smoother")
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
         self.decoder = self.mlp(self.decoder_units, "decoder")
         if inference == "smooth":
             self.backward_rnn = self.recurrent("backward_rnn")
@@ -106,21 +109,23 @@ class SRNNCell(StochasticCell):
         """(9.1): h_t from phi_x(x_{t-1}), u_t and h_{t-1}."""
         return self.step_rnn(self.rnn, state, concat(state["x"], c))
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> dict[str, tf.Tensor]:
-        """(9.10): the backward recurrence over [h_t, x_t]; when filtering, [h_t, x_t] itself. h for the fast path."""
-        h = self.rnn(concat(masks.shift(e), c))
-        g = self.smoother(concat(h, x))
-        return {"g": self.backward_rnn(g, exists=mask, backward=True) if self.inference == "smooth" else g, "h": h}
+    def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
+        return {"x": masks.shift(e), **{name: masks.shift(z) for name, z in latents.items()}}
 
-    def encode_step(self, state: State, x: tf.Tensor, c: Any, e: tf.Tensor) -> tuple[State, dict[str, tf.Tensor]]:
-        return state, {"g": self.smoother(concat(state["h"], x))}
+    def encode(self, given: Evidence) -> tf.Tensor:
+        """(9.10): the backward recurrence over [h_t, x_t]; when filtering, [h_t, x_t] itself."""
+        g = self.smoother(concat(given.opened["h"], given.x))
+        return self.backward_rnn(g, exists=given.mask, backward=True) if self.inference == "smooth" else g
 
-    def posterior(self, state: State, g: dict[str, tf.Tensor]) -> Gaussian:
+    def encode_step(self, state: State, x: tf.Tensor, c: Any, e: tf.Tensor) -> tuple[State, tf.Tensor]:
+        return state, self.smoother(concat(state["h"], x))
+
+    def posterior(self, state: State, g: tf.Tensor) -> Any:
         """(9.11): q(z_t | .) from z_{t-1} and g_t."""
-        q = self.posterior_head(self.posterior_net(concat(state["z"], g["g"])))
+        q = self.posterior_head(self.posterior_net(concat(state["z"], g)))
         return Gaussian(self.prior(state).loc + q.loc, q.scale) if self.residual_posterior else q
 
-    def prior(self, state: State) -> Gaussian:
+    def prior(self, state: State) -> Any:
         """(9.4): p(z_t | .) from z_{t-1} and h_t."""
         return self.prior_head(self.prior_net(concat(state["z"], state["h"])))
 
@@ -133,19 +138,6 @@ class SRNNCell(StochasticCell):
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**state, "x": e}
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """h does not depend on z: only z itself is left in the loop."""
-        h = given.g["h"]
-
-        def frame(z: tf.Tensor, inputs: Any) -> tuple[tf.Tensor, Any]:
-            g_t, noise_t = inputs
-            q = self.posterior({"h": g_t["h"], "z": z}, g_t)
-            z_t = gaussian.sample(q, noise_t)
-            return z_t, (z_t, q)
-
-        _, (z, q) = scan(frame, given.state["z"], (given.g, given.noise))
-        return Unrolled(z, q, self.prior({"h": h, "z": masks.shift(z)}), self.observe({"h": h, "z": z}))
 
     def get_config(self) -> dict:
         names = (

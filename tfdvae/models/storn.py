@@ -1,16 +1,16 @@
 """STORN (Bayer and Osendorfer 2014; survey chapter 7)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae import masks
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled
-from tfdvae.types import Gaussian, State
+from tfdvae.types import State
 
 __all__ = ["STORN", "STORNCell"]
 
@@ -33,7 +33,6 @@ class STORNCell(StochasticCell):
         decoder_units: hidden layers between h_t and p(x_t | .).
     """
 
-    prior_reads = ("h",)
     observe_reads = ("h",)
 
     def __init__(
@@ -60,7 +59,7 @@ class STORNCell(StochasticCell):
         self.encoder_x_features = self.mlp(self.encoder_phi_x, "encoder_phi_x")
         self.encoder_rnn = self.recurrent("encoder_rnn")
         self.encoder = self.mlp(self.encoder_units, "encoder")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         self.x_features.build((None, x_dim))
@@ -84,24 +83,28 @@ class STORNCell(StochasticCell):
     def embed(self, x: tf.Tensor) -> tf.Tensor:
         return self.x_features(x)
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> Gaussian:
-        """(7.15)-(7.18): q(z_t | x_<=t) for all frames at once."""
-        return self.infer(self.encoder_rnn(concat(self.encoder_x_features(x), c)))
+    def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
+        return {"x": masks.shift(e)}
 
-    def encode_step(self, state: State, x: tf.Tensor, c: Any, e: tf.Tensor) -> tuple[State, Gaussian]:
+    def encode(self, given: Evidence) -> Any:
+        """(7.15)-(7.18): q(z_t | x_<=t) for all frames at once."""
+        return self.infer(self.encoder_rnn(concat(self.encoder_x_features(given.x), given.c)))
+
+    def encode_step(self, state: State, x: tf.Tensor, c: Any, e: tf.Tensor) -> tuple[State, Any]:
         state = self.step_rnn(self.encoder_rnn, state, concat(self.encoder_x_features(x), c), "g_")
         return state, self.infer(state["g_h"])
 
-    def infer(self, g: tf.Tensor) -> Gaussian:
+    def infer(self, g: tf.Tensor) -> Any:
         """(7.16): the posterior from the state of the inference network."""
         return self.posterior_head(self.encoder(g))
 
-    def posterior(self, state: State, g: Gaussian) -> Gaussian:
-        return g
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        """(7.7): the prior is N(0, I), independent of everything."""
+        return (self.latent("z", self.z_prior, self.z_posterior, prior=None, mean_field=True),)
 
-    def prior(self, state: State) -> Gaussian:
-        """(7.7): N(0, I), independent of everything."""
-        return gaussian.standard_normal(state["h"], self.latent_dim)
+    def posterior(self, state: State, g: Any) -> Any:
+        return g
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
         """(7.4): h_t from phi_x(x_{t-1}), phi_z(z_t), u_t and h_{t-1}."""
@@ -113,12 +116,6 @@ class STORNCell(StochasticCell):
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**{k: v for k, v in state.items() if k != "u"}, "x": e}
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """q does not depend on z, so both recurrences run over whole sequences."""
-        z = gaussian.sample(given.g, given.noise)
-        state = {"h": self.rnn(concat(masks.shift(given.e), self.z_features(z), given.c))}
-        return Unrolled(z, given.g, self.prior(state), self.observe(state))
 
     def get_config(self) -> dict:
         names = ("phi_x", "phi_z", "encoder_phi_x", "encoder_units", "decoder_units")

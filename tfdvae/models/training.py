@@ -34,12 +34,16 @@ class TrainingMixin:
         *,
         bound: str | bounds.Bound = "elbo",
         beta: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
-        free_bits: float = 0.0,
+        free_bits: float | Mapping[str, float] = 0.0,
+        free_bits_per: str = "group",
+        kl_balance: float | None = None,
+        temperature: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         clip_norm: float | None = 5.0,
         kl_per_dimension: bool = False,
         reconstruction_weight: float = 1.0,
         penalty_weight: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         scheduled_sampling: float | keras.optimizers.schedules.LearningRateSchedule = 0.0,
+        hide: float = 0.0,
         jit_compile: bool | str = "auto",
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
@@ -52,7 +56,14 @@ class TrainingMixin:
             bound: what to maximise: "elbo", "iwae", "fivo", "nasmc", or a Bound such as `tfdvae.bounds.FIVO(8)`.
             beta: weight of the KL, a number or any Keras schedule of the optimizer's step (see `tfdvae.schedules`);
                 multiplied by `model.kl_weight`, which the callback `KLWarmup` moves per epoch.
-            free_bits: nats per frame and latent dimension that the KL is not pushed below.
+            free_bits: nats per frame that the KL of each group of each latent of frames is not pushed below; a dict
+                gives them by the names of latents.
+            free_bits_per: "group": each dimension of a Gaussian, each group of categoricals; "latent": all of a latent
+                together (RSSM's free nats).
+            kl_balance: alpha of KL balancing (Hafner et al. 2021): the KL's gradient reaches the prior alpha-fold and
+                the posterior (1 - alpha)-fold. None: the plain KL. Its value is the same.
+            temperature: c of DVBF's annealing (Karl et al. 2017), E[c log p(x, z) - log q(z | x)] in place of the ELBO,
+                a number or a schedule as for `beta`; 1 is the bound.
             clip_norm: largest global norm of the gradient of the loss (nats per frame); None does not clip.
             kl_per_dimension: report the KL of each latent dimension.
             reconstruction_weight: weight of log p(x_t | .) in training (KVAE's authors take 0.3); reports keep 1.
@@ -62,21 +73,25 @@ class TrainingMixin:
                 `model.own_output`, which the callback `ScheduledSampling` moves. q(z_t | .) still sees what `encode`
                 hoists from the data. With it the logs of training tell of p(x_t | .) along that path, which is no
                 bound; `evaluate` stays teacher-forced.
+            hide: part of the observed entries of x, drawn anew at each step, that training hides from the networks, as
+                if they had not been observed, and still scores. The bound is then one by a posterior that knows less
+                (and by p(x_t | .) given less of x_<t), and what training asks for is what `impute` does: values
+                that nothing showed. In logs of training alone; `evaluate` hides nothing.
             jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU.
             run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
 
         Raises:
-            ValueError: a bound that this model cannot have, weights that have no meaning for it, or scheduled
-                sampling for a model that feeds nothing back.
+            ValueError: a bound that this model cannot have, weights that have no meaning for it, scheduled sampling for
+                a model that feeds nothing back, or together with `hide`.
         """
         if jit_compile == "auto":
             jit_compile = bool(tf.config.list_physical_devices("GPU")) and not run_eagerly
-        if free_bits < 0.0:
-            raise ValueError(f"`free_bits` must not be negative, got {free_bits}.")
+        self._check_weights(free_bits, free_bits_per, kl_balance)
         bound = bounds.get(bound)
-        bound.check(self, beta, free_bits, reconstruction_weight)
+        bound.check(self, bounds.Weighing(beta, free_bits, reconstruction_weight, 1.0, kl_balance, temperature))
         if scheduled_sampling != 0.0:
             self._check_feedback(scheduled_sampling, bound)
+        self._check_hide(hide, scheduled_sampling)
         super().compile(
             optimizer=optimizer,
             jit_compile=jit_compile,
@@ -87,11 +102,15 @@ class TrainingMixin:
         self.bound = bound
         self.beta = beta
         self.free_bits = free_bits
+        self.free_bits_per = free_bits_per
+        self.kl_balance = kl_balance
+        self.temperature = temperature
         self.clip_norm = clip_norm
         self.kl_per_dimension = kl_per_dimension
         self.reconstruction_weight = reconstruction_weight
         self.penalty_weight = penalty_weight
         self.scheduled_sampling = scheduled_sampling
+        self.hide = hide
         self.kl_weight = Factor("kl_weight")
         self.own_output = Factor("own_output")
         self.objective_metrics = None
@@ -99,9 +118,27 @@ class TrainingMixin:
             self.build_metrics()
 
     def build_metrics(self) -> None:
-        """Creates the metrics, which need to know Z."""
+        """Creates the metrics, which need to know the latents."""
         if self.compiled:
-            self.objective_metrics = ObjectiveMetrics(self.frame_latent_dim, self.kl_per_dimension)
+            groups = {latent.name: latent.kl_groups for latent in self.latents}
+            framed = {latent.name for latent in self.frame_latents}
+            self.objective_metrics = ObjectiveMetrics(groups, framed, self.kl_per_dimension)
+
+    def _check_weights(self, free_bits: Any, free_bits_per: str, kl_balance: float | None) -> None:
+        """Raises ValueError for weights of the KL that mean nothing."""
+        given = free_bits if isinstance(free_bits, Mapping) else {"free_bits": free_bits}
+        if any(value < 0.0 for value in given.values()):
+            raise ValueError(f"`free_bits` must not be negative, got {free_bits}.")
+        names = [latent.name for latent in self.frame_latents]
+        unknown = sorted(set(given) - set(names)) if isinstance(free_bits, Mapping) else []
+        if unknown:
+            raise ValueError(
+                f"`free_bits` names {', '.join(map(repr, unknown))}; the latents of frames are {', '.join(names)}."
+            )
+        if free_bits_per not in ("group", "latent"):
+            raise ValueError(f"`free_bits_per` must be 'group' or 'latent', got {free_bits_per!r}.")
+        if kl_balance is not None and not 0.0 <= kl_balance <= 1.0:
+            raise ValueError(f"`kl_balance` must be in [0, 1] or None, got {kl_balance}.")
 
     def _check_feedback(self, rate: Any, bound: bounds.Bound) -> None:
         """Raises ValueError where scheduled sampling is impossible."""
@@ -116,6 +153,15 @@ class TrainingMixin:
             raise ValueError(
                 f"{type(bound).__name__} weighs particles by the data that they were fed: use scheduled sampling with "
                 "bound='elbo' or 'iwae'."
+            )
+
+    def _check_hide(self, hide: float, scheduled_sampling: Any) -> None:
+        """Raises ValueError where nothing can be hidden."""
+        if not 0.0 <= hide < 1.0:
+            raise ValueError(f"`hide` must be a part of what was observed, from 0 to below 1, got {hide}.")
+        if hide and scheduled_sampling != 0.0:
+            raise ValueError(
+                "`hide` hides entries of the data, and scheduled sampling feeds frames that are none: take one of them."
             )
 
     @property
@@ -135,11 +181,21 @@ class TrainingMixin:
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update on the bound. A batch whose gradient is not finite is skipped and counted."""
         batch = self._unpack(data)
+        self.trained_on_parts |= batch.observed is not None or self.hide > 0.0
         seed = random.fold_in(random.make_seed(self.seed), self.optimizer.iterations)
         beta = self.current_beta()
         variables = self.trainable_variables
         penalty = self._scheduled(self.penalty_weight)
-        weighing = bounds.Weighing(beta, self.free_bits, self.reconstruction_weight, penalty)
+        temperature = self._scheduled(self.temperature) if self.temperature != 1.0 else 1.0
+        weighing = bounds.Weighing(
+            beta,
+            self.free_bits,
+            self.reconstruction_weight,
+            penalty,
+            self.kl_balance,
+            temperature,
+            self.free_bits_per,
+        )
         frames = self._frames(batch)
 
         def scaled(objective: tf.Tensor, share: float) -> tf.Tensor:
@@ -149,7 +205,8 @@ class TrainingMixin:
         if self.scheduled_sampling != 0.0:
             rate = self._scheduled(self.scheduled_sampling) * tf.convert_to_tensor(self.own_output.variable)
         replacing = random.replacement_scope(rate, random.fold_in(seed, "replacement"))
-        with random.dropout_scope(random.fold_in(seed, "dropout")), replacing:
+        hiding = random.hiding_scope(self.hide, random.fold_in(seed, "hide"))
+        with random.dropout_scope(random.fold_in(seed, "dropout")), replacing, hiding:
             (objective, terms), gradients = self.bound.differentiate(self, batch, seed, weighing, scaled, variables)
         loss = self._loss(objective, frames)
         norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g in gradients])
@@ -205,28 +262,28 @@ class TrainingMixin:
 
     def _checked(self, data: Any) -> Any:
         """Data as Keras takes it, checked; the model built for it."""
-        dims = {"x_dim": self.x_dim, "u_dim": self.u_dim}
         if isinstance(data, tf.data.Dataset):
-            data = validation.check_dataset(data, **dims)
+            data = validation.check_dataset(data, self.built_sizes, self.missing)
             spec = data.element_spec
             batch = validation.as_batch(spec[0] if isinstance(spec, tuple) else spec)
         elif isinstance(data, Mapping) or tf.is_tensor(data) or isinstance(data, (np.ndarray, list)):
-            batch = validation.check_arrays(*validation.as_batch(data), **dims)
-            self.check_frames(batch.x.reshape(-1, batch.x.shape[-1]) if batch.mask is None else batch.x[batch.mask])
+            batch = validation.check_arrays(validation.as_batch(data), self.built_sizes, self.missing)
+            self.check_frames(batch)
             data = {k: v for k, v in batch._asdict().items() if v is not None}
         else:
             return data
-        self.build_for(batch.x.shape[-1], 0 if batch.u is None else batch.u.shape[-1])
+        self.build_as(batch)
         return data
 
     def _unpack(self, data: Any) -> Batch:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if y is not None or sample_weight is not None:
             raise ValueError(
-                "A DVAE takes neither targets nor sample weights: expected x, or a dict with 'x', 'mask', 'u'."
+                "A DVAE takes neither targets nor sample weights: expected x, or a dict with 'x', 'mask', 'u', "
+                "'observed' and 'context'."
             )
-        batch = self._tensors(x)
-        validation.check_static(*batch, x_dim=self.x_dim, u_dim=self.u_dim)
+        batch = self.tensors(x)
+        validation.check_static(batch, self.built_sizes)
         return batch
 
     def _loss(self, objective: tf.Tensor, frames: tf.Tensor, share: float = 1.0) -> tf.Tensor:
@@ -251,11 +308,15 @@ class TrainingMixin:
             "bound",
             "beta",
             "free_bits",
+            "free_bits_per",
+            "kl_balance",
+            "temperature",
             "clip_norm",
             "kl_per_dimension",
             "reconstruction_weight",
             "penalty_weight",
             "scheduled_sampling",
+            "hide",
             "jit_compile",
             "run_eagerly",
             "steps_per_execution",

@@ -6,11 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled
-from tfdvae.types import Gaussian, State
+from tfdvae.types import State
 
 __all__ = ["VAE", "VAECell"]
 
@@ -28,7 +27,6 @@ class VAECell(StochasticCell):
         encoder_units, decoder_units: hidden layers of the two networks.
     """
 
-    prior_reads = ("z",)
     observe_reads = ("z",)
 
     def __init__(
@@ -43,7 +41,7 @@ class VAECell(StochasticCell):
         self.encoder_units = tuple(encoder_units)
         self.decoder_units = tuple(decoder_units)
         self.encoder = self.mlp(self.encoder_units, "encoder")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
         self.decoder = self.mlp(self.decoder_units, "decoder")
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
@@ -58,15 +56,16 @@ class VAECell(StochasticCell):
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         return {"z": tf.zeros([batch_size, self.latent_dim])}
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> Gaussian:
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        return (self.latent("z", self.z_prior, self.z_posterior, prior=None, mean_field=True),)
+
+    def encode(self, given: Evidence) -> Any:
         """q(z_t | x_t) for all frames at once."""
-        return self.posterior_head(self.encoder(concat(e, c)))
+        return self.posterior_head(self.encoder(concat(given.e, given.c)))
 
-    def posterior(self, state: State, g: Gaussian) -> Gaussian:
+    def posterior(self, state: State, g: Any) -> Any:
         return g
-
-    def prior(self, state: State) -> Gaussian:
-        return gaussian.standard_normal(state["z"], self.latent_dim)
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
         return {**state, "z": z}
@@ -77,12 +76,6 @@ class VAECell(StochasticCell):
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {"z": state["z"]}
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """Frames are independent: no loop."""
-        z = gaussian.sample(given.g, given.noise)
-        state = self.absorb_u({"z": z}, given.c)
-        return Unrolled(z, given.g, self.prior(state), self.observe(state))
 
     def get_config(self) -> dict:
         return {**super().get_config(), "encoder_units": self.encoder_units, "decoder_units": self.decoder_units}

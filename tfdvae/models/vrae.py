@@ -6,19 +6,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks, random
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae import masks, random
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.layers.recurrent import RecurrentState
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled
-from tfdvae.types import Gaussian, State
+from tfdvae.types import State
 
 __all__ = ["LearnedState", "VRAE", "VRAECell"]
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
 class VRAECell(StochasticCell):
-    """Variational recurrent autoencoder: one latent vector per sequence, here called s, the latent "sequence".
+    """Variational recurrent autoencoder: one latent vector per sequence, s.
 
         p(x, s) = N(s; 0, I) prod_t p(x_t | x_<t, s)            section 2.2 of the paper; survey (12.2)
         p(x, s) = N(s; 0, I) prod_t p(x_t | s)                  `decoder="free_running"`
@@ -45,7 +45,6 @@ class VRAECell(StochasticCell):
         decoder_units: hidden layers between h_t and p(x_t | .); the paper has none.
     """
 
-    prior_reads = ("h",)
     observe_reads = ("h",)
 
     def __init__(
@@ -67,8 +66,8 @@ class VRAECell(StochasticCell):
         self.reverse = reverse
         self.decoder_units = tuple(decoder_units)
         self.encoder_rnn = self.recurrent("encoder_rnn")
-        self.posterior_head = self.head("posterior_head")
-        self.start = keras.layers.Dense(
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
+        self.decoder_start = keras.layers.Dense(
             self.num_layers * self.units, "tanh", dtype=self.dtype_policy, name="decoder_start"
         )
         self.rnn = self.recurrent("rnn")
@@ -77,21 +76,22 @@ class VRAECell(StochasticCell):
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         self.encoder_rnn.build((None, x_dim + u_dim))
         self.posterior_head.build((None, self.units))
-        self.start.build((None, self.latent_dim))
+        self.decoder_start.build((None, self.latent_dim))
         self.rnn.build((None, self.feedback_dim + u_dim))
         self.output_net.build((None, self.units))
 
     @property
-    def global_dims(self) -> dict[str, int]:
-        return {"sequence": self.latent_dim}
-
-    @property
-    def loop_latent_dim(self) -> int:
-        return 0
+    def latents(self) -> tuple[Latent, ...]:
+        """s alone, once per sequence, with the prior N(0, I)."""
+        return (Latent("s", self.z_prior, self.z_posterior, self.posterior_s, self.absorb_s, level="sequence"),)
 
     @property
     def causal(self) -> bool:
         return False
+
+    @property
+    def at_once(self) -> bool:
+        return self.decoder == "teacher_forced"
 
     @property
     def features_dim(self) -> int:
@@ -105,34 +105,28 @@ class VRAECell(StochasticCell):
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         return {"x": self.zeros(batch_size, self.feedback_dim), **self.rnn_state(self.rnn, batch_size)}
 
-    def infer_globals(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None) -> dict[str, Gaussian]:
+    def posterior_s(self, given: Evidence) -> Any:
         """q(s | x_1:T) from the encoder's last state."""
-        xu = concat(x, c)
+        xu = concat(given.x, given.c)
         if self.reverse:
-            end = self.encoder_rnn(xu, exists=mask, backward=True)[:, 0]
+            end = self.encoder_rnn(xu, exists=given.mask, backward=True)[:, 0]
         else:
-            end = masks.reverse(self.encoder_rnn(xu), mask)[:, 0]
-        return {"sequence": self.posterior_head(end)}
+            end = masks.reverse(self.encoder_rnn(xu), given.mask)[:, 0]
+        return self.posterior_head(end)
 
-    def absorb_globals(self, state: State, latents: Mapping[str, tf.Tensor]) -> State:
+    def absorb_s(self, state: State, s: tf.Tensor) -> State:
         """h_0 = tanh(W s + b), of each layer."""
-        outputs = tf.split(self.start(latents["sequence"]), self.num_layers, axis=-1)
+        outputs = tf.split(self.decoder_start(s), self.num_layers, axis=-1)
         carry = (self.zeros(tf.shape(outputs[0])[0], self.units),) if self.rnn.cell == "lstm" else ()
         flat = [y for h in outputs for y in (*carry, h)]
         return {**state, "h": flat[-1], "memory": tuple(flat[:-1])}
 
+    def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
+        return {"x": masks.shift(e)} if self.at_once else {}
+
     def absorb_u(self, state: State, c: Any) -> State:
         """h_t from what is fed back of frame t - 1, u_t and h_{t-1}."""
         return self.step_rnn(self.rnn, state, concat(state["x"], c))
-
-    def posterior(self, state: State, g: Any) -> Gaussian:
-        return gaussian.standard_normal(state["h"], 0)
-
-    def prior(self, state: State) -> Gaussian:
-        return gaussian.standard_normal(state["h"], 0)
-
-    def absorb_z(self, state: State, z: tf.Tensor) -> State:
-        return state
 
     def observe(self, state: State) -> tf.Tensor:
         """Features of p(x_t | .) from h_t."""
@@ -140,15 +134,6 @@ class VRAECell(StochasticCell):
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         return {**state, "x": e if self.decoder == "teacher_forced" else self.observe(state)}
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """Nothing is drawn within a sequence: all frames at once, unless the decoder waits for its own output."""
-        if self.decoder == "free_running":
-            return super().teacher_forced(given)
-        start = RecurrentState(given.state["h"], given.state["memory"])
-        state = {"h": self.rnn(concat(masks.shift(given.e), given.c), state=start)}
-        nothing = self.prior(state)
-        return Unrolled(nothing.loc, nothing, nothing, self.observe(state))
 
     def get_config(self) -> dict:
         names = ("decoder", "reverse", "decoder_units")
@@ -166,7 +151,7 @@ class VRAE(RecurrentDVAE):
 
     def latent_map(self, x: Any, mask: Any = None, u: Any = None) -> tf.Tensor:
         """Where sequences lie in latent space (the paper's figures 1 and 2): means of q(s | x), `[B, Z]`."""
-        return self.encode_sequence(x, mask, u)["sequence"].loc
+        return self.encode(x, mask, u)["s"].loc
 
     def interpolate(
         self,
@@ -205,7 +190,7 @@ class VRAE(RecurrentDVAE):
         weight = tf.linspace(0.0, 1.0, num)[:, None, None]
         points = tf.reshape((1.0 - weight) * a + weight * b, [-1, a.shape[-1]])
         inputs = None if u is None else tf.tile(tf.convert_to_tensor(u), [num, 1, 1])
-        drawn = self.generate(length, u=inputs, latents={"sequence": points}, sample=sample, seed=seed)
+        drawn = self.generate(length, u=inputs, latents={"s": points}, sample=sample, seed=seed)
         return tf.reshape(drawn.x, [num, a.shape[0], length, self.x_dim])
 
     def endless(
@@ -254,7 +239,7 @@ class VRAE(RecurrentDVAE):
             return self.generate(end - begin, batch_size, **options).x
 
         overlap = window // 2
-        parts = [part(0, min(window, length), None, None if start is None else {"sequence": start})]
+        parts = [part(0, min(window, length), None, None if start is None else {"s": start})]
         done = min(window, length)
         while done < length:
             end = min(done + window - overlap, length)
@@ -295,8 +280,8 @@ class VRAE(RecurrentDVAE):
             raise ValueError("A free-running decoder reads no frames, so it is no network over them: part='encoder'.")
         rnn, state = self.cell.encoder_rnn, self.cell.encoder_rnn.initial_state(1)
         if part == "decoder":
-            given = {} if x is None else {"sequence": tf.reduce_mean(self.latent_map(x, mask, u), 0, keepdims=True)}
-            state = self._initial_state(1, given)
+            given = {} if x is None else {"s": tf.reduce_mean(self.latent_map(x, mask, u), 0, keepdims=True)}
+            state = self.start_stream(1, given)
             rnn, state = self.cell.rnn, RecurrentState(state["h"], state["memory"])
         inputs = keras.Input([None, self.x_dim + self.u_dim])
         y, values = inputs, []

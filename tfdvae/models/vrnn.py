@@ -6,13 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence
 from tfdvae.layers.mlp import SplitNetwork
 from tfdvae.layers.recurrent import RecurrentState
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled, scan
-from tfdvae.types import Gaussian, State
+from tfdvae.types import State
 
 __all__ = ["VRNN", "VRNNCell"]
 
@@ -60,7 +59,7 @@ class VRNNCell(StochasticCell):
         self.z_features = self.mlp(self.phi_z, "phi_z")
         self.rnn = self.recurrent("rnn")
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
         self.decoder = self.mlp(self.decoder_units, "decoder")
         if conditional_prior:
             self.prior_net = self.mlp(self.prior_units, "prior")
@@ -91,17 +90,21 @@ class VRNNCell(StochasticCell):
         features = self.x_features(x)
         return {"phi_x": features, "projected": self.rnn.project(features)}
 
-    def encode(self, x: tf.Tensor, c: Any, e: dict[str, tf.Tensor], mask: tf.Tensor | None, state: State) -> tf.Tensor:
-        return e["phi_x"]
+    def posterior_network(self) -> SplitNetwork:
+        """From [phi_x(x_t), h_t, u_t] to q(z_t | .), in two parts: phi_x(x_t) is known before the loop."""
+        return SplitNetwork(self.posterior_net, self.posterior_head, self.x_features.output_dim(self.x_dim))
 
-    def posterior(self, state: State, g: tf.Tensor) -> Gaussian:
+    def encode(self, given: Evidence) -> tf.Tensor:
+        return self.posterior_network().hoist(given.e["phi_x"])
+
+    def posterior(self, state: State, g: tf.Tensor) -> Any:
         """(8.11), paper's (9): q(z_t | .) from phi_x(x_t) and h_t."""
-        return self.posterior_head(self.posterior_net(concat(g, state["h"], state.get("u"))))
+        return self.posterior_network()(g, concat(state["h"], state.get("u")))
 
-    def prior(self, state: State) -> Gaussian:
+    def prior(self, state: State) -> Any:
         """(8.4), paper's (5): p(z_t | .) from h_t."""
         if not self.conditional_prior:
-            return gaussian.standard_normal(state["h"], self.latent_dim)
+            return self.z_prior.standard(state["h"])
         return self.prior_head(self.prior_net(concat(state["h"], state.get("u"))))
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
@@ -113,29 +116,10 @@ class VRNNCell(StochasticCell):
 
     def absorb_x(self, state: State, e: dict[str, tf.Tensor]) -> State:
         """(8.1), paper's (7): h_{t+1} from phi_x(x_t), phi_z(z_t), u_t and h_t."""
-        after_z = concat(state["phi_z"], state.get("u"))
-        projected = e["projected"] + self.rnn.project(after_z, start=e["phi_x"].shape[-1])
-        h, memory = self.rnn.step(projected, RecurrentState(state["h"], state["memory"]))
+        before = RecurrentState(state["h"], state["memory"])
+        rest, start = concat(state["phi_z"], state.get("u")), e["phi_x"].shape[-1]
+        h, memory = self.rnn.step(before, x=rest, projected=e["projected"], start=start)
         return {"h": h, "memory": memory}
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """The loop, with all that does not depend on z out of it."""
-        width = given.e["phi_x"].shape[-1]
-        step = self.rnn.stepper(width)
-        posterior = SplitNetwork(self.posterior_net, self.posterior_head, width)
-
-        def frame(state: RecurrentState, inputs: Any) -> tuple[RecurrentState, Any]:
-            projected, hoisted, c_t, noise_t = inputs
-            q = posterior(hoisted, concat(state.h, c_t))
-            z = gaussian.sample(q, noise_t)
-            phi_z = self.z_features(z)
-            return step(projected, concat(phi_z, c_t), state), (z, q, state.h, phi_z)
-
-        start = RecurrentState(given.state["h"], given.state["memory"])
-        inputs = (given.e["projected"], posterior.hoist(given.g), given.c, given.noise)
-        _, (z, q, h, phi_z) = scan(frame, start, inputs)
-        known = self.absorb_u({"h": h, "phi_z": phi_z}, given.c)
-        return Unrolled(z, q, self.prior(known), self.observe(known))
 
     def get_config(self) -> dict:
         names = ("phi_x", "phi_z", "prior_units", "posterior_units", "decoder_units", "conditional_prior")

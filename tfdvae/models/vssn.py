@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
-from tfdvae.layers.mlp import GaussianHead, SplitNetwork
+from tfdvae import masks
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence, Latent
+from tfdvae.layers.mlp import SplitNetwork
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled, scan
 from tfdvae.types import Gaussian, State
 
 __all__ = ["VSSN", "VSSNCell"]
@@ -52,6 +52,7 @@ class VSSNCell(StochasticCell):
 
     prior_reads = ("h", "z")
     observe_reads = ("h", "z")
+    loop_state = ("z",)
 
     def __init__(
         self,
@@ -92,22 +93,24 @@ class VSSNCell(StochasticCell):
         self.noise_net = self.mlp(self.noise_units, "noise")
         self.noise_forward_rnn = self.recurrent("noise_forward_rnn")
         self.noise_backward_rnn = self.recurrent("noise_backward_rnn")
-        self.noise_posterior_head = GaussianHead(
-            noise_dim, self.scale, self.min_scale, dtype=self.dtype_policy, name="noise_posterior_head"
-        )
+        self.w_prior, self.w_posterior = self.gaussians(noise_dim)
+        self.v_prior, _ = self.gaussians(universal_dim, flow=False)
+        self.noise_posterior_head = self.head("noise_posterior_head", self.w_posterior)
         self.prior_net = self.mlp(self.prior_units, "prior")
         self.prior_head = self.head("prior_head")
         self.smoother = self.mlp(self.smoother_units, "smoother")
         self.backward_rnn = self.recurrent("backward_rnn")
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
         self.decoder = self.mlp(self.decoder_units, "decoder")
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
-        u_width = self.u_features.output_dim(u_dim or x_dim)
-        self.u_features.build((None, u_dim or x_dim))
-        self.rnn.build((None, self.noise_dim + self.universal_dim + u_width))
-        evidence = x_dim + (u_width if u_dim else 0)
+        given = u_dim if self.driven else x_dim
+        self.u_features.build((None, given))
+        u_width = self.u_features.output_dim(given)
+        c_width = u_width if self.driven else u_dim
+        self.rnn.build((None, self.noise_dim + self.universal_dim + (u_width if self.driven else u_width + u_dim)))
+        evidence = x_dim + c_width
         self.noise_net.build((None, evidence))
         for rnn in (self.noise_forward_rnn, self.noise_backward_rnn):
             rnn.build((None, self.noise_net.output_dim(evidence)))
@@ -120,23 +123,24 @@ class VSSNCell(StochasticCell):
         self.posterior_net.build((None, zd))
         self.posterior_head.build((None, self.posterior_net.output_dim(zd)))
         self.decoder.build((None, zd))
-        raw = 0.5413 if self.scale == "softplus" else 0.0
         self.universal_posterior = self.add_weight(
             name="universal_posterior", shape=(2 * self.universal_dim,), dtype="float32", autocast=False
         )
-        self.universal_posterior.assign([0.0] * self.universal_dim + [raw] * self.universal_dim)
+        self.universal_posterior.assign(self.v_prior.initial_bias())
 
     @property
     def causal(self) -> bool:
         return False
 
     @property
-    def global_dims(self) -> dict[str, int]:
-        return {"v": self.universal_dim}
-
-    @property
-    def input_latent_dim(self) -> int:
-        return self.noise_dim
+    def latents(self) -> tuple[Latent, ...]:
+        """v for the data set, w_t for all frames before the loop, z_t; the priors of v and w_t are N(0, I)."""
+        v, share = self.v_prior, 1.0 / self.num_sequences
+        return (
+            Latent("v", v, v, self.posterior_v, self.absorb_v, level="dataset", share=share),
+            Latent("w", self.w_prior, self.w_posterior, self.posterior_w, self.absorb_w, ahead=True),
+            self.latent("z", self.z_prior, self.z_posterior, reads=tuple(self.prior_reads)),
+        )
 
     @property
     def features_dim(self) -> int:
@@ -144,49 +148,52 @@ class VSSNCell(StochasticCell):
 
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         state = {"z": tf.zeros([batch_size, self.latent_dim]), **self.rnn_state(self.rnn, batch_size)}
-        return state if self.u_dim else {**state, "x": self.zeros(batch_size, self.u_features.output_dim(self.x_dim))}
+        return state if self.driven else {**state, "x": self.zeros(batch_size, self.u_features.output_dim(self.x_dim))}
 
     def embed(self, x: tf.Tensor) -> tf.Tensor:
         """In undriven mode what the next frame sees as its input."""
-        return super().embed(x) if self.u_dim else self.u_features(x)
+        return super().embed(x) if self.driven else self.u_features(x)
 
     def embed_u(self, u: tf.Tensor | None) -> tf.Tensor | None:
-        return None if u is None else self.u_features(u)
+        return self.u_features(u) if self.driven else super().embed_u(u)
 
-    def q_universal(self, batch_size: tf.Tensor | int) -> Gaussian:
+    def posterior_v(self, batch_size: tf.Tensor | int) -> Gaussian:
         """q(v), the same for every sequence: `[B, V]`. Its scale is the heads' function of a real number."""
-        q = self.posterior_head.finish(tf.convert_to_tensor(self.universal_posterior))
+        q = self.v_prior.parameters(tf.convert_to_tensor(self.universal_posterior))
         return Gaussian(*(tf.broadcast_to(y, [batch_size, self.universal_dim]) for y in q))
 
-    def infer_globals(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None) -> dict[str, Gaussian]:
-        return {"v": self.q_universal(tf.shape(x)[0])}
+    def absorb_v(self, state: State, v: tf.Tensor) -> State:
+        return {**state, "v": v}
 
-    def global_shares(self) -> dict[str, float]:
-        return {"v": 1.0 / self.num_sequences}
-
-    def infer_inputs(self, x: tf.Tensor, c: Any, e: Any, mask: tf.Tensor | None, state: State) -> Gaussian:
+    def posterior_w(self, given: Evidence) -> Any:
         """q(w_t | x_1:T, u_1:T) for all frames."""
-        evidence = self.noise_net(concat(x, c))
-        past, future = self.noise_forward_rnn(evidence), self.noise_backward_rnn(evidence, exists=mask, backward=True)
-        return self.noise_posterior_head(concat(past, future))
+        evidence = self.noise_net(concat(given.x, given.c))
+        future = self.noise_backward_rnn(evidence, exists=given.mask, backward=True)
+        return self.noise_posterior_head(concat(self.noise_forward_rnn(evidence), future))
 
-    def absorb_u(self, state: State, c: tf.Tensor) -> State:
-        """d_t from beta_t = (w_t, v), u_t and d_{t-1}; `c` holds w_t, and u_t in driven mode."""
-        return self.step_rnn(self.rnn, state, concat(c, state["v"], state.get("x")))
+    def absorb_w(self, state: State, w: tf.Tensor) -> State:
+        """d_t from beta_t = (w_t, v), u_t (x_{t-1} in undriven mode) and d_{t-1}."""
+        opened = self.step_rnn(self.rnn, state, concat(w, state.get("u"), state["v"], state.get("x")))
+        return {k: v for k, v in opened.items() if k != "u"}
 
-    def encode(
-        self, x: tf.Tensor, c: tf.Tensor, e: tf.Tensor, mask: tf.Tensor | None, state: State
-    ) -> dict[str, tf.Tensor]:
-        """a_t of (4), the backward recurrence over [d_t, x_t]; d_t itself for the fast path."""
-        v = tf.broadcast_to(state["v"][:, None], tf.concat([tf.shape(c)[:-1], [self.universal_dim]], axis=0))
-        d = self.rnn(concat(c, v, None if self.u_dim else masks.shift(e)))
-        return {"a": self.backward_rnn(self.smoother(concat(d, x)), exists=mask, backward=True), "d": d}
+    def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
+        before = {"z": masks.shift(latents["z"])} if "z" in latents else {}
+        return before if self.driven else {**before, "x": masks.shift(e)}
 
-    def posterior(self, state: State, g: dict[str, tf.Tensor]) -> Gaussian:
+    def posterior_network(self) -> SplitNetwork:
+        """From [a_t, z_{t-1}] to q(z_t | .), in two parts: a_t is known before the loop."""
+        return SplitNetwork(self.posterior_net, self.posterior_head, self.units)
+
+    def encode(self, given: Evidence) -> tf.Tensor:
+        """a_t of (4), the backward recurrence over [d_t, x_t]."""
+        a = self.smoother(concat(given.opened["h"], given.x))
+        return self.posterior_network().hoist(self.backward_rnn(a, exists=given.mask, backward=True))
+
+    def posterior(self, state: State, g: tf.Tensor) -> Any:
         """(4): q(z_t | .) from a_t and z_{t-1}."""
-        return self.posterior_head(self.posterior_net(concat(g["a"], state["z"])))
+        return self.posterior_network()(g, state["z"])
 
-    def prior(self, state: State) -> Gaussian:
+    def prior(self, state: State) -> Any:
         """(2): p(z_t | .) from z_{t-1} and d_t."""
         return self.prior_head(self.prior_net(concat(state["z"], state["h"])))
 
@@ -198,21 +205,7 @@ class VSSNCell(StochasticCell):
         return self.decoder(concat(state["z"], state["h"]))
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
-        return state if self.u_dim else {**state, "x": e}
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """d does not depend on z: only z itself is left in the loop."""
-        posterior = SplitNetwork(self.posterior_net, self.posterior_head, self.units)
-
-        def frame(z: tf.Tensor, inputs: Any) -> tuple[tf.Tensor, Any]:
-            hoisted, noise_t = inputs
-            q = posterior(hoisted, tf.cast(z, self.compute_dtype))
-            z_t = gaussian.sample(q, noise_t)
-            return z_t, (z_t, q)
-
-        _, (z, q) = scan(frame, given.state["z"], (posterior.hoist(given.g["a"]), given.noise))
-        d = given.g["d"]
-        return Unrolled(z, q, self.prior({"h": d, "z": masks.shift(z)}), self.observe({"h": d, "z": z}))
+        return state if self.driven else {**state, "x": e}
 
     def get_config(self) -> dict:
         names = (
@@ -233,14 +226,8 @@ class VSSNCell(StochasticCell):
 class VSSN(RecurrentDVAE):
     """Variational structured stochastic network: see `VSSNCell` for equations and arguments.
 
-    In a Trajectory and in `encode` the latents of a frame are [w_t, z_t] side by side. New sequences are drawn with v
-    from its learned posterior, which stands for its prior once there are data; `sample=False` takes its mean.
+    Its latents are "v" of the data set, "w" and "z" of each frame. New sequences are drawn with v from its learned
+    posterior, which stands for its prior once there are data; `sample=False` takes its mean.
     """
 
     cell_class = VSSNCell
-
-    def prior_globals(
-        self, size: tf.Tensor | int, noise: Mapping[str, tf.Tensor] | None, given: Mapping[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        """v for sequences that are not data: what was given, or q(v)."""
-        return {"v": gaussian.sample(self.cell.q_universal(size), (noise or {}).get("v")), **given}

@@ -6,13 +6,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import gaussian, masks, observations
-from tfdvae.layers.cell import Hoisted, StochasticCell, concat
-from tfdvae.layers.mlp import GaussianHead, SplitNetwork
-from tfdvae.layers.recurrent import RecurrentState
+from tfdvae import masks, observations
+from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.latent import Evidence
+from tfdvae.layers.mlp import SplitNetwork
 from tfdvae.models.recurrent import RecurrentDVAE
-from tfdvae.recurrence import Unrolled, scan
-from tfdvae.types import Gaussian, State
+from tfdvae.types import State
 
 __all__ = ["ZForcingVRNN", "ZForcingVRNNCell"]
 
@@ -81,12 +80,11 @@ class ZForcingVRNNCell(StochasticCell):
         self.prior_net = self.mlp(self.prior_units, "prior")
         self.prior_head = self.head("prior_head")
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
-        self.posterior_head = self.head("posterior_head")
+        self.posterior_head = self.head("posterior_head", self.z_posterior)
         self.decoder = self.mlp(self.decoder_units, "decoder")
         self.auxiliary_net = self.mlp(self.auxiliary_units, "auxiliary")
-        self.auxiliary_head = GaussianHead(
-            self.units, self.scale, self.min_scale, dtype=self.dtype_policy, name="auxiliary_head"
-        )
+        self.state_family, _ = self.gaussians(self.units, flow=False)
+        self.auxiliary_head = self.head("auxiliary_head", self.state_family)
         if reconstruct_backward is not None:
             self.backward_observation = observations.get(reconstruct_backward)
 
@@ -123,16 +121,24 @@ class ZForcingVRNNCell(StochasticCell):
     def embed(self, x: tf.Tensor) -> tf.Tensor:
         return self.x_features(x)
 
-    def encode(self, x: tf.Tensor, c: Any, e: tf.Tensor, mask: tf.Tensor | None, state: State) -> dict[str, tf.Tensor]:
-        """b_t for all frames; x_t as the target of p(x_t | b_t)."""
-        g = {"b": self.backward_rnn(concat(e, c), exists=mask, backward=True)}
-        return g if self.reconstruct_backward is None else {**g, "x": x}
+    def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
+        return {"x": masks.shift(e)}
 
-    def posterior(self, state: State, g: dict[str, tf.Tensor]) -> Gaussian:
+    def encode(self, given: Evidence) -> dict[str, tf.Tensor]:
+        """b_t for all frames, and what it adds to q(z_t | .); x_t as the target of p(x_t | b_t)."""
+        b = self.backward_rnn(concat(given.e, given.c), exists=given.mask, backward=True)
+        g = {"b": b, "q": self.posterior_network().hoist(b)}
+        return g if self.reconstruct_backward is None else {**g, "x": given.x}
+
+    def posterior_network(self) -> SplitNetwork:
+        """From [b_t, phi_x(x_{t-1}), u_t, h_{t-1}] to q(z_t | .), in two parts: b_t is known before the loop."""
+        return SplitNetwork(self.posterior_net, self.posterior_head, self.units)
+
+    def posterior(self, state: State, g: dict[str, tf.Tensor]) -> Any:
         """q(z_t | .) from b_t, phi_x(x_{t-1}) and h_{t-1}."""
-        return self.posterior_head(self.posterior_net(concat(g["b"], state["x"], state.get("u"), state["h"])))
+        return self.posterior_network()(g["q"], concat(state["x"], state.get("u"), state["h"]))
 
-    def prior(self, state: State) -> Gaussian:
+    def prior(self, state: State) -> Any:
         """(8.4): p(z_t | .) from phi_x(x_{t-1}) and h_{t-1}."""
         return self.prior_head(self.prior_net(concat(state["x"], state.get("u"), state["h"])))
 
@@ -152,32 +158,11 @@ class ZForcingVRNNCell(StochasticCell):
         """-log p(b_t | z_t, h_{t-1}), and -log p(x_t | b_t) where asked for; nats per frame."""
         p = self.auxiliary_head(self.auxiliary_net(concat(state["z"], state["before"])))
         b = tf.stop_gradient(tf.cast(g["b"], tf.float32))
-        found = {"backward_state": -gaussian.log_prob(p, b)}
+        found = {"backward_state": -self.state_family.log_prob(p, b)}
         if self.reconstruct_backward is not None:
             log_px = self.backward_observation.log_prob(self.backward_observation(g["b"]), tf.cast(g["x"], tf.float32))
             found["backward_reconstruction"] = -self.backward_weight * log_px
         return found
-
-    def teacher_forced(self, given: Hoisted) -> Unrolled:
-        """The loop, with all that does not depend on z out of it."""
-        context = concat(masks.shift(given.e), given.c)
-        step = self.rnn.stepper(context.shape[-1])
-        posterior = SplitNetwork(self.posterior_net, self.posterior_head, self.units + context.shape[-1])
-
-        def frame(state: RecurrentState, inputs: Any) -> tuple[RecurrentState, Any]:
-            projected, hoisted, noise_t = inputs
-            q = posterior(hoisted, state.h)
-            z = gaussian.sample(q, noise_t)
-            new = step(projected, self.z_features(z), state)
-            return new, (z, q, new.h)
-
-        start = RecurrentState(given.state["h"], given.state["memory"])
-        inputs = (self.rnn.project(context), posterior.hoist(concat(given.g["b"], context)), given.noise)
-        _, (z, q, h) = scan(frame, start, inputs)
-        before = masks.shift(h)
-        opened = self.absorb_u({"x": masks.shift(given.e), "h": before}, given.c)
-        penalties = self.penalties({"z": z, "before": before}, given.g)
-        return Unrolled(z, q, self.prior(opened), self.observe({"h": h}), penalties)
 
     def get_config(self) -> dict:
         names = (

@@ -30,9 +30,14 @@ class Observation(keras.layers.Layer):
     Attributes:
         stand_in: a value inside of the support, which takes the place of what was not observed before anything is
             computed; 0 unless a family says otherwise.
+        units: what a change of units may do to x, of all features or of each: "affine" for real numbers, "scale" for
+            positive ones, "none" where x cannot be standardised (see `tfdvae.layers.FrameIO`).
+        standardized_by_default: whether models standardise x unless told not to.
     """
 
     stand_in: float = 0.0
+    units: str | tuple[str, ...] = "none"
+    standardized_by_default = False
     _takes_observed = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

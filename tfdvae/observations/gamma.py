@@ -33,6 +33,8 @@ class Gamma(Observation):
     Raises ValueError unless 0 < min_mean < max_mean, at least a factor of 100 apart.
     """
 
+    units = "scale"
+
     def __init__(self, min_mean: float = 1e-10, max_mean: float = 1e10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0.0 < 100.0 * min_mean <= max_mean < math.inf:

@@ -29,6 +29,9 @@ class Gaussian(Observation):
     Raises ValueError for another `scale` or a `min_scale` outside of [1e-6, 1e3].
     """
 
+    units = "affine"
+    standardized_by_default = True
+
     def __init__(self, scale: str = "softplus", min_scale: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if scale not in ("softplus", "exp"):
@@ -86,6 +89,8 @@ class IdentityGaussian(Observation):
 
     Raises ValueError for a `scale` outside of [1e-6, 1e3].
     """
+
+    units = "affine"
 
     def __init__(self, scale: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

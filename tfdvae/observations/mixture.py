@@ -38,6 +38,9 @@ class GaussianMixture(Observation):
     Raises ValueError for K < 1 or a `min_scale` outside of [1e-6, 1e3].
     """
 
+    units = "affine"
+    standardized_by_default = True
+
     def __init__(self, num_components: int = 20, min_scale: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if num_components < 1:

@@ -45,6 +45,8 @@ class Pen(Observation):
     Raises ValueError for arguments out of range, and at `build` unless D = 3.
     """
 
+    units = ("affine", "affine", "none")
+
     def __init__(
         self, num_components: int = 20, min_scale: float = 1e-3, max_correlation: float = 0.99, **kwargs: Any
     ) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfdvae import gaussian
+from tfdvae.layers.latent import latent_terms
 from tfdvae.metrics import Diagnosis
 from tfdvae.plots.figures import new_figure
 from tfdvae.types import Trajectory
@@ -12,32 +12,42 @@ from tfdvae.types import Trajectory
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from tfdvae.models import DVAE
+
 __all__ = ["plot_change", "plot_latents"]
 
 
-def plot_latents(path: Trajectory, index: int = 0, length: int | None = None) -> "Figure":
-    """Posterior mean, posterior log-variance, sample and KL of each latent dimension over time, as heat maps.
+def plot_latents(
+    model: "DVAE", path: Trajectory, name: str | None = None, index: int = 0, length: int | None = None
+) -> "Figure":
+    """Posterior mean, posterior log-variance, sample and KL of a latent of frames over time, as heat maps.
 
     Args:
-        path: what `model.infer(x, mask, u, noise)` returns; without noise the sample is the mean.
+        model: whose path it is.
+        path: what `model.infer(x, ..., noise=noise)` returns; without noise there is the mode in place of a sample.
+        name: of the latent; by default the last one declared.
         index: which sequence of the batch.
         length: draws the first `length` frames; all by default.
 
     Raises:
-        ValueError: a model without latent variables, no such sequence, or no frame.
+        ValueError: a model without latents of frames, no such latent or sequence, or no frame.
         ImportError: matplotlib is not installed.
     """
-    batch, frames, dimensions = path.q.loc.shape
-    if not dimensions:
-        raise ValueError("The model has no latent variables to draw.")
-    length = _check_part(batch, frames, index, length)
-    kl = gaussian.kl_per_dimension(path.q, path.p)
-    mean, scale, sample, kl = (np.asarray(y)[index, :length] for y in (path.q.loc, path.q.scale, path.z, kl))
+    own = {latent.name: latent for latent in model.frame_latents}
+    if not own:
+        raise ValueError("The model has no latent variables of frames to draw.")
+    name = list(own)[-1] if name is None else name
+    if name not in own:
+        raise ValueError(f"`name` must be one of {', '.join(own)}, got {name!r}.")
+    latent, drawn = own[name], path.latents[name]
+    length = _check_part(*drawn.z.shape[:2], index, length)
+    values = (latent.q.mean(drawn.q), latent.q.scale(drawn.q), drawn.z, latent_terms(latent, drawn).kl)
+    mean, scale, sample, kl = (np.asarray(y)[index, :length] for y in values)
     spread = float(max(np.abs(mean).max(), np.abs(sample).max())) or 1.0
     panels = (
         ("posterior mean", mean, "RdBu_r", -spread, spread),
         ("posterior log-variance", 2.0 * np.log(np.maximum(scale, 1e-12)), "viridis", None, None),
-        ("sample", sample, "RdBu_r", -spread, spread),
+        ("mode" if drawn.noise is None else "sample", sample, "RdBu_r", -spread, spread),
         ("KL(q || p), nats", kl, "magma", 0.0, None),
     )
     figure = new_figure(float(np.clip(0.1 * length, 7.0, 20.0)), 10.0)
@@ -47,7 +57,7 @@ def plot_latents(path: Trajectory, index: int = 0, length: int | None = None) ->
             values.T, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high, interpolation="nearest"
         )
         figure.colorbar(image, ax=axes, pad=0.01)
-        axes.set(title=title, ylabel="dimension of z")
+        axes.set(title=title, ylabel=f"dimension of {name}")
         axes.yaxis.get_major_locator().set_params(integer=True)
     all_axes[-1].set_xlabel("frame")
     return figure

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 __all__ = ["FORMAT", "Field", "Signature", "Target", "VERSION", "describe", "parse"]
 
-FORMAT, VERSION = "tfdvae.signatures", 1
+FORMAT, VERSION = "tfdvae.signatures", 2
 
 
 class Target(NamedTuple):
@@ -37,6 +37,7 @@ class Field(NamedTuple):
         dtype: of its entries.
         unit: of its values; "1" where they have none.
         text: what it is.
+        random: for noise, which callers draw or leave at zeros: "normal" or "uniform"; empty for all else.
     """
 
     name: str
@@ -44,14 +45,15 @@ class Field(NamedTuple):
     dtype: tf.DType
     unit: str
     text: str
+    random: str = ""
 
     def spec(self) -> tf.TensorSpec:
         """For tracing: axes of any size are None."""
         return tf.TensorSpec([None if isinstance(n, str) else n for n in self.shape], self.dtype, self.name)
 
     def description(self) -> dict[str, Any]:
-        """As JSON: -1 for an axis of any size."""
-        return {
+        """As JSON: -1 for an axis of any size; "random" stands in it for noise alone."""
+        found = {
             "name": self.name,
             "dtype": self.dtype.name,
             "shape": [-1 if isinstance(n, str) else n for n in self.shape],
@@ -59,6 +61,7 @@ class Field(NamedTuple):
             "unit": self.unit,
             "description": self.text,
         }
+        return {**found, "random": self.random} if self.random else found
 
 
 class Signature(NamedTuple):

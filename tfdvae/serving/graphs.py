@@ -1,5 +1,6 @@
 """Graphs of signatures as LiteRT's converter wants them: weights as constants, and what integers can compute."""
 
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -82,18 +83,42 @@ def for_integers(graph: tf.Graph) -> GraphDef:
     given = graph.as_graph_def()
     nodes = {node.name: node for node in given.node}
     made = GraphDef(versions=given.versions, library=given.library)
+    kernels = _kernels(given, nodes)
     for node in given.node:
-        made.node.extend(_split(node, nodes, graph) if node.op == "MatMul" else [node])
+        made.node.extend(_split(node, nodes, graph, kernels[node.name]) if node.name in kernels else [node])
     return made
 
 
-def _split(product: NodeDef, nodes: dict[str, NodeDef], graph: tf.Graph) -> list[NodeDef]:
-    """What stands in for concat(a, b, ...) @ W, the last node by the name of the product; other products alone."""
-    joined, kernel = (_source(name, nodes) for name in product.input[:2])
-    if joined.op != "ConcatV2" or kernel.op != "Const" or any(product.attr[f"transpose_{side}"].b for side in "ab"):
-        return [product]
-    inputs, weights = joined.input[:-1], tf.make_ndarray(kernel.attr["value"].tensor)
-    widths = [graph.get_tensor_by_name(name if ":" in name else f"{name}:0").shape[-1] for name in inputs]
+def _kernels(given: GraphDef, nodes: dict[str, NodeDef]) -> dict[str, np.ndarray]:
+    """By the names of the products of concatenated tensors with a kernel: its values, which may be joined of parts."""
+
+    @functools.cache
+    def fixed(name: str) -> bool:
+        node = nodes[name.lstrip("^").partition(":")[0]]
+        return node.op != "Placeholder" and all(map(fixed, node.input))
+
+    found = {
+        node.name: node.input[1]
+        for node in given.node
+        if node.op == "MatMul"
+        and _source(node.input[0], nodes).op == "ConcatV2"
+        and not any(node.attr[f"transpose_{side}"].b for side in "ab")
+        and fixed(node.input[1])
+    }
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        tensors = tf.graph_util.import_graph_def(given, return_elements=_full(found.values()), name="")
+        return dict(zip(found, session.run(tensors), strict=True))
+
+
+def _full(names: Iterable[str]) -> list[str]:
+    """Names of tensors with the number of the output."""
+    return [name if ":" in name else f"{name}:0" for name in names]
+
+
+def _split(product: NodeDef, nodes: dict[str, NodeDef], graph: tf.Graph, weights: np.ndarray) -> list[NodeDef]:
+    """What stands in for concat(a, b, ...) @ W, the last node by the name of the product."""
+    inputs = _source(product.input[0], nodes).input[:-1]
+    widths = [graph.get_tensor_by_name(name).shape[-1] for name in _full(inputs)]
     made: list[NodeDef] = []
     for i, weight in enumerate(np.split(weights, np.cumsum(widths)[:-1])):
         constant = NodeDef(name=f"{product.name}/kernel_{i}", op="Const")

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.models import DVAE
 from tfdvae.serving.conversion import LACKING, UNUSED, UNWRITABLE
 from tfdvae.serving.fields import Signature, Target, describe
 from tfdvae.serving.graphs import drop_shape_checks, freeze, has_loop
 from tfdvae.serving.quantisation import INTEGER, check_representative, samples
-from tfdvae.serving.saved_model import DESCRIPTION, choose, plain_errors
+from tfdvae.serving.saved_model import DESCRIPTION, about, choose, plain_errors
 from tfdvae.serving.signatures import declare
 
 __all__ = ["LITERT", "PRECISIONS", "export_litert"]
@@ -32,7 +32,7 @@ of 8 bits; densities, samples and the sums that a state carries on stay float32,
 
 
 def export_litert(
-    model: VerbsDVAE,
+    model: DVAE,
     path: str | os.PathLike,
     signatures: Iterable[str] | None = None,
     precision: str = "float32",
@@ -52,7 +52,7 @@ def export_litert(
         precision: one of `PRECISIONS`.
         num_samples: K of `score`, fixed in the file.
         representative: for integer activations, sequences like those of use: x `[N, T, D]`, in driven mode the pair
-            (x, u) with u `[N, T, U]`, or a dict of both.
+            (x, u) with u `[N, T, U]`; or a Batch or dict, with "observed" and "context" as well.
 
     Returns:
         What was written.
@@ -91,10 +91,9 @@ def export_litert(
             tf.saved_model.save(tf.Module(name="tfdvae"), str(frozen), graphs)
         drop_shape_checks(frozen)
         if data is not None:
-            _save(inputs, samples(declared, list(chosen), *data))
+            _save(inputs, samples(declared, list(chosen), data))
         _convert(frozen, converted, precision, inputs, list(chosen))
-        about = {"model": type(model).__name__, "features": model.x_dim, "inputs": model.u_dim}
-        text = describe(chosen, **about, precision=precision, num_samples=num_samples)
+        text = describe(chosen, **about(model), precision=precision, num_samples=num_samples)
         with zipfile.ZipFile(converted, "a") as attached:
             attached.writestr(DESCRIPTION, text)
         converted.rename(path)

@@ -1,16 +1,19 @@
 """What the declarations of signatures are made of: fields by what they mean, and the arithmetic of scores."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from tfdvae import random, validation
-from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.layers.frame_shapes import restore_frames
+from tfdvae.layers.latent import Latent
+from tfdvae.models import DVAE
 from tfdvae.serving.fields import Field, Target
 from tfdvae.serving.states import StateLayout
 from tfdvae.types import Batch, StepTerms
 
-__all__ = ["Parts", "Tensors", "repeated", "scores", "seed_of"]
+__all__ = ["Parts", "Tensors", "inlined", "noise_field", "scores", "seed_of"]
 
 Tensors = dict[str, tf.Tensor]
 NATS, UNITS_OF_X, UNITS_OF_U = "nats", "units of x", "units of u"
@@ -19,11 +22,11 @@ NATS, UNITS_OF_X, UNITS_OF_U = "nats", "units of x", "units of u"
 class Parts:
     """Fields of the signatures of one model for one target, and tensors to and from the model's own types."""
 
-    def __init__(self, model: VerbsDVAE, target: Target):
+    def __init__(self, model: DVAE, target: Target):
         self.model = model
         self.target = target
         self.batch: int | str = target.batch or "batch"
-        self.x_dim, self.u_dim, self.z_dim = model.x_dim, model.u_dim, model.frame_latent_dim
+        self.frame_shape, self.u_dim, self.context_dim = model.frame_shape, model.u_dim, model.context_dim
         self.layout = StateLayout(model, target.batch) if model.stepwise else None
         self.has_stddev = _has_stddev(model)
 
@@ -31,23 +34,36 @@ class Parts:
 
     def sequences(self) -> tuple[Field, ...]:
         """x, which frames exist, and u in driven mode."""
-        fields = [self.frames("x", self.x_dim, UNITS_OF_X, "Frames; where none exists they may hold anything.")]
+        fields = [self.frames("x", self.frame_shape, UNITS_OF_X, "Frames; where none exists they may hold anything.")]
         if self.target.masked:
             text = "True where a frame exists; at least one in each sequence."
             fields.append(Field("mask", (self.batch, "time"), tf.bool, "1", text))
-        return (*fields, *self.inputs())
+        if self.model.partly_observed:
+            fields.append(self.observed())
+        return (*fields, *self.inputs(), *self.context())
+
+    def observed(self) -> Field:
+        """Which entries of frames were measured."""
+        text = "True where x holds data; elsewhere it may hold anything."
+        return Field("observed", (self.batch, "time", *self.frame_shape), tf.bool, "1", text)
+
+    def context(self) -> tuple[Field, ...]:
+        """What is known of each sequence, where the model has a context."""
+        if not self.context_dim:
+            return ()
+        return (self.row("context", (self.context_dim,), "units of the context", "What is known of each sequence."),)
 
     def inputs(self) -> tuple[Field, ...]:
         """u in driven mode."""
-        return (self.frames("u", self.u_dim, UNITS_OF_U, "Inputs of each frame."),) if self.u_dim else ()
+        return (self.frames("u", (self.u_dim,), UNITS_OF_U, "Inputs of each frame."),) if self.u_dim else ()
 
-    def frames(self, name: str, width: int, unit: str, text: str, time: str = "time") -> Field:
-        """`[B, T, width]`."""
-        return Field(name, (self.batch, time, width), tf.float32, unit, text)
+    def frames(self, name: str, shape: tuple[int, ...], unit: str, text: str, time: str = "time") -> Field:
+        """`[B, T, *shape]`."""
+        return Field(name, (self.batch, time, *shape), tf.float32, unit, text)
 
-    def row(self, name: str, width: int, unit: str, text: str) -> Field:
-        """`[B, width]`, a frame or what belongs to one."""
-        return Field(name, (self.batch, width), tf.float32, unit, text)
+    def row(self, name: str, shape: tuple[int, ...], unit: str, text: str) -> Field:
+        """`[B, *shape]`, a frame or what belongs to one."""
+        return Field(name, (self.batch, *shape), tf.float32, unit, text)
 
     def value(self, name: str, shape: tuple[int | str, ...], text: str, unit: str = "1") -> Field:
         """`[B, *shape]`."""
@@ -58,20 +74,21 @@ class Parts:
         texts = {"mean": "Mean of p(x_t | .)."}
         if self.has_stddev:
             texts["stddev"] = "Standard deviation of p(x_t | .) in each feature."
-        shape = ("time", self.x_dim) if per_frame else (self.x_dim,)
+        shape = ("time", *self.frame_shape) if per_frame else self.frame_shape
         return tuple(self.value(f"{prefix}{name}", shape, text, UNITS_OF_X) for name, text in texts.items())
 
     def noise(self, rows: int | str) -> tuple[Field, ...]:
-        """Standard normal noise of whole sequences, where it is an input."""
-        text = "Standard normal; zeros follow the posterior means."
-        fields = [Field("noise", (rows, "time", self.z_dim), tf.float32, "1", text)] if self.z_dim else []
+        """Noise of whole sequences, where it is an input."""
+        fields = [noise_field(latent, (rows, "time", latent.q.noise_dim)) for latent in self.model.frame_latents]
         return (*fields, *self.sequence_noise(rows))
 
     def sequence_noise(self, rows: int | str) -> tuple[Field, ...]:
         """That of the latents that exist once per sequence."""
-        text = "Standard normal, for the latent of the sequence; zeros follow its mean."
-        dims = self.model.global_dims
-        return tuple(Field(f"noise_{name}", (rows, width), tf.float32, "1", text) for name, width in dims.items())
+        return tuple(noise_field(latent, (rows, latent.q.noise_dim)) for latent in self.model.sequence_latents)
+
+    def step_noise(self) -> tuple[Field, ...]:
+        """That of the latents of one frame."""
+        return tuple(noise_field(latent, (self.batch, latent.q.noise_dim)) for latent in self.model.frame_latents)
 
     def count(self, name: str, text: str) -> Field:
         """A positive whole number."""
@@ -85,13 +102,17 @@ class Parts:
 
     def read(self, given: Tensors) -> Batch:
         """The sequences of a call, their values checked where the target can raise errors."""
-        return self.check(Batch(given["x"], given.get("mask"), given.get("u")))
+        batch = Batch(*(given.get(name) for name in Batch._fields))
+        if batch.observed is not None:
+            blank = tf.zeros([], batch.x.dtype)
+            batch = batch._replace(x=tf.where(batch.observed, batch.x, blank))
+        return validation.flat(self.check(batch), self.frame_shape)
 
     def check(self, batch: Batch) -> Batch:
         """The same, checked."""
         if not self.target.seeded:
             return batch
-        return _after(validation._value_checks(batch), batch)
+        return _after(validation.value_checks(batch), batch)
 
     def positive(self, given: Tensors, *names: str) -> list[tf.Tensor]:
         """Counts, checked."""
@@ -105,25 +126,50 @@ class Parts:
 
     def given_noise(self, given: Tensors) -> Any:
         """Noise of whole sequences as `draw_noise` of the model makes it."""
-        noise = given.get("noise")
-        dims = self.model.global_dims
-        return {"z": noise, **{name: given[f"noise_{name}"] for name in dims}} if dims else noise
+        return {latent.name: given[f"noise_{latent.name}"] for latent in self.model.latents}
+
+    def frame_noise(self, given: Tensors) -> dict[str, tf.Tensor]:
+        """That of the latents of one frame."""
+        return {latent.name: given[f"noise_{latent.name}"] for latent in self.model.frame_latents}
 
     def predicted(self, params: tf.Tensor, prefix: str = "") -> Tensors:
         """What `predictions` declares, from parameters of p(x_t | .)."""
-        found = {f"{prefix}mean": self.model.observation.mean(params)}
+        found = {f"{prefix}mean": self.model.frames.mean(params)}
         if self.has_stddev:
-            found[f"{prefix}stddev"] = self.model.observation.distribution(params).stddev()
-        return found
+            found[f"{prefix}stddev"] = self.model.frames.stddev(params)
+        return {name: self.restored(value) for name, value in found.items()}
+
+    def restored(self, x: tf.Tensor) -> tf.Tensor:
+        """Frames `[..., D]` in the shape that callers know."""
+        return restore_frames(x, self.frame_shape)
 
 
-def _has_stddev(model: VerbsDVAE) -> bool:
+def _has_stddev(model: DVAE) -> bool:
     """Whether p(x_t | .) has a standard deviation in closed form."""
     try:
-        model.observation.distribution(tf.zeros([1, model.observation.params_dim])).stddev()
+        model.frames.stddev(tf.zeros([1, model.observation.params_dim]))
     except NotImplementedError:  # how TFP says that a distribution lacks it
         return False
     return True
+
+
+def noise_field(latent: Latent, shape: tuple[int | str, ...]) -> Field:
+    """What a latent is drawn with."""
+    kind = latent.q.noise_kind
+    texts = {
+        "uniform": f"Uniform in (0, 1), draws {latent.name}; 0.5 takes the class at the middle of each distribution.",
+        "normal": f"Standard normal, draws {latent.name}; zeros follow its mode.",
+    }
+    return Field(f"noise_{latent.name}", shape, tf.float32, "1", texts[kind], kind)
+
+
+def inlined(method: Callable) -> Callable:
+    """The Python function behind a method that is a tf.function, where a signature is being traced.
+
+    The graph of a signature then has shapes of its own. That which an earlier call of the method has left may hold for
+    any batch size, and LiteRT's converter fails on some of those.
+    """
+    return method if tf.executing_eagerly() else getattr(method, "python_function", method)
 
 
 def _after(checks: list, tensors: Any) -> Any:
@@ -138,20 +184,15 @@ def seed_of(given: Tensors) -> tf.Tensor:
     return tf.cast(tf.bitwise.bitwise_and(tf.stack(parts), tf.constant(0x7FFFFFFF, tf.int64)), tf.int32)
 
 
-def repeated(x: tf.Tensor | None, count: tf.Tensor | int) -> tf.Tensor | None:
-    """K adjacent copies of each row, `[B * K, ...]`."""
-    return None if x is None else tf.repeat(x, count, axis=0)
-
-
 def scores(terms: StepTerms, count: tf.Tensor | int) -> Tensors:
     """Bounds from the terms of K paths per sequence in adjacent rows, packed to the left.
 
     p(x_1:t) is estimated by the mean over the paths of prod_{s <= t} p(x_s | .) p(z_s | .) / q(z_s | .), and
     log p(x_t | x_<t) by the difference of two neighbours, so that the sum over t is the estimate of log p(x).
     """
-    frames = tf.reduce_mean(_by_path(terms.log_px - tf.reduce_sum(terms.kl, axis=-1), count), axis=1)
-    sequence = tf.reduce_mean(tf.reshape(terms.global_kl, [-1, count]), axis=1)
-    weights = tf.cumsum(terms.log_px + terms.log_ratio, axis=1) + terms.global_log_ratio[:, None]
+    frames = tf.reduce_mean(_by_path(terms.log_px - terms.kl, count), axis=1)
+    sequence = tf.reduce_mean(tf.reshape(terms.sequence_kl, [-1, count]), axis=1)
+    weights = tf.cumsum(terms.log_px + terms.log_ratio, axis=1) + terms.sequence_log_ratio[:, None]
     log_prob = tf.reduce_logsumexp(_by_path(weights, count), axis=1) - tf.math.log(tf.cast(count, tf.float32))
     return {
         "elbo": tf.reduce_sum(frames, axis=1) - sequence,

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfdvae import validation
-from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.models import DVAE
 from tfdvae.serving.fields import Signature
+from tfdvae.types import Batch
 
 __all__ = ["INTEGER", "MOST_FRAMES", "check_representative", "samples"]
 
@@ -21,49 +22,55 @@ MOST_FRAMES = 2000
 Arrays = dict[str, np.ndarray]
 
 
-def check_representative(representative: Any, model: VerbsDVAE) -> tuple[np.ndarray, np.ndarray | None]:
-    """x `[N, T, D]` and u `[N, T, U]` (or None) from x, or from a pair or a dict of both, at most `MOST_FRAMES` frames.
+def check_representative(representative: Any, model: DVAE) -> Batch:
+    """Arrays of at most `MOST_FRAMES` frames, from x, from a pair of x and u, or from a Batch or dict without a mask.
 
     Raises:
         ValueError: there is none, it does not fit the model, or holds NaN or infinity.
     """
-    shapes = f"x [N, T, {model.x_dim}]" + (f" and u [N, T, {model.u_dim}], as a pair" if model.u_dim else "")
+    shapes = f"x [N, T, {', '.join(map(str, model.frame_shape))}]" + (
+        f" and u [N, T, {model.u_dim}], as a pair" if model.u_dim else ""
+    )
     if isinstance(representative, Mapping):
-        representative = representative.get("x"), representative.get("u")
-    x, u = representative if isinstance(representative, tuple) else (representative, None)
-    if x is None:
+        given = Batch(*(representative.get(name) for name in Batch._fields))
+    elif isinstance(representative, Batch):
+        given = representative
+    else:
+        x, u = representative if isinstance(representative, tuple) else (representative, None)
+        given = Batch(x, u=u)
+    if given.x is None:
         raise ValueError(
             "Integer activations need `representative` sequences like those of use, since the range of each tensor is "
             f"measured on them: {shapes}."
         )
     try:
-        batch = validation.check_arrays(x, None, u, model.x_dim, model.u_dim)
+        batch = validation.check_arrays(given._replace(mask=None), model.built_sizes)
     except ValueError as error:
         raise ValueError(f"`representative` must be {shapes}. {error}") from error
-    x, u = batch.x, batch.u
-    length = min(x.shape[1], MOST_FRAMES)
-    chosen = np.linspace(0, len(x) - 1, min(len(x), max(1, MOST_FRAMES // length))).astype(int)
-    return x[chosen, :length], None if u is None else u[chosen, :length]
+    if model.partly_observed and batch.observed is None:
+        batch = batch._replace(observed=np.ones(batch.x.shape, bool))
+    count, length = len(batch.x), min(batch.x.shape[1], MOST_FRAMES)
+    chosen = np.linspace(0, count - 1, min(count, max(1, MOST_FRAMES // length))).astype(int)
+    found = Batch(*(None if y is None else y[chosen] for y in batch))
+    return Batch(*(None if y is None else y[:, :length] for y in found[:4]), found.context)
 
 
-def samples(
-    declared: Mapping[str, Signature], names: list[str], x: np.ndarray, u: np.ndarray | None
-) -> dict[str, Arrays]:
+def samples(declared: Mapping[str, Signature], names: list[str], batch: Batch) -> dict[str, Arrays]:
     """Inputs of the named signatures with a leading axis of calls, by signature.
 
     States are those that a stream along each sequence visits, its latents drawn from q; for `generate_step` also those
-    that it visits itself. Noise is standard normal; what draws x_t is uniform.
+    that it visits itself. Noise is drawn as its field says. Where `observed` is not given, everything was.
 
     Args:
         declared: all signatures of the model, for one sequence at a time.
         names: of those whose inputs are wanted.
-        x, u: `[N, T, .]`; u in driven mode alone.
+        batch: N sequences of T frames that all exist.
     """
     rng = np.random.default_rng(0)
     calls: dict[str, list[Arrays]] = {name: [] for name in names}
     framewise = {name: declared[name].trace() for name in ("reset", "step", "generate_step") if name in declared}
-    for i in range(len(x)):
-        series = {"x": x[i : i + 1]} if u is None else {"x": x[i : i + 1], "u": u[i : i + 1]}
+    for i in range(len(batch.x)):
+        series = {name: y[i : i + 1] for name, y in batch._asdict().items() if y is not None}
         for name in (name for name in names if name not in ("step", "generate_step")):
             calls[name].append(_inputs(declared[name], rng, series))
         for moving in (name for name in ("step", "generate_step") if name in framewise and set(names) & set(framewise)):
@@ -84,7 +91,7 @@ def _stream(
     state = call("reset", _inputs(declared["reset"], rng, series))
     length = series["x"].shape[1]
     for t in range(length):
-        rows = {name: value[:, t] for name, value in series.items()}
+        rows = {name: value[:, t] for name, value in series.items() if name != "context"}
         if "u" in series:
             rows["next_u"] = series["u"][:, min(t + 1, length - 1)]
         visited = {**rows, **{name: np.asarray(value) for name, value in state.items()}}
@@ -102,6 +109,6 @@ def _inputs(signature: Signature, rng: np.random.Generator, known: Arrays) -> Ar
             found[field.name] = known[field.name]
             continue
         shape = [known["x"].shape[1] if n == "time" else n for n in field.shape]
-        drawn = rng.uniform(size=shape) if field.name == "emission" else rng.normal(size=shape)
+        drawn = rng.uniform(size=shape) if field.random == "uniform" else rng.normal(size=shape)
         found[field.name] = drawn.astype("float32")
     return found

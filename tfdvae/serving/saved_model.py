@@ -6,20 +6,21 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
-from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.models import DVAE
 from tfdvae.serving.fields import Signature, describe
 from tfdvae.serving.signatures import declare
 
-__all__ = ["DESCRIPTION", "choose", "export_saved_model", "new_folder", "plain_errors"]
+__all__ = ["DESCRIPTION", "about", "choose", "export_saved_model", "new_folder", "plain_errors"]
 
 DESCRIPTION = "signatures.json"
 
 
 def export_saved_model(
-    model: VerbsDVAE, path: str | os.PathLike, signatures: Iterable[str] | None = None
+    model: DVAE, path: str | os.PathLike, signatures: Iterable[str] | None = None
 ) -> dict[str, Signature]:
     """Writes the signatures to a new folder, complete or not at all, with `signatures.json` that describes them.
 
@@ -41,9 +42,20 @@ def export_saved_model(
         module = tf.Module(name="tfdvae")
         module.weights = [weight.value for weight in model.variables]
         tf.saved_model.save(module, str(folder), {name: one.trace() for name, one in chosen.items()})
-        text = describe(chosen, model=type(model).__name__, features=model.x_dim, inputs=model.u_dim)
-        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+        (folder / DESCRIPTION).write_text(describe(chosen, **about(model)), encoding="utf-8")
     return chosen
+
+
+def about(model: DVAE) -> dict[str, Any]:
+    """What a description says of the model itself: its name, sizes, and the names of its latents of frames."""
+    return {
+        "model": type(model).__name__,
+        "features": model.x_dim,
+        "frame_shape": model.frame_shape,
+        "inputs": model.u_dim,
+        "context": model.context_dim,
+        "latents": [latent.name for latent in model.frame_latents],
+    }
 
 
 def choose(found: dict[str, Signature], names: Iterable[str] | None, model: str) -> dict[str, Signature]:

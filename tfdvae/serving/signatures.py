@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tfdvae import masks, random
-from tfdvae.models.verbs import VerbsDVAE, untile
+from tfdvae import masks
+from tfdvae.models import DVAE
+from tfdvae.models.drawing import Request
 from tfdvae.serving.fields import Field, Signature, Target
-from tfdvae.serving.parts import NATS, UNITS_OF_U, UNITS_OF_X, Parts, Tensors, repeated, scores, seed_of
+from tfdvae.serving.parts import NATS, UNITS_OF_U, UNITS_OF_X, Parts, Tensors, inlined, scores, seed_of
 from tfdvae.types import Batch
 
 __all__ = ["Declarations", "SIGNATURES", "declare"]
@@ -23,22 +24,24 @@ class Declarations(Parts):
         if not self.model.has_latents:
             return None
         outputs = []
-        if self.z_dim:
-            text = "of q(z_t | .), zero at frames that do not exist."
-            outputs.append(self.frames("mean", self.z_dim, "1", f"Mean {text}"))
-            outputs.append(self.frames("scale", self.z_dim, "1", f"Standard deviation {text}"))
-        for name, width in self.model.global_dims.items():
-            outputs.append(self.value(f"{name}_mean", (width,), f"Mean of q({name} | x), a latent of the sequence."))
-            outputs.append(self.value(f"{name}_scale", (width,), f"Standard deviation of q({name} | x)."))
+        for latent in self.model.latents:
+            name = latent.name
+            shape = ("time", latent.latent_dim) if latent.of_frame else (latent.latent_dim,)
+            text = f"of q({name}_t | .), zero at frames that do not exist." if latent.of_frame else f"of q({name} | x)."
+            outputs.append(self.value(f"{name}_mean", shape, f"Mean {text}"))
+            outputs.append(self.value(f"{name}_scale", shape, f"Standard deviation {text}"))
 
         def run(given: Tensors) -> Tensors:
-            path = self.model.infer(*self.read(given))
-            found = {"mean": path.q.loc, "scale": path.q.scale} if self.z_dim else {}
-            for name, latent in path.global_latents.items():
-                found |= {f"{name}_mean": latent.q.loc, f"{name}_scale": latent.q.scale}
+            batch = self.read(given)
+            path, found = self.model.infer(*batch), {}
+            for latent in self.model.latents:
+                q = path.latents[latent.name].q
+                values = {f"{latent.name}_mean": latent.q.mean(q), f"{latent.name}_scale": latent.q.scale(q)}
+                mask = batch.mask if latent.of_frame else None
+                found |= {name: masks.zero_masked(value, mask) for name, value in values.items()}
             return found
 
-        text = "Infers the latents of sequences, following means."
+        text = "Infers the latents of sequences, following modes."
         return Signature("encode", text, self.sequences(), tuple(outputs), run)
 
     def reconstruct(self) -> Signature:
@@ -66,17 +69,18 @@ class Declarations(Parts):
             self.value("log_prob", (), "Importance-sampled log p(x) of a sequence.", NATS),
             self.value("log_prob_frames", ("time",), "What frame t adds to it, log p(x_t | x_<t).", NATS),
         ]
-        if self.model.global_dims:
+        if self.model.sequence_latents:
             outputs.append(self.value("kl_sequence", (), "KL of the latents of the sequence.", NATS))
 
         def run(given: Tensors) -> Tensors:
-            (x, mask, u), how = masks.pack_batch(self.read(given))
+            packed, how = self.model.pack(self.read(given))
             count, noise = 1, None
             if latent:
                 (count,) = self.positive(given, "num_samples") if seeded else (self.target.num_samples,)
-                x, mask, u = (repeated(y, count) for y in (x, mask, u))
-                noise = self.drawn_noise(given, x) if seeded else self.given_noise(given)
-            found = scores(self.model.terms(self.model.infer_packed(x, mask, u, noise), x, mask), count)
+                packed = packed.repeated(count)
+                noise = self.drawn_noise(given, packed.x) if seeded else self.given_noise(given)
+            aligned = Batch(packed.x, packed.mask, observed=packed.observed)
+            found = scores(self.model.terms(self.model.infer_packed(packed, noise), aligned), count)
             for name in () if how is None else ("elbo_frames", "log_prob_frames"):
                 found[name] = masks.unpack(found[name], how)
             return {field.name: found[field.name] for field in outputs}
@@ -88,18 +92,25 @@ class Declarations(Parts):
         """New sequences from the prior."""
         if not self.target.seeded:
             return None
-        sizes = self.inputs() or (self.count("batch_size", "Sequences."), self.count("length", "Frames of each."))
-        outputs = [self.frames("x", self.x_dim, UNITS_OF_X, "Frames drawn from the model.")]
-        if self.z_dim:
-            outputs.append(self.frames("z", self.z_dim, "1", "The latents behind them."))
+        sizes = list(self.inputs())
+        if not self.u_dim:
+            sizes = [] if self.context_dim else [self.count("batch_size", "Sequences.")]
+            sizes.append(self.count("length", "Frames of each."))
+        outputs = [self.frames("x", self.frame_shape, UNITS_OF_X, "Frames drawn from the model.")]
+        for latent in self.model.frame_latents:
+            outputs.append(self.frames(latent.name, (latent.latent_dim,), "1", "The latents behind them."))
 
         def run(given: Tensors) -> Tensors:
-            u = given.get("u")
-            size, length = tf.unstack(tf.shape(u)[:2]) if self.u_dim else self.positive(given, "batch_size", "length")
-            drawn = self.model._generate(None, u, {}, length, size, seed_of(given), True)
-            return {field.name: drawn._asdict()[field.name] for field in outputs}
+            u, context = given.get("u"), given.get("context")
+            length = tf.shape(u)[1] if self.u_dim else self.positive(given, "length")[0]
+            sized = u if u is not None else context
+            size = self.positive(given, "batch_size")[0] if sized is None else tf.shape(sized)[0]
+            request = Request(size, length, seed_of(given), True, u, context)
+            drawn = inlined(self.model.draw_frames)(request)
+            return {"x": self.restored(drawn.x), **drawn.latents}
 
-        return Signature("generate", "Draws new sequences.", (*sizes, self.seed()), tuple(outputs), run)
+        inputs = (*sizes, *self.context(), self.seed())
+        return Signature("generate", "Draws new sequences.", inputs, tuple(outputs), run)
 
     def forecast(self) -> Signature | None:
         """Continuations of sequences."""
@@ -107,19 +118,20 @@ class Declarations(Parts):
             return None
         ahead = self.count("horizon", "Frames to draw after each sequence.")
         if self.u_dim:
-            ahead = self.frames("future_u", self.u_dim, UNITS_OF_U, "Inputs of the frames to draw.", "horizon")
+            ahead = self.frames("future_u", (self.u_dim,), UNITS_OF_U, "Inputs of the frames to draw.", "horizon")
         inputs = (*self.sequences(), ahead, self.count("num_samples", "K, continuations per sequence."), self.seed())
-        shape = ("samples", self.batch, "horizon", self.x_dim)
+        shape = ("samples", self.batch, "horizon", *self.frame_shape)
         outputs = (
             Field("samples", shape, tf.float32, UNITS_OF_X, "Continuations."),
-            self.frames("mean", self.x_dim, UNITS_OF_X, "Mean of E[x_t | path] over the paths.", "horizon"),
+            self.frames("mean", self.frame_shape, UNITS_OF_X, "Mean of E[x_t | path] over the paths.", "horizon"),
         )
 
         def run(given: Tensors) -> Tensors:
             batch, future = self.read(given), given.get("future_u")
             (count,) = self.positive(given, "num_samples")
             (horizon,) = (tf.shape(future)[1],) if self.u_dim else self.positive(given, "horizon")
-            return self.model._forecast(batch, future, horizon, count, seed_of(given))._asdict()
+            found = inlined(self.model.draw_forecast)(batch, future, horizon, count, seed_of(given))
+            return {name: self.restored(value) for name, value in found._asdict().items()}
 
         text = "Continues each sequence, with latents of the past drawn anew for each sample."
         return Signature("forecast", text, inputs, outputs, run)
@@ -128,10 +140,10 @@ class Declarations(Parts):
         """Values that were not observed."""
         if not self.target.seeded:
             return None
-        shape = (self.batch, "time", self.x_dim)
+        shape = (self.batch, "time", *self.frame_shape)
         inputs = (
-            *self.sequences(),
-            Field("observed", shape, tf.bool, "1", "True where x holds data; elsewhere it may hold anything."),
+            *(field for field in self.sequences() if field.name != "observed"),
+            self.observed(),
             self.count("num_samples", "K, completions per sequence."),
             self.count("num_sweeps", "Sweeps of the Markov chain; the first one runs forward."),
             self.seed(),
@@ -142,21 +154,10 @@ class Declarations(Parts):
         )
 
         def run(given: Tensors) -> Tensors:
-            observed, seed = given["observed"], seed_of(given)
             count, sweeps = self.positive(given, "num_samples", "num_sweeps")
-            batch = self.read({**given, "x": tf.where(observed, given["x"], 0.0)})
-            start = self.model._sweep(batch.x, observed, batch, seed, count, True)
-
-            def sweep(i: tf.Tensor, filled: tf.Tensor, params: tf.Tensor) -> tuple:
-                again = random.fold_in(seed, i)
-                return i + 1, *self.model._sweep(filled, observed, batch, again, count, False)
-
-            widths = (self.x_dim, self.model.observation.params_dim)
-            shapes = (tf.TensorShape([]), *(tf.TensorShape([None, None, width]) for width in widths))
-            _, filled, params = tf.while_loop(lambda i, *_: i < sweeps, sweep, (tf.constant(1), *start), shapes)
-            means = tf.reduce_mean(untile(self.model.observation.mean(params), count), axis=0)
-            mean = masks.zero_masked(tf.where(observed, batch.x, means), batch.mask)
-            return {"samples": untile(filled, count), "mean": mean}
+            chain = not self.model.trained_on_parts
+            found = inlined(self.model.draw_missing)(self.read(given), sweeps, count, seed_of(given), chain)
+            return {name: self.restored(value) for name, value in found._asdict().items()}
 
         return Signature("impute", "Fills in what was not observed.", inputs, outputs, run)
 
@@ -166,18 +167,17 @@ class Declarations(Parts):
         """The state before the first frame."""
         if self.layout is None:
             return None
-        dims = self.model.global_dims
-        inputs = self.sequence_noise(self.batch)
-        if not dims and self.target.batch is None:
+        inputs = (*self.sequence_noise(self.batch), *self.context())
+        if not inputs and self.target.batch is None:
             inputs = (self.count("batch_size", "Sequences to stream side by side."),)
 
         def run(given: Tensors) -> Tensors:
-            noise = {name: given[f"noise_{name}"] for name in dims}
+            noise = {latent.name: given[f"noise_{latent.name}"] for latent in self.model.sequence_latents}
             size = self.target.batch
             if size is None:
-                size = tf.shape(next(iter(noise.values())))[0] if dims else self.positive(given, "batch_size")[0]
-            latents = self.model.prior_globals(size, noise, {}) if dims else {}
-            return self.layout.flat(self.model._initial_state(size, latents))
+                rows = [*noise.values(), *(given[name] for name in ("context",) if name in given)]
+                size = tf.shape(rows[0])[0] if rows else self.positive(given, "batch_size")[0]
+            return self.layout.flat(self.model.start_stream(size, {}, given.get("context"), noise))
 
         return Signature("reset", "The state before the first frame.", inputs, self.layout.fields, run)
 
@@ -185,30 +185,38 @@ class Declarations(Parts):
         """One streamed frame."""
         if not self.model.causal or self.layout is None:
             return None
-        inputs = [*self.layout.fields, self.row("x", self.x_dim, UNITS_OF_X, "The frame x_t.")]
+        inputs = [*self.layout.fields, self.row("x", self.frame_shape, UNITS_OF_X, "The frame x_t.")]
+        if self.model.partly_observed:
+            text = "True where x holds data; elsewhere it may hold anything."
+            inputs.append(Field("observed", (self.batch, *self.frame_shape), tf.bool, "1", text))
         if self.u_dim:
-            inputs.append(self.row("u", self.u_dim, UNITS_OF_U, "Inputs u_t of this frame."))
-            inputs.append(self.row("next_u", self.u_dim, UNITS_OF_U, "Inputs u_{t+1}, for the prediction alone."))
+            inputs.append(self.row("u", (self.u_dim,), UNITS_OF_U, "Inputs u_t of this frame."))
+            inputs.append(self.row("next_u", (self.u_dim,), UNITS_OF_U, "Inputs u_{t+1}, for the prediction alone."))
+        inputs += self.step_noise()
         outputs = []
-        if self.z_dim:
-            inputs.append(self.row("noise", self.z_dim, "1", "Standard normal; zeros follow the posterior mean."))
-            outputs.append(self.row("z", self.z_dim, "1", "The latents z_t."))
-            outputs.append(self.row("z_mean", self.z_dim, "1", "Mean of q(z_t | .)."))
-            outputs.append(self.row("z_scale", self.z_dim, "1", "Standard deviation of q(z_t | .)."))
+        for latent in self.model.frame_latents:
+            name, shape = latent.name, (latent.latent_dim,)
+            outputs.append(self.row(name, shape, "1", f"The latents {name}_t."))
+            outputs.append(self.row(f"{name}_mean", shape, "1", f"Mean of q({name}_t | .)."))
+            outputs.append(self.row(f"{name}_scale", shape, "1", f"Standard deviation of q({name}_t | .)."))
         outputs += [
             self.value("log_px", (), "log p(x_t | .).", NATS),
-            self.value("kl", (), "KL(q(z_t | .) || p(z_t | .)).", NATS),
+            self.value("kl", (), "KL of the posterior of the frame's latents from their prior.", NATS),
             self.value("score", (), "log_px - kl, what the frame adds to the ELBO; low values are anomalies.", NATS),
             *self.predictions(per_frame=False, prefix="next_"),
             *self.layout.fields,
         ]
 
         def run(given: Tensors) -> Tensors:
-            u, noise = given.get("u"), given.get("noise")
-            frame = self.check(Batch(given["x"][:, None], None, None if u is None else u[:, None]))
-            out = self.model._step(self.layout.nest(given), frame.x[:, 0], None if u is None else frame.u[:, 0], noise)
-            ahead = self.model._generate_step(out.state, given.get("next_u"), None, None)[0]
-            found = {"z": out.z, "z_mean": out.q.loc, "z_scale": out.q.scale} if self.z_dim else {}
+            names = ("x", "u", "observed")
+            frame = self.read({name: given[name][:, None] for name in names if name in given})
+            x, u, observed = (None if y is None else y[:, 0] for y in (frame.x, frame.u, frame.observed))
+            out = inlined(self.model.take_frame)(self.layout.nest(given), x, u, observed, self.frame_noise(given))
+            ahead = inlined(self.model.draw_frame)(out.state, given.get("next_u"), None, None)[0]
+            found = {}
+            for latent in self.model.frame_latents:
+                path, name = out.latents[latent.name], latent.name
+                found |= {name: path.z, f"{name}_mean": latent.q.mean(path.q), f"{name}_scale": latent.q.scale(path.q)}
             found |= {"log_px": out.log_px, "kl": out.kl, "score": out.log_px - out.kl}
             return {**found, **self.predicted(ahead.params, "next_"), **self.layout.flat(out.state)}
 
@@ -220,20 +228,23 @@ class Declarations(Parts):
         if self.layout is None:
             return None
         inputs = [*self.layout.fields]
-        outputs = [self.row("x", self.x_dim, UNITS_OF_X, "The frame that was drawn.")]
+        outputs = [self.row("x", self.frame_shape, UNITS_OF_X, "The frame that was drawn.")]
         if self.u_dim:
-            inputs.append(self.row("u", self.u_dim, UNITS_OF_U, "Inputs u_t of the frame to draw."))
-        if self.z_dim:
-            inputs.append(self.row("noise", self.z_dim, "1", "Standard normal; zeros follow the prior mean."))
-            outputs.append(self.row("z", self.z_dim, "1", "The latents behind it."))
-        width = self.model.observation.noise_dim
-        inputs.append(self.row("emission", width, "1", "Uniform in (0, 1): draws x_t from p(x_t | .)."))
+            inputs.append(self.row("u", (self.u_dim,), UNITS_OF_U, "Inputs u_t of the frame to draw."))
+        inputs += self.step_noise()
+        for latent in self.model.frame_latents:
+            outputs.append(self.row(latent.name, (latent.latent_dim,), "1", "The latents behind it."))
+        shape = (self.batch, self.model.observation.noise_dim)
+        text = "Uniform in (0, 1): draws x_t from p(x_t | .)."
+        inputs.append(Field("uniform", shape, tf.float32, "1", text, "uniform"))
         outputs += [*self.predictions(per_frame=False, prefix="x_"), *self.layout.fields]
 
         def run(given: Tensors) -> Tensors:
-            state, noise = self.layout.nest(given), given.get("noise")
-            drawn, state = self.model._generate_step(state, given.get("u"), noise, given["emission"])
-            found = {"x": drawn.x, "z": drawn.z} if self.z_dim else {"x": drawn.x}
+            noise = self.frame_noise(given)
+            drawn, state = inlined(self.model.draw_frame)(
+                self.layout.nest(given), given.get("u"), noise, given["uniform"]
+            )
+            found = {"x": self.restored(drawn.x), **drawn.latents}
             return {**found, **self.predicted(drawn.params, "x_"), **self.layout.flat(state)}
 
         text = "Draws one frame from the model and feeds it back."
@@ -254,7 +265,7 @@ SIGNATURES: dict[str, Callable[[Declarations], Signature | None]] = {
 """Every function by the name that callers use."""
 
 
-def declare(model: VerbsDVAE, target: Target | None = None) -> dict[str, Signature]:
+def declare(model: DVAE, target: Target | None = None) -> dict[str, Signature]:
     """The signatures that the model has for a target, by name, in the order of `SIGNATURES`.
 
     Args:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae.models.verbs import VerbsDVAE
+from tfdvae.models import DVAE
 from tfdvae.serving.fields import Field
 from tfdvae.types import State
 
@@ -20,8 +20,8 @@ class StateLayout:
         batch: the fixed number of sequences, or None.
     """
 
-    def __init__(self, model: VerbsDVAE, batch: int | None):
-        self.template = model._initial_state(1, {})
+    def __init__(self, model: DVAE, batch: int | None):
+        self.template = model.initial_state(1, context=tf.zeros([1, model.context_dim]) if model.context_dim else None)
         found = keras.tree.flatten_with_path(self.template)
         self.fields = tuple(
             Field(

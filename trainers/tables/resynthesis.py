@@ -32,14 +32,16 @@ MODES = {"": "teacher_forced", ", own output": "generation"}
 
 def reconstructions(run: Finished, mode: str) -> list[np.ndarray]:
     """Each test sequence `[T, D]` rebuilt from its posterior means."""
-    return [np.asarray(run.model.reconstruct(x[None], mode=mode))[0] for x in run.splits.test.x]
+    return [loading.as_vectors(run.model.reconstruct(x[None], mode=mode))[0] for x in run.splits.test.x]
 
 
 def active_units(run: Finished) -> float:
-    """Latent dimensions whose KL is above the threshold, on up to 64 sequences of the validation split."""
+    """Groups of the latents of frames, dimensions of a Gaussian, whose KL is above the threshold, on up to 64 sequences
+    of the validation split.
+    """
     valid = run.splits.valid
     batch = pad(valid.take(range(min(64, valid.num_sequences))))
-    return float(diagnose(run.model, batch).active.sum())
+    return float(sum(found.active.sum() for found in diagnose(run.model, batch).values()))
 
 
 def _in_both_modes(run: Finished, measure: Callable[[str], dict[str, float]]) -> dict[str, float | None]:

@@ -44,6 +44,8 @@ def test_bad_arguments(vrnn) -> None:
         (lambda: stream.push(np.ones(4), u=[1.0]), "takes no inputs: leave out `u`"),
         (lambda: stream.push(np.ones(4), next_u=[1.0]), "takes no inputs: leave out `next_u`"),
         (lambda: stream.generate(2, np.ones([2, 1])), "takes no inputs"),
+        (lambda: stream.push(np.ones(4), observed=np.ones(4, bool)), "not built for partly observed .*: leave out"),
+        (lambda: stream.reset(context=[1.0]), "has no context: leave out `context`"),
         (lambda: stream.restore({}), "A state of .* has .*; got none"),
         (lambda: stream.restore({name: value[:, 1:] for name, value in place.items()}), "must have the shape"),
         (lambda: stream.restore({name: value * np.nan for name, value in place.items()}), "NaN"),
@@ -54,7 +56,10 @@ def test_bad_arguments(vrnn) -> None:
         (lambda: stream.run("encode", x=np.ones([2, 2, 4])), r"\[1, 2, 4\], got \[2, 2, 4\]"),
         (lambda: stream.run("encode", x=np.ones([1, 0, 4])), r"\[1, 1, 4\], got \[1, 0, 4\]"),
         (lambda: stream.run("encode", x=np.ones(4)), r"\[1, time, 4\], got \[4\]"),
-        (lambda: stream.run("score", x=np.ones([1, 3, 4]), noise=np.ones([8, 2, 2])), r"\[8, 3, 2\], got \[8, 2, 2\]"),
+        (
+            lambda: stream.run("score", x=np.ones([1, 3, 4]), noise_z=np.ones([8, 2, 2])),
+            r"\[8, 3, 2\], got \[8, 2, 2\]",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -101,8 +106,8 @@ def test_files_that_are_no_models(vrnn, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 99}, "tfdvae.signatures version 99, this module reads tfdvae.signatures version 1"),
-        ({"format": "other"}, "other version 1"),
+        ({"version": 99}, "tfdvae.signatures version 99, this module reads tfdvae.signatures version 2"),
+        ({"format": "other"}, "other version 2"),
         ({"signatures": {"another": {"inputs": [], "outputs": []}}}, "cannot be read"),
         ({"signatures": {"encode": {"inputs": [], "outputs": []}}}, "has no 'reset', only encode"),
         ({"signatures": {"reset": {"inputs": [], "outputs": []}}}, "has no 'generate_step', only reset"),

@@ -18,6 +18,7 @@ from export.edge import anomaly, chorale, midi, speech
 from export.edge.stream import Stream
 from tests.export.edge.conftest import STREAMING
 from tests.trainers.helpers import ROOT
+from tfdvae.types import Batch
 
 
 def table(text: str) -> list[dict[str, str]]:
@@ -53,8 +54,8 @@ def test_scores_are_those_of_the_elbo(vrnn, signal, monkeypatch, capsys) -> None
     assert score(path, text, monkeypatch, "--standardise", str(scaling), "--learn", "10") == 0
     rows = table(capsys.readouterr().out)
     x = tf.constant(signal[None, :30], tf.float32)
-    terms = model.terms(model.infer(x), x, None)
-    expected = (terms.log_px - tf.reduce_sum(terms.kl, axis=-1))[0].numpy()
+    terms = model.terms(model.infer(x), Batch(x))
+    expected = (terms.log_px - terms.kl)[0].numpy()
     np.testing.assert_allclose([float(row["score"]) for row in rows], expected, atol=2e-4 * np.abs(expected).max())
     assert [row["time"] for row in rows] == [str(t) for t in range(30)]
     assert [row["flag"] for row in rows[:10]] == [""] * 10 and all(row["flag"] for row in rows[10:])
@@ -203,9 +204,9 @@ def test_pushes_of_a_model_without_latents(music) -> None:
     x = (np.random.default_rng(0).uniform(size=(1, 9, midi.KEYS)) < 0.1).astype("float32")
     stream = Stream(path)
     found = [stream.push(row) for row in x[0]]
-    expected = model.terms(model.infer(x), x, None).log_px[0].numpy()
+    expected = model.terms(model.infer(x), Batch(x)).log_px[0].numpy()
     np.testing.assert_allclose([one.score for one in found], expected, atol=1e-5 * np.abs(expected).max())
-    assert all(one.latent is None and one.latent_scale is None and one.kl == 0.0 for one in found)
+    assert all(one.latents == {} and one.latent_scales == {} and one.kl == 0.0 for one in found)
     assert all(one.prediction.shape == (midi.KEYS,) for one in found)
 
 

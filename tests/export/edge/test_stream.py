@@ -1,5 +1,6 @@
 """The edge runtime: frame by frame the numbers of one Keras call, in constant memory, from any thread."""
 
+import copy
 import gc
 import os
 import shutil
@@ -18,6 +19,7 @@ from export.edge.stream import Model, Stream
 from tests import cases
 from tests.export.edge.conftest import STREAMING
 from tfdvae.serving.quantisation import INTEGER
+from tfdvae.types import Batch
 
 LENGTH = 12
 CAUSAL = (
@@ -45,7 +47,7 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
 
 def frames(model: tfdvae.DVAE, name: str, length: int = LENGTH) -> tuple[np.ndarray, np.ndarray | None]:
     """One sequence `[T, D]`, and its inputs."""
-    x, _, u = cases.frames(name, 1, length)
+    x, _, u, *_ = cases.frames(name, 1, length)
     return x[0].numpy(), None if u is None else u[0].numpy()
 
 
@@ -58,23 +60,24 @@ def check_parity(model: tfdvae.DVAE, path: Path, name: str) -> None:
 
     batch = (tf.constant(x[None]), None, None if u is None else tf.constant(u[None]))
     path_ = model.infer(*batch)
-    terms = model.terms(path_, batch[0], None)
-    kl = np.sum(terms.kl[0], axis=-1)
+    terms = model.terms(path_, Batch(*batch))
+    kl = terms.kl[0].numpy()
     close(np.array([one.log_px for one in found]), terms.log_px[0].numpy())
     close(np.array([one.score for one in found]), terms.log_px[0].numpy() - kl)
     np.testing.assert_allclose([one.kl for one in found], kl, atol=1e-5 * max(1.0, float(kl.max())))
-    if model.frame_latent_dim:
-        close(np.stack([one.latent for one in found]), path_.q.loc[0].numpy())
-        close(np.stack([one.latent_scale for one in found]), path_.q.scale[0].numpy())
-    else:
-        assert all(one.latent is None and one.latent_scale is None and one.kl == 0.0 for one in found)
+    for latent in model.frame_latents:
+        q = path_.latents[latent.name].q
+        close(np.stack([one.latents[latent.name] for one in found]), q.loc[0].numpy())
+        close(np.stack([one.latent_scales[latent.name] for one in found]), q.scale[0].numpy())
+    if not model.frame_latents:
+        assert all(one.latents == {} and one.latent_scales == {} and one.kl == 0.0 for one in found)
 
     state, params = model.initial_state(1), []
     for t in range(LENGTH):
         state = model.step(state, x[t][None], None if u is None else u[t][None]).state
         ahead = None if u is None else u[(t + 1) % LENGTH][None]
         params.append(model.generate_step(state, ahead)[0].params[0])
-    p = model.observation.distribution(tf.stack(params))
+    p = model.frames.distribution(tf.stack(params))
     close(np.stack([one.prediction for one in found]), p.mean().numpy())
     close(np.stack([one.prediction_scale for one in found]), p.stddev().numpy())
 
@@ -114,8 +117,8 @@ def test_smaller_weights(larger: tfdvae.DVAE, precision: str, tmp_path: Path) ->
     larger.export(path, format="litert", signatures=STREAMING, precision=precision, **given)
     stream = Stream(path)
     assert stream.description["precision"] == precision
-    terms = larger.terms(larger.infer(x[:1]), x[:1], None)
-    expected = (terms.log_px - tf.reduce_sum(terms.kl, axis=-1))[0].numpy()
+    terms = larger.terms(larger.infer(x[:1]), Batch(x[:1]))
+    expected = (terms.log_px - terms.kl)[0].numpy()
     error = np.std([stream.push(row).score for row in x[0]] - expected) / np.std(expected)
     assert 1e-6 < error < TOLERANCES[precision]
     assert np.isfinite(stream.generate(10)).all()
@@ -124,6 +127,7 @@ def test_smaller_weights(larger: tfdvae.DVAE, precision: str, tmp_path: Path) ->
 def test_what_a_file_is(vrnn) -> None:
     stream = Stream(vrnn[1])
     assert (stream.features, stream.inputs) == (cases.X_DIM, 0)
+    assert (stream.frame_shape, stream.context, stream.latents) == ((cases.X_DIM,), 0, ("z",))
     assert stream.signatures == ("encode", "score", "reset", "step", "generate_step")
     assert stream.description["model"] == "VRNN" and stream.description["precision"] == "float32"
 
@@ -176,9 +180,9 @@ def test_generate_draws_from_the_model(vrnn) -> None:
     for row in x:
         state = model.step(state, np.tile(row, (count, 1))).state
     rng = np.random.default_rng(1)
-    noise = rng.normal(size=(count, model.frame_latent_dim)).astype("float32")
-    emission = rng.uniform(1e-6, 1 - 1e-6, (count, model.observation.noise_dim)).astype("float32")
-    expected = model.generate_step(state, noise=noise, emission=emission)[0].x.numpy()
+    noise = rng.normal(size=(count, model.latent_dim)).astype("float32")
+    uniform = rng.uniform(1e-6, 1 - 1e-6, (count, model.observation.noise_dim)).astype("float32")
+    expected = model.generate_step(state, noise=noise, uniform=uniform)[0].x.numpy()
     error = np.sqrt((found.var(axis=0) + expected.var(axis=0)) / count)
     assert (np.abs(found.mean(axis=0) - expected.mean(axis=0)) < 5 * error).all()
     np.testing.assert_allclose(found.std(axis=0), expected.std(axis=0), rtol=0.08)
@@ -216,24 +220,28 @@ def test_generate_ahead_without_losing_the_place(vrnn) -> None:
 def test_sampled_latents(vrnn) -> None:
     x, _ = frames(vrnn[0], "vrnn")
     mean = [Stream(vrnn[1]).push(x[0]) for _ in range(2)]
-    np.testing.assert_array_equal(mean[0].latent, mean[1].latent)
+    np.testing.assert_array_equal(mean[0].latents["z"], mean[1].latents["z"])
     stream, drawn = Stream(vrnn[1], sample=True), []
     for _ in range(2000):
         stream.reset()
-        drawn.append(stream.push(x[0]).latent)
-    np.testing.assert_allclose(np.std(drawn, axis=0), mean[0].latent_scale, rtol=0.1)
-    assert (np.abs(np.mean(drawn, axis=0) - mean[0].latent) < 5 * mean[0].latent_scale / 2000**0.5).all()
+        drawn.append(stream.push(x[0]).latents["z"])
+    center, scale = mean[0].latents["z"], mean[0].latent_scales["z"]
+    np.testing.assert_allclose(np.std(drawn, axis=0), scale, rtol=0.1)
+    assert (np.abs(np.mean(drawn, axis=0) - center) < 5 * scale / 2000**0.5).all()
 
 
 def test_what_was_returned_stays(vrnn) -> None:
     x, _ = frames(vrnn[0], "vrnn")
     stream = Stream(vrnn[1])
     first = stream.push(x[0])
-    kept = [None if value is None else np.copy(value) for value in first]
+    kept = copy.deepcopy(first)
     for row in x[1:]:
         stream.push(row)
-    for value, copy in zip(first, kept, strict=True):
-        np.testing.assert_array_equal(value, copy)
+    assert first.latents.keys() == kept.latents.keys() == {"z"}
+    pairs = [*zip(first[2:], kept[2:], strict=True)]
+    pairs += [(one["z"], other["z"]) for one, other in zip(first[:2], kept[:2], strict=True)]
+    for value, other in pairs:
+        np.testing.assert_array_equal(value, other)
 
 
 def _resident() -> int:
@@ -295,8 +303,8 @@ def test_whole_sequences(vrnn) -> None:
     model, path = vrnn
     x, _ = frames(model, "vrnn")
     found = Model(path).run("encode", x=x[None])
-    close(found["mean"], model.encode(x[None]).loc.numpy())
-    given = {"x": x[None], "noise": np.zeros([8, LENGTH, 2])}
+    close(found["z_mean"], model.encode(x[None])["z"].loc.numpy())
+    given = {"x": x[None], "noise_z": np.zeros([8, LENGTH, 2])}
     stream = Stream(path)
     close(Model(path).run("score", **given)["elbo_frames"][0], np.array([stream.push(row).score for row in x]))
     drawn = [Model(path, seed=seed).run("score", x=x[None])["elbo"].item() for seed in (1, 1, 2)]

@@ -1,0 +1,30 @@
+"""DKF, also known as DMM (Krishnan et al. 2017), on intensive-care stays (PhysioNet 2012): imputation.
+
+    python -m trainers.train --config configs/icu/dkf.py --workdir runs/icu_dkf
+    python -m trainers.impute --workdir runs/icu_dkf
+
+Variants: `configs/icu/dkf.py:smoke` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.defaults import experiment
+
+__all__ = ["get_config"]
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The experiment, in a variant of `configs.defaults.VARIANTS`."""
+    return experiment(
+        "icu",
+        "dkf",
+        arg,
+        latent_dim=32,
+        units=128,
+        transition_units=(64,),
+        decoder_units=(128,),
+        encoder_phi_x=(128,),
+        combiner_units=(),
+        posterior_units=(64,),
+        inference="st_lr",
+    )

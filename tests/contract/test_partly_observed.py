@@ -1,0 +1,153 @@
+"""Frames of which a part was measured: what was not observed reaches neither values nor gradients, in any verb."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfdvae
+from tests import cases
+from tfdvae.layers.frame_io import last_observed
+from tfdvae.testing import assert_close, assert_equal, differs, drawn, missing
+from tfdvae.testing.missing import partly
+
+KINDS = tuple(missing.FILLS)
+TRAINED = [
+    pytest.param(name, kind, marks=() if i % len(KINDS) == j else pytest.mark.exhaustive)
+    for i, name in enumerate(cases.PRIMARY)
+    for j, kind in enumerate(KINDS)
+]
+"""Every model with one way to fill in what was not observed; with --exhaustive with each of them."""
+
+
+@pytest.fixture(scope="module", params=cases.params(cases.PRIMARY))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def models(name: str) -> dict[str, tfdvae.DVAE]:
+    return {kind: cases.make(name, **missing.FILLS[kind]) for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_and_gradients_do_not_hang_on_what_stands_at_unobserved_places(
+    models: dict[str, tfdvae.DVAE], kind: str
+) -> None:
+    missing.check_junk(models[kind])
+
+
+def test_the_likelihood_counts_what_was_observed_and_nothing_else(models: dict[str, tfdvae.DVAE], name: str) -> None:
+    model, batch = models["zero"], partly(models["zero"], np.nan)
+    path = model.infer(*batch)
+    loc, scale = model.observation.loc_and_scale(path.x)
+    x, observed = batch.x.numpy(), batch.observed.numpy()
+    density = -0.5 * np.square((x - loc) / scale) - np.log(scale) - 0.5 * np.log(2 * np.pi)
+    expected = np.where(observed, density, 0.0).sum(axis=-1).astype("float32")
+    terms = model.terms(path, batch)
+    assert_close(terms.log_px, expected, 1e-5)
+    np.testing.assert_array_equal(terms.log_px.numpy()[1, 2], 0.0)
+    np.testing.assert_array_equal(terms.weight, 1.0)
+
+
+def test_all_observed_is_no_indicator(models: dict[str, tfdvae.DVAE]) -> None:
+    for model in models.values():
+        missing.check_all_observed(model)
+
+
+def test_the_networks_see_what_they_are_told(models: dict[str, tfdvae.DVAE], name: str) -> None:
+    batch, other = (partly(models["zero"], np.nan, seed) for seed in (3, 8))
+    filled = tf.where(batch.observed, batch.x, 0.0)
+    zero, last, indicator = (models[kind].pack(batch)[0].seen for kind in KINDS)
+    assert_close(zero, filled)
+    assert_close(last, last_observed(batch.x, batch.observed, tf.zeros_like(batch.x[:, 0])))
+    assert_close(indicator, tf.concat([filled, tf.cast(batch.observed, tf.float32)], axis=-1))
+    # An indicator of its own, with the same filled frames, makes another posterior.
+    again = batch._replace(x=filled, observed=batch.observed | other.observed)
+    if models["indicator"].has_latents:
+        found, changed = (drawn(models["indicator"].infer(*b)) for b in (batch._replace(x=filled), again))
+        assert any(differs(found[k][1].loc, changed[k][1].loc) for k in found if k != "v")
+
+
+def test_the_last_value_that_was_seen() -> None:
+    x = tf.constant([[[1.0, 10.0], [2.0, np.nan], [np.nan, np.nan], [4.0, 40.0]]])
+    observed = tf.constant([[[False, True], [True, False], [False, False], [True, True]]])
+    expected = [[[-1.0, 10.0], [2.0, 10.0], [2.0, 10.0], [4.0, 40.0]]]
+    assert_close(last_observed(x, observed, tf.constant([[-1.0, -2.0]])), np.float32(expected))
+
+
+def test_padding_and_missing_values_go_together(models: dict[str, tfdvae.DVAE]) -> None:
+    for model in models.values():
+        missing.check_missing_and_masked(model)
+
+
+@pytest.mark.parametrize(("name", "kind"), TRAINED, indirect=["name"], scope="module")
+def test_it_trains_evaluates_and_comes_back(name: str, kind: str) -> None:
+    model, data = cases.make(name, **missing.FILLS[kind]), cases.training_data(name)
+    data["observed"] = np.random.default_rng(0).random(data["x"].shape) < 0.6
+    data["x"] = np.where(data["observed"], data["x"], np.nan)
+    model.compile(keras.optimizers.Adam(0.02), run_eagerly=name not in ("vrnn", "kvae-u"))
+    history = model.fit(data, epochs=6, batch_size=16, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and history["loss"][-1] < history["loss"][0]
+    assert model.partly_observed
+    observed = {**data, "x": np.where(data["observed"], data["x"], 7.0)}
+    first, again = (model.evaluate(d, verbose=0, return_dict=True) for d in (data, observed))
+    assert first == again
+    scores = [model.log_prob(d, num_samples=2, seed=1) for d in (data, observed)]
+    assert_equal(*scores)
+    assert np.isfinite(model.predict(data, verbose=0)).all()
+
+
+def test_a_dataset_may_hold_it(name: str) -> None:
+    if name != "vrnn":
+        pytest.skip("one model shows what datasets do")
+    model = cases.make(name)
+    batch = partly(model, np.nan)
+    model.compile(run_eagerly=True)
+    dataset = tf.data.Dataset.from_tensors(cases.given(batch))
+    assert model.evaluate(dataset, verbose=0) == model.evaluate(cases.given(batch), verbose=0)
+    seen = tf.constant(True, shape=batch.observed.shape)
+    bad = tf.data.Dataset.from_tensors(cases.given(batch._replace(observed=seen)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`x` holds NaN or infinity in frames that exist"):
+        model.evaluate(bad, verbose=0)
+
+
+def test_nan_means_missing_where_the_user_says_so() -> None:
+    model, said = cases.make("vrnn"), cases.make("vrnn", missing="nan")
+    batch = partly(model, np.nan)
+    for one in (model, said):
+        one.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    silent = {"x": batch.x.numpy()}
+    with pytest.raises(ValueError, match="or make the model with missing='nan'"):
+        model.fit(silent, verbose=0)
+    for data in (silent, tf.data.Dataset.from_tensors(silent)):
+        assert said.evaluate(data, verbose=0) == model.evaluate(cases.given(batch), verbose=0)
+    assert_equal(said.log_prob(silent, num_samples=2, seed=1), model.log_prob(*batch, num_samples=2, seed=1))
+    partly_said = {"x": tf.where(batch.observed, batch.x, 0.0), "observed": batch.observed}
+    assert said.evaluate(cases.each(np.asarray, partly_said), verbose=0) == said.evaluate(silent, verbose=0)
+    steps = [
+        one.step(one.initial_state(3), batch.x[:, 0], observed=o)
+        for one, o in ((said, None), (model, batch.observed[:, 0]))
+    ]
+    assert_equal(steps[0].log_px, steps[1].log_px)
+    for one, data in ((model, cases.given(batch)), (said, silent)):
+        one.fit(data, verbose=0)
+    assert_equal(said.get_weights(), model.get_weights())
+    with pytest.raises(ValueError, match="`x` holds NaN or infinity"):
+        said.fit(np.where(np.isnan(silent["x"]), np.inf, silent["x"]), verbose=0)
+    with pytest.raises(ValueError, match="`missing` must be None or 'nan', got 'zero'"):
+        cases.make("vrnn", missing="zero")
+
+
+def test_what_cannot_be_observed_is_refused() -> None:
+    model, x = cases.make("vrnn"), cases.frames("vrnn").x.numpy()
+    with pytest.raises(ValueError, match="holds NaN or infinity at sequence 1, frame 2 .* say by `observed`"):
+        model.encode(np.where(np.arange(15).reshape(3, 5, 1) == 7, np.nan, x))
+    with pytest.raises(ValueError, match="Expected `observed` of booleans"):
+        model.encode(x, observed=np.full(x.shape, 0.5))
+    with pytest.raises(
+        ValueError, match=r"Expected `observed` of shape \[3, 5, 4\], .*, or \[3, 5\], .* got \[3, 5, 2\]"
+    ):
+        model.encode(x, observed=np.ones((3, 5, 2), bool))
+    with pytest.raises(ValueError, match="`fill` must be one of 'zero', 'last', got 'mean'"):
+        cases.make("vrnn", fill="mean")

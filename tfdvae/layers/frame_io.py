@@ -1,0 +1,314 @@
+"""Frames in the user's units on one side, what networks see and say of them on the other: the one place for units."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfdvae import loop, observations
+from tfdvae.layers.frame_networks import frame_decoder as make_decoder
+from tfdvae.layers.frame_networks import frame_encoder as make_encoder
+from tfdvae.layers.frame_networks import spec_config, uses_training_state
+from tfdvae.layers.x_scale import check_frames, check_x_scale
+
+__all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO", "FrameIOWithin"]
+
+FRAME_OPTIONS = ("standardize", "x_scale", "fill", "indicator", "missing", "frame_encoder", "frame_decoder")
+"""Arguments of a model that say how frames enter and leave it."""
+STANDARDIZE = ("auto", "feature", "global", None)
+FILLS = ("zero", "last")
+
+
+@keras.saving.register_keras_serializable(package="tfdvae")
+class FrameIO(keras.layers.Layer):
+    """How frames enter and leave a model: units, missing entries, frame networks and the observation p(x_t | .).
+
+    On the way in (`see`): what was not observed is filled, frames are standardised, the indicator joins them, and the
+    frame encoder makes features of them. On the way out (`params`): the frame decoder and the observation map the
+    features of the cell to parameters of p(x_t | .). Parameters are of standardised frames; `log_prob`, `mean`,
+    `stddev`, `sample` and `distribution` are in the units of the data, so `log_prob` holds the Jacobian of the
+    standardisation, and nats are of the data.
+
+    Args:
+        observation: p(x_t | .), a name, a config or an Observation.
+        standardize: "feature" shifts and scales each feature by its mean and standard deviation, "global" all by the
+            same two numbers, None leaves frames alone; "auto" is "feature" where the observation is continuous and
+            learns its scale, None otherwise. Statistics are set by `adapt`; before it they are 0 and 1. Positive data
+            (gamma) are scaled by their mean and not shifted.
+        x_scale: "linear", or "log": networks see log(x + 1e-8) / 10 of the raw frames, for the powers of spectra.
+        fill: what networks see where nothing was observed: "zero" in standardised units, or the "last" value that was.
+        indicator: whether networks also see which entries were observed, as D more features of 0 and 1.
+        frame_encoder, frame_decoder: see `tfdvae.layers.frame_networks`; None for networks of the cell alone.
+        activation, dropout: of these.
+
+    Raises:
+        ValueError: an unknown name, or a standardisation that the observation cannot have.
+    """
+
+    def __init__(
+        self,
+        observation: str | Mapping | observations.Observation = "gaussian",
+        *,
+        standardize: str | None = "auto",
+        x_scale: str = "linear",
+        fill: str = "zero",
+        indicator: bool = False,
+        frame_encoder: Any = None,
+        frame_decoder: Any = None,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.observation = observations.get(observation)
+        for what, value, known in (("standardize", standardize, STANDARDIZE), ("fill", fill, FILLS)):
+            if value not in known:
+                raise ValueError(f"`{what}` must be one of {', '.join(map(repr, known))}, got {value!r}.")
+        if standardize in ("feature", "global") and self.observation.units == "none":
+            raise ValueError(
+                f"{type(self.observation).__name__} explains values that have no unit: standardize=None, got "
+                f"{standardize!r}."
+            )
+        self.standardize = standardize
+        self.x_scale = check_x_scale(x_scale)
+        self.fill = fill
+        self.indicator = indicator
+        self.frame_encoder = spec_config(frame_encoder)
+        self.frame_decoder = spec_config(frame_decoder)
+        self.activation = activation
+        self.dropout = dropout
+        self.encoder_spec, self.decoder_spec = frame_encoder, frame_decoder
+        self.frame_shape: tuple[int, ...] | None = None
+        self.encoder = self.decoder = None
+
+    @property
+    def mode(self) -> str | None:
+        """ "feature", "global" or None, with "auto" resolved."""
+        if self.standardize != "auto":
+            return self.standardize
+        return "feature" if self.observation.standardized_by_default else None
+
+    @property
+    def x_dim(self) -> int:
+        """D, how many numbers a frame has."""
+        return int(np.prod(self.frame_shape))
+
+    @property
+    def seen_dim(self) -> int:
+        """E, how many features the cell sees of a frame."""
+        width = self.x_dim * (2 if self.indicator else 1)
+        return width if self.encoder is None else self.encoder.output_dim(width)
+
+    def build_input(self, frame_shape: tuple[int, ...]) -> None:
+        """Creates statistics and the frame encoder, for frames of this shape."""
+        self.frame_shape = tuple(frame_shape)
+        seen = self.frame_shape
+        if self.indicator:
+            seen = (*seen[:-1], 2 * seen[-1])
+        if self.mode is not None:
+            options = {"shape": (self.x_dim,), "trainable": False, "dtype": "float32", "autocast": False}
+            self.shift = self.add_weight(name="shift", initializer="zeros", **options)
+            self.scale = self.add_weight(name="scale", initializer="ones", **options)
+        networks = {"activation": self.activation, "dropout": self.dropout, "dtype": self.dtype_policy}
+        self.encoder = make_encoder(self.encoder_spec, seen, **networks)
+        if self.encoder is not None:
+            self.encoder.build((None, int(np.prod(seen))))
+
+    def build_output(self, features_dim: int) -> None:
+        """Creates the frame decoder and the observation, for features `[..., H]` of the cell."""
+        networks = {"activation": self.activation, "dropout": self.dropout, "dtype": self.dtype_policy}
+        if self.decoder_spec is not None:
+            maps = self.observation.params_dim_for(self.x_dim) // self.x_dim
+            self.decoder = make_decoder(self.decoder_spec, self.frame_shape, maps=max(maps, 1), **networks)
+            self.decoder.build((None, features_dim))
+            features_dim = self.decoder.output_dim(features_dim)
+            params_dim = self.observation.params_dim_for(self.x_dim)
+            own = isinstance(self.decoder.spec, keras.layers.Layer) and features_dim == params_dim
+            if (own or not self.decoder.projection) and self.observation.projection:
+                if self.observation.built:
+                    config = {**self.observation.get_config(), "projection": False}
+                    self.observation = type(self.observation).from_config(config)
+                # In place: another object would stand behind the networks in the order of weights, and before them in a
+                # loaded model, which the state of its optimizer would not fit.
+                self.observation.projection = False
+        if not self.observation.built:
+            self.observation.build((None, features_dim), (None, self.x_dim))
+        self.built = True
+
+    @property
+    def uses_training_state(self) -> bool:
+        """Whether a frame network holds state that a call in training changes."""
+        return any(n is not None and uses_training_state(n.network) for n in (self.encoder, self.decoder))
+
+    # The way in.
+
+    def see(self, x: tf.Tensor, observed: tf.Tensor | None = None, last: tf.Tensor | None = None) -> tf.Tensor:
+        """What the cell sees of frames `[..., D]`: `[..., E]`.
+
+        Args:
+            observed: `[..., D]` bool; x may hold anything where it is false. None: everything was.
+            last: for fill="last" and a single frame `[B, D]`, the last values that were observed before it.
+        """
+        x = tf.cast(x, tf.float32)
+        if observed is not None:
+            x = self.filled(x, observed, last)
+        if self.x_scale == "log":
+            seen = 0.1 * tf.math.log(x + 1e-8)
+        else:
+            seen = x if self.mode is None else (x - self.shift) / self.scale
+        seen = tf.cast(seen, self.compute_dtype)
+        if self.indicator:
+            known = tf.ones_like(seen) if observed is None else tf.cast(observed, seen.dtype)
+            seen = self._beside(seen, known)
+        return seen if self.encoder is None else self.encoder(seen)
+
+    def filled(self, x: tf.Tensor, observed: tf.Tensor, last: tf.Tensor | None = None) -> tf.Tensor:
+        """Frames with what was not observed filled in, in the units of the data."""
+        blank = self.blank(x)
+        if self.fill == "last" and x.shape.rank == 3:
+            return last_observed(x, observed, blank[:, 0] if last is None else last)
+        return tf.where(observed, x, last if self.fill == "last" and last is not None else blank)
+
+    def blank(self, like: tf.Tensor) -> tf.Tensor:
+        """What stands for a frame of which nothing was ever observed, `[..., D]`: zero in standardised units."""
+        return tf.zeros_like(like) if self.mode is None else tf.zeros_like(like) + self.shift
+
+    def _beside(self, seen: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+        """The indicator as more features; beside the channels of a picture."""
+        channels = self.frame_shape[-1]
+        if channels == self.x_dim:
+            return tf.concat([seen, known], axis=-1)
+        lead = tf.shape(seen)[:-1]
+        parts = [tf.reshape(y, tf.concat([lead, [-1, channels]], axis=0)) for y in (seen, known)]
+        joined = tf.reshape(tf.concat(parts, axis=-1), tf.concat([lead, [2 * self.x_dim]], axis=0))
+        return tf.ensure_shape(joined, seen.shape[:-1].concatenate(2 * self.x_dim))
+
+    # The way out.
+
+    def params(self, features: tf.Tensor) -> tf.Tensor:
+        """Parameters of p(x_t | .), `[..., P]`, from features of the cell `[..., H]`."""
+        return self.observation(features if self.decoder is None else self.decoder(features))
+
+    def log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None = None) -> tf.Tensor:
+        """log p(x_t | .) of what was observed of x `[..., D]`, in nats of the data, `[...]`."""
+        x = tf.cast(x, tf.float32)
+        if self.mode is None:
+            return self.observation.log_prob(params, x, observed)
+        if observed is None:
+            volume = tf.reduce_sum(tf.math.log(self.scale))
+        else:
+            x = tf.where(observed, x, tf.zeros_like(x) + self.shift)
+            volume = tf.reduce_sum(tf.where(observed, tf.math.log(self.scale), 0.0), axis=-1)
+        return self.observation.log_prob(params, (x - self.shift) / self.scale, observed) - volume
+
+    def mean(self, params: tf.Tensor) -> tf.Tensor:
+        """E[x_t | .], `[..., D]`."""
+        return self._restored(self.observation.mean(params))
+
+    def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """x_t `[..., D]` as a function of uniform noise `[..., noise_dim]`."""
+        return self._restored(self.observation.sample(params, noise))
+
+    def stddev(self, params: tf.Tensor) -> tf.Tensor:
+        """Standard deviation of each feature, `[..., D]`; NotImplementedError where the observation has none."""
+        stddev = self.observation.distribution(params).stddev()
+        return stddev if self.mode is None else stddev * self.scale
+
+    def distribution(self, params: tf.Tensor) -> tfp.distributions.Distribution:
+        """p(x_t | .) over `[D]`, for use at the edge."""
+        found = self.observation.distribution(params)
+        if self.mode is None:
+            return found
+        bijectors = tfp.bijectors
+        affine = bijectors.Shift(tf.convert_to_tensor(self.shift))(bijectors.Scale(tf.convert_to_tensor(self.scale)))
+        return tfp.distributions.TransformedDistribution(found, affine)
+
+    def _restored(self, x: tf.Tensor) -> tf.Tensor:
+        return x if self.mode is None else x * self.scale + self.shift
+
+    def within(self, context: tf.Tensor | None) -> "FrameIO | FrameIOWithin":
+        """The same for sequences of which `context` `[B, C]` is known, which joins the features of every frame."""
+        return self if context is None else FrameIOWithin(self, context)
+
+    # Data.
+
+    def adapt(self, x: np.ndarray, mask: np.ndarray | None = None, observed: np.ndarray | None = None) -> None:
+        """Sets the statistics and the output bias from what was observed of frames `[B, T, D]` that exist."""
+        x = np.asarray(x, np.float64)
+        known = np.ones(x.shape, bool) if observed is None else np.asarray(observed, bool)
+        if mask is not None:
+            known = known & np.asarray(mask, bool)[..., None]
+        if self.mode is not None:
+            shift, scale = self._statistics(x, known)
+            self.shift.assign(shift)
+            self.scale.assign(scale)
+            x = (np.where(known, x, shift) - shift) / scale
+        self.observation.adapt(x.astype(np.float32), mask, observed)
+
+    def _statistics(self, x: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shift and scale of each feature, 0 and 1 for one that was never observed or has no unit."""
+        axes = (0, 1) if self.mode == "feature" else (0, 1, 2)
+        units = self.observation.units
+        units = np.array([units] * x.shape[-1] if isinstance(units, str) else units)
+        known = known & (units != "none")
+        values = np.where(known, x, 0.0)
+        count = np.maximum(known.sum(axis=axes), 1)
+        mean = values.sum(axis=axes) / count
+        deviation = np.sqrt((np.where(known, x - mean, 0.0) ** 2).sum(axis=axes) / count)
+        shift, scale = (np.broadcast_to(y, x.shape[-1:]) for y in (mean, deviation))
+        scale = np.where(units == "scale", shift, scale)
+        shift = np.where(units == "affine", shift, 0.0)
+        tiny = scale <= 1e-7 * np.maximum(np.abs(shift), 1e-20)
+        return shift.astype(np.float32), np.where(tiny | (units == "none"), 1.0, scale).astype(np.float32)
+
+    def validate(self, frames: np.ndarray, observed: np.ndarray | None = None) -> None:
+        """Raises ValueError where frames `[N, D]` are none that the observation or the networks can take."""
+        self.observation.validate(frames, observed)
+        check_frames(frames if observed is None else frames[observed], self.x_scale)
+
+    def get_config(self) -> dict[str, Any]:
+        names = (
+            "standardize",
+            "x_scale",
+            "fill",
+            "indicator",
+            "frame_encoder",
+            "frame_decoder",
+            "activation",
+            "dropout",
+        )
+        observation = keras.saving.serialize_keras_object(self.observation)
+        return {**super().get_config(), "observation": observation, **{k: getattr(self, k) for k in names}}
+
+
+class FrameIOWithin:
+    """A `FrameIO` for sequences of a known context; otherwise it is the one that it wraps."""
+
+    def __init__(self, frames: FrameIO, context: tf.Tensor):
+        self.frames, self.context = frames, context
+
+    def params(self, features: tf.Tensor) -> tf.Tensor:
+        """As `FrameIO.params`, of `[features, context]`."""
+        context = tf.cast(self.context, features.dtype)
+        if features.shape.rank == 3:
+            context = tf.tile(context[:, None], [1, tf.shape(features)[1], 1])
+        joined = tf.concat([features, context], axis=-1)
+        width = features.shape[-1] + self.context.shape[-1]
+        return self.frames.params(tf.ensure_shape(joined, [*features.shape[:-1], width]))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.frames, name)
+
+
+def last_observed(x: tf.Tensor, observed: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+    """Each entry of `[B, T, D]`, or where it was not observed the last that was; `before` `[B, D]` where none was."""
+
+    def frame(last: tf.Tensor, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        x_t, observed_t = inputs
+        last = tf.where(observed_t, x_t, last)
+        return last, last
+
+    return loop.scan(frame, before, (x, observed))[1]

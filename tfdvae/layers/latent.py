@@ -1,0 +1,181 @@
+"""How a model declares its latent variables: by name, level, family and equations, in the order of drawing."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfdvae import families
+from tfdvae.families import Family
+from tfdvae.types import LatentPath, LatentTerms, State
+
+__all__ = [
+    "LEVELS",
+    "Evidence",
+    "Latent",
+    "check_latents",
+    "check_state",
+    "counted_frames",
+    "hold_over_segments",
+    "latent_terms",
+]
+
+LEVELS = ("dataset", "sequence", "segment", "frame")
+"""How often a latent variable exists, from the rarest to the most frequent."""
+
+RESERVED = ("x", "u", "mask", "observed", "context", "mean", "stddev", "seed", "state", "noise", "elbo", "log_prob")
+
+
+class Evidence(NamedTuple):
+    """What inference knows of right-padded sequences before the loop over their frames.
+
+    Attributes:
+        x: frames as the networks see them, `[B, T, E]`; zero in the padding.
+        e: what later frames need of them (`StochasticCell.embed`), a nest of `[B, T, .]`.
+        c: inputs and context as the model sees them (`embed_u`), `[B, T, .]`, or None.
+        mask: `[B, T]`, or None where all frames exist.
+        state: the state before the first frame; latents of the sequence join it as they are drawn.
+        latents: samples `[B, T, Z]`, by name, of the latents of frames and segments that were drawn already.
+        opened: for `encode` of cells whose frames open without a latent of the loop (`loop_state`): the state at the
+            opening of every frame, `[B, T, .]`.
+    """
+
+    x: tf.Tensor
+    e: Any
+    c: Any
+    mask: tf.Tensor | None
+    state: State
+    latents: dict[str, tf.Tensor] = {}
+    opened: State | None = None
+
+
+class Latent(NamedTuple):
+    """One latent variable of a model, and its equations.
+
+    Attributes:
+        name: what verbs, metrics, plots and signatures call it.
+        p, q: families of its prior and of its posterior, over vectors of the same width.
+        posterior: of a latent of the loop, `(state, g) -> parameters of q`, after `absorb_u` and after the latents
+            before it; of one that is `ahead` and of a segment or sequence, `(evidence) -> parameters`, `[B, T, .]`,
+            `[B, S, .]` for S segments, or `[B, .]`; of a data set, `(number of sequences) -> parameters` `[B, .]`.
+        absorb: `(state, z) -> state`, z is known now.
+        prior: `(state) -> parameters of p`; None: the family's fixed one, N(0, I) or uniform. That of a latent outside
+            of the loop may read latents of the sequence alone.
+        level: one of `LEVELS`. A latent of the data set has a posterior that no sequence changes and that stands in
+            for its prior where sequences are drawn; each sequence bears `share` of its divergence.
+        ahead: a latent of frames whose posterior sees no other latent of the loop but is seen by their posteriors at
+            earlier frames as well: it is drawn for all frames at once, before the loop.
+        mean_field: a latent of the loop whose posterior reads `g` alone, not the state, so that it needs no loop.
+        reads: entries of the state that `prior` reads. The loop keeps them, and the prior runs once for all frames.
+        share: the part of its divergence that one sequence bears.
+        segment: frames of a segment.
+    """
+
+    name: str
+    p: Family
+    q: Family
+    posterior: Callable[..., Any]
+    absorb: Callable[[State, tf.Tensor], State]
+    prior: Callable[[State], Any] | None = None
+    level: str = "frame"
+    ahead: bool = False
+    mean_field: bool = False
+    reads: tuple[str, ...] = ()
+    share: float = 1.0
+    segment: int = 0
+
+    @property
+    def of_frame(self) -> bool:
+        """Whether every frame has a value of it, be it the same for a whole segment."""
+        return self.level in ("frame", "segment")
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether it is drawn within the loop over frames where it is inferred."""
+        return self.level == "frame" and not self.ahead
+
+    @property
+    def latent_dim(self) -> int:
+        """Z."""
+        return self.p.latent_dim
+
+    @property
+    def kl_groups(self) -> int:
+        """G, how many terms its KL has."""
+        return families.kl_groups(self.q, self.p)
+
+    def prior_of(self, state: State, like: tf.Tensor) -> Any:
+        """Parameters of p, from the state or, where the prior is fixed, with the leading axes of `like` `[..., F]`."""
+        return self.p.standard(like) if self.prior is None else self.prior(state)
+
+    def noise_shape(self, size: tf.Tensor | int, length: tf.Tensor | int) -> list:
+        """Of the noise of a path: `[B, T, n]`, or `[B, n]`."""
+        return [size, length, self.q.noise_dim] if self.of_frame else [size, self.q.noise_dim]
+
+
+def check_latents(latents: tuple[Latent, ...], model: str) -> None:
+    """Raises ValueError where a declaration cannot be right."""
+    names = [latent.name for latent in latents]
+    for latent in latents:
+        what = f"The latent {latent.name!r} of {model}"
+        if latent.level not in LEVELS:
+            raise ValueError(f"{what} has the level {latent.level!r}: expected one of {', '.join(LEVELS)}.")
+        if names.count(latent.name) > 1 or latent.name in RESERVED or not latent.name.isidentifier():
+            raise ValueError(f"{what} needs a name of its own: an identifier, and none of {', '.join(RESERVED)}.")
+        if (latent.level == "segment") != (latent.segment > 0):
+            raise ValueError(f"{what} needs `segment`, frames of a segment, at the level 'segment' and there alone.")
+        own, other = ((f.latent_dim, f.noise_kind, f.noise_dim) for f in (latent.p, latent.q))
+        if own != other:
+            raise ValueError(
+                f"{what} has a prior over {latent.p.latent_dim} and a posterior over {latent.q.latent_dim} dimensions, "
+                f"drawn from {latent.p.noise_kind} and {latent.q.noise_kind} noise: both must agree."
+            )
+
+
+def check_state(state: State, model: str) -> None:
+    """Raises ValueError where a cell's state has entries under which models keep what stands beside it."""
+    taken = sorted({"context", "last", "segments"} & set(state))
+    if taken:
+        raise ValueError(
+            f"The state of {model} has entries {', '.join(map(repr, taken))}, under which models keep what stands "
+            "beside it: rename them."
+        )
+
+
+def hold_over_segments(x: tf.Tensor, segment: int, length: tf.Tensor | int) -> tf.Tensor:
+    """What belongs to each segment, `[B, S, .]`, at each of its frames: `[B, T, .]`."""
+    held = tf.repeat(x, segment, axis=1)[:, :length]
+    return tf.ensure_shape(held, [x.shape[0], length if isinstance(length, int) else None, *x.shape[2:]])
+
+
+def counted_frames(latent: Latent, exists: tf.Tensor) -> tf.Tensor:
+    """At which frames the terms of a latent count, `[B, T]` bool: at every one that exists, or at the last one of each
+    segment, which may be cut short by the end of the sequence.
+    """
+    if latent.level != "segment":
+        return exists
+    index = tf.cumsum(tf.cast(exists, tf.int32), axis=1)
+    last = index == tf.reduce_sum(tf.cast(exists, tf.int32), axis=1, keepdims=True)
+    return exists & ((index % latent.segment == 0) | last)
+
+
+def latent_terms(latent: Latent, path: LatentPath, balance: float | None = None) -> LatentTerms:
+    """log p, log q and KL of one latent along a path, before masks and shares.
+
+    Args:
+        balance: alpha of KL balancing (Hafner et al. 2021): the KL has the gradient of alpha KL(sg q || p) +
+            (1 - alpha) KL(q || sg p), and its own value; None is the plain KL.
+    """
+    if path.terms is not None:
+        return path.terms
+    q, p, z = path.q, path.p, path.z
+    log_p, log_q = latent.p.log_prob(p, z), latent.q.log_prob(q, z, path.noise)
+    if balance is not None:
+        q, z = tf.nest.map_structure(lambda y: _scale_gradient(y, 1.0 - balance), (q, z))
+        p = tf.nest.map_structure(lambda y: _scale_gradient(y, balance), p)
+    return LatentTerms(log_p, log_q, families.kl(latent.q, q, latent.p, p, z, path.noise))
+
+
+def _scale_gradient(x: tf.Tensor, factor: float) -> tf.Tensor:
+    """x, through which `factor` times the gradient passes."""
+    return factor * x + tf.stop_gradient((1.0 - factor) * x)

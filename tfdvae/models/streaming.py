@@ -1,0 +1,246 @@
+"""Verbs that take one frame at a time, in constant time and memory; and the export of all verbs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfdvae import validation
+from tfdvae.bounds.filtering import Draw
+from tfdvae.layers.frame_shapes import flatten_frames, restore_frames
+from tfdvae.layers.latent import Latent
+from tfdvae.types import Generated, State, StepOutput
+
+__all__ = ["StreamingMixin"]
+
+
+class StreamingMixin:
+    """A model that streams, where its latents allow it. A subclass implements the hooks at the end.
+
+    A state is a dict of tensors `[B, .]`. What a model needs to remember beside the entries of its own equations stands
+    in it as well: "context", and with fill="last" the "last" values that were observed.
+    """
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether frames can be drawn one after the other."""
+        return False
+
+    def initial_state(
+        self, batch_size: int = 1, latents: Mapping[str, Any] | None = None, context: Any = None
+    ) -> State:
+        """The state before the first frame, for `step` and `generate_step`.
+
+        Args:
+            latents: values `[B, Z]` of latents that exist once per sequence, by name; where they are not given, the
+                mode of what `generate` draws them from.
+            context: `[B, C]`, where the model was built for one.
+
+        Raises:
+            ValueError: if frames cannot be drawn one after the other.
+        """
+        self._require_stepwise("initial_state")
+        return self.start_stream(batch_size, self._latents(latents), self._context(context))
+
+    def step(self, state: State, x: Any, u: Any = None, observed: Any = None, noise: Any = None) -> StepOutput:
+        """Takes in one frame, in constant time and memory; T steps equal one call on the sequence.
+
+        Args:
+            state: from `initial_state`, or from the call before.
+            x: `[B, D]`, or `[B, ...]` in the shape of a frame.
+            u: `[B, U]`, in driven mode.
+            observed: `[B]` or as x, true where x holds data; elsewhere it may hold anything. A model with missing="nan"
+                takes NaN in x for a value that was not observed.
+            noise: of each latent by name, `[B, n]`; None follows the posterior modes.
+
+        Raises:
+            ValueError: if the posterior looks into the future, or x is not a frame.
+        """
+        self._require_causal()
+        x = tf.cast(tf.convert_to_tensor(x), tf.float32)
+        if x.shape.rank != 1 + len(self.frame_shape) or tuple(x.shape[1:]) != self.frame_shape:
+            shape = ", ".join(map(str, self.frame_shape))
+            raise ValueError(f"Expected one frame [batch, {shape}] per step, got shape {x.shape}.")
+        if observed is not None:
+            observed = validation.as_observed(tf.cast(tf.convert_to_tensor(observed), tf.bool), x, 1)
+        if self.missing == "nan":
+            known = ~tf.math.is_nan(x)
+            observed = known if observed is None else observed & known
+        if observed is not None:
+            x, observed = tf.where(observed, x, 0.0), flatten_frames(observed, self.frame_shape)
+        if not validation.is_symbolic(x) and not bool(tf.reduce_all(tf.math.is_finite(x))):
+            raise ValueError(
+                "The frame holds NaN or infinity. Where values are missing, say so by `observed`; where a whole frame "
+                "is, `generate_step` moves time on without it."
+            )
+        u = None if u is None else tf.cast(u, tf.float32)
+        return self.take_frame(state, flatten_frames(x, self.frame_shape), u, observed, self._noise(noise))
+
+    def generate_step(
+        self, state: State, u: Any = None, noise: Any = None, uniform: Any = None
+    ) -> tuple[Generated, State]:
+        """Draws one frame and moves on: latents from their prior, x_t from p(x_t | .), fed back.
+
+        Args:
+            noise: of each latent by name, `[B, n]`; None takes the modes of the priors.
+            uniform: in (0, 1), `[B, observation.noise_dim]`; None takes the mean of p(x_t | .).
+        """
+        self._require_stepwise("generate_step")
+        u = None if u is None else tf.cast(u, tf.float32)
+        drawn, state = self.draw_frame(state, u, self._noise(noise), uniform)
+        return drawn._replace(x=restore_frames(drawn.x, self.frame_shape)), state
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **options: Any,
+    ) -> None:
+        """Writes all signatures of the model (see `tfdvae.serving`) for use without Keras, completely or not at all.
+
+        Args:
+            filepath: a new folder, or a new .tflite file.
+            format: "tf_saved_model" or "litert".
+            verbose: as in Keras; nothing is printed.
+            input_signature: None; signatures are the model's own.
+            **options: `signatures`, names of those to write; and what `serving.export_litert` takes.
+
+        Raises:
+            ValueError: a model that was never built, another format, or a signature that the model cannot have.
+            FileExistsError: there is something at `filepath`.
+            OSError: it cannot be written.
+        """
+        from tfdvae import serving
+
+        if format not in serving.FORMATS or input_signature is not None:
+            raise ValueError(
+                f"`format` must be one of {', '.join(serving.FORMATS)}, and `input_signature` None, since a model has "
+                f"signatures of its own (`signatures=[...]` chooses); got {format!r} and {input_signature!r}."
+            )
+        serving.FORMATS[format](self, filepath, **options)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def take_frame(
+        self,
+        state: State,
+        x: tf.Tensor,
+        u: tf.Tensor | None,
+        observed: tf.Tensor | None,
+        noise: Mapping[str, tf.Tensor] | None,
+    ) -> StepOutput:
+        """`step` for tensors that were checked, `[B, D]`."""
+        own, beside = self.parted(state)
+        seen = self.frames.see(x, observed, beside.get("last"))
+        noise = noise or {}
+
+        def draw(latent: Latent, q: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+            own_noise = noise.get(latent.name)
+            return latent.q.sample(q, own_noise), own_noise
+
+        frame = self.encode_frame(own, seen, self.step_inputs(u, beside))
+        out = self.meet_frame(self.frames.within(beside.get("context")), x, observed, *frame, draw)
+        if "last" in beside:
+            beside = {**beside, "last": x if observed is None else self.frames.filled(x, observed, beside["last"])}
+        return out._replace(state={**out.state, **beside})
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def draw_frame(
+        self,
+        state: State,
+        u: tf.Tensor | None,
+        noise: Mapping[str, tf.Tensor] | None,
+        uniform: tf.Tensor | None,
+    ) -> tuple[Generated, State]:
+        """`generate_step` for tensors that were checked; the frame is `[B, D]`."""
+        own, beside = self.parted(state)
+        io = self.frames.within(beside.get("context"))
+        drawn, own = self.imagine_frame(io, own, self.step_inputs(u, beside), noise or {}, uniform)
+        beside = {**beside, "last": drawn.x} if "last" in beside else beside
+        return drawn, {**own, **beside}
+
+    # What a subclass implements, as graphs.
+
+    def start_stream(
+        self,
+        batch_size: tf.Tensor | int,
+        latents: Mapping[str, tf.Tensor],
+        context: tf.Tensor | None = None,
+        noise: Mapping[str, tf.Tensor] | None = None,
+    ) -> State:
+        """The state before the first frame; `noise` draws the latents of the sequence that are not given."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `start_stream`.")
+
+    def encode_frame(self, state: State, seen: tf.Tensor, u: tf.Tensor | None) -> tuple[State, Any]:
+        """The state once a frame has opened, and what else `meet_frame` needs, from what networks see, `[B, E]`."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `encode_frame`.")
+
+    def meet_frame(
+        self, io: Any, x: tf.Tensor, observed: tf.Tensor | None, opened: State, frame: Any, draw: Draw
+    ) -> StepOutput:
+        """One frame from where it has opened to where it closes.
+
+        Args:
+            io: the model's `FrameIO`, for the context of the sequences.
+            opened, frame: from `encode_frame`.
+            draw: makes each latent of its posterior, and says of what noise.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement `meet_frame`.")
+
+    def imagine_frame(
+        self,
+        io: Any,
+        state: State,
+        u: tf.Tensor | None,
+        noise: Mapping[str, tf.Tensor],
+        uniform: tf.Tensor | None,
+    ) -> tuple[Generated, State]:
+        """One frame from the prior, fed back."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `imagine_frame`.")
+
+    # Parts.
+
+    def remembered(self, batch_size: tf.Tensor | int, context: tf.Tensor | None) -> State:
+        """What a state holds before the first frame beside the entries of the equations."""
+        found = {} if context is None else {"context": context}
+        if self.frames.fill == "last":
+            found["last"] = self.frames.blank(tf.zeros([batch_size, self.x_dim]))
+        return found
+
+    @staticmethod
+    def parted(state: State) -> tuple[State, State]:
+        """The entries of the equations, and what stands beside them."""
+        beside = ("context", "last")
+        return ({k: v for k, v in state.items() if k not in beside}, {k: state[k] for k in beside if k in state})
+
+    def step_inputs(self, u: tf.Tensor | None, beside: State) -> tf.Tensor | None:
+        """Inputs of one frame, `[B, U + C]`."""
+        parts = [y for y in (u, beside.get("context")) if y is not None]
+        return tf.concat(parts, axis=-1) if parts else None
+
+    def _noise(self, noise: Any) -> dict[str, tf.Tensor] | None:
+        """Noise of one frame by the names of the latents; a bare tensor is that of the only one."""
+        if noise is None or isinstance(noise, Mapping):
+            return noise
+        names = [latent.name for latent in self.frame_latents]
+        if len(names) != 1:
+            raise ValueError(f"Expected `noise` as a dict with {', '.join(names) or 'nothing'}, got one tensor.")
+        return {names[0]: tf.convert_to_tensor(noise)}
+
+    def _require_stepwise(self, verb: str) -> None:
+        self._require_built(verb)
+        if not self.stepwise:
+            raise ValueError(
+                f"{type(self).__name__} draws whole sequences, each frame from all latents, so `{verb}` has no "
+                "meaning. Call `generate` with the length that you need, or choose a stepwise model."
+            )
+
+    def _require_causal(self) -> None:
+        self._require_built("step")
+        if not self.causal:
+            raise ValueError(
+                f"{type(self).__name__} as configured infers latents from frames that are yet to come, so frames "
+                "cannot be streamed. Choose a causal inference (SRNN: inference='filter'; DKF: 'st_l', 'mf_l' or "
+                "'frame') or a causal model (VRNN, STORN, KVAE)."
+            )

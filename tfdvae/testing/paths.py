@@ -1,0 +1,104 @@
+"""The ways through a cell are the same function: the fast one, the loop over whole frames, and the simulation."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdvae import random, recurrence
+from tfdvae.layers.latent import latent_terms
+from tfdvae.testing.comparing import assert_close, differs, drawn, gradients, require
+from tfdvae.testing.sequences import BATCH, LENGTH, frames, noise
+from tfdvae.types import LatentPath
+
+__all__ = ["check_dropout", "check_states", "check_ways"]
+
+
+def check_ways(model: Any, dropout: bool = False) -> None:
+    """`teacher_forced`, the same frame by frame, and `simulate` give the same values and the same gradients."""
+    found = _ways(model, random.make_seed(3) if dropout else None)
+    fast = "the fast way through the cell (`previous`, `loop_state`, `mean_field`), and frame by frame"
+    assert_close(found["fast"], found["generic"], 3e-5, what=fast)
+    z, params, _, _, slopes, *_ = found["generic"]
+    if model.stepwise:
+        assert_close(found["frame_by_frame"], [z, params, slopes], 3e-5, what="teacher forcing, and `simulate`")
+
+
+def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
+    """For each way through the cell: values, and gradients of one scalar that hangs on all of z and p(x_t | .)."""
+    batch, own = frames(model), noise(model)
+    cell, inputs = model.cell, [y for y in (batch.x, batch.u) if y is not None]
+    io = model.frames.within(batch.context)
+    rng = np.random.default_rng(9)
+    weights = {
+        latent.name: tf.constant(rng.normal(size=(BATCH, LENGTH, latent.latent_dim)), tf.float32)
+        for latent in cell.loop_latents
+    }
+
+    def hoist() -> Any:
+        return model.hoist(model.pack(batch)[0], own)
+
+    def fast() -> list:
+        path, _ = recurrence.teacher_forced(cell, hoist())
+        latents = drawn(path)
+        return [{k: latents[k][0] for k in weights}, io.params(path.features), latents, path.penalties]
+
+    def generic() -> list:
+        given = hoist()
+        path, state = recurrence.teacher_forced(cell, given, last=True)
+        what = "entries of the state after the last frame are"
+        require(set(state) == set(given.state), f"{what} {sorted(state)}, before the first {sorted(given.state)}")
+        latents = drawn(path)
+        return [{k: latents[k][0] for k in weights}, io.params(path.features), latents, path.penalties]
+
+    def frame_by_frame() -> list:
+        given = hoist()
+        known = {k: v.z for k, v in given.latents.items() if v.z.shape.rank == 3}
+        everything = tf.ones_like(batch.x, tf.bool)
+        given_frames = recurrence.Frames(batch.x, everything, given.g, None, given.c, given.noise, known)
+        path, _ = recurrence.simulate(cell, io, given_frames, state=given.state, length=LENGTH)
+        return [{k: path.latents[k] for k in weights}, path.params]
+
+    results = {}
+    for way in (fast, generic, frame_by_frame) if model.stepwise else (fast, generic):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(inputs)
+            with random.dropout_scope(seed):
+                values = way()
+            z, params, *dists = values
+            scalars = [tf.reduce_sum(io.log_prob(params, batch.x))]
+            scalars[0] += sum(tf.reduce_sum(weights[k] * z[k]) for k in weights)
+            if dists:
+                paths = {k: LatentPath(*v, noise=own[k]) for k, v in dists[0].items()}
+                scalars += [tf.reduce_sum(latent_terms(v, paths[v.name]).kl) for v in cell.loop_latents]
+                scalars += [tf.reduce_sum(y) for y in dists[1].values()]
+        sources = [*model.trainable_variables, *inputs]
+        results[way.__name__] = [*values, *(gradients(tape, s, sources) for s in scalars)]
+    return results
+
+
+def check_dropout(model: Any) -> None:
+    """Dropout drops only within its scope, and by its seed."""
+    batch, own = frames(model), noise(model)
+    plain = model.infer(*batch, own).x
+    with random.dropout_scope(random.make_seed(3)):
+        first, again = model.infer(*batch, own).x, model.infer(*batch, own).x
+    with random.dropout_scope(random.make_seed(4)):
+        other = model.infer(*batch, own).x
+    assert_close(first, again, what="dropout twice from one seed")
+    require(differs(first, plain), "dropout changes nothing: it acts nowhere on the way to p(x_t | .)")
+    require(differs(first, other), "dropout is the same whatever its seed")
+    assert_close(model.infer(*batch, own).x, plain, what="without dropout, before and after")
+
+
+def check_states(model: Any) -> None:
+    """`encode_states` gives what `observe` reads, and that gives the parameters of p(x_t | .)."""
+    batch = frames(model)
+    found, reads = model.encode_states(*batch), set(model.cell.observe_reads)
+    require(set(found) == reads, f"`encode_states` gives {sorted(found)}, `observe_reads` names {sorted(reads)}")
+    mask = tf.constant([[True] * 5, [True, False] * 2 + [True], [False] * 3 + [True] * 2])
+    for y in model.encode_states(*batch._replace(mask=mask)).values():
+        np.testing.assert_array_equal(y.numpy()[~mask.numpy()], 0.0, err_msg="states at masked frames")
+    if batch.u is None and batch.context is None:
+        params = model.frames.params(model.cell.observe_all(found, None))
+        assert_close(params, model.infer(*batch).x, 3e-5, what="`observe` of `encode_states`, and the path")
