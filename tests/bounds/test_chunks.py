@@ -10,9 +10,9 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close
 from tfdvae import bounds, random
 from tfdvae.models.base import Packed
+from tfdvae.testing import assert_close
 from tfdvae.types import Batch
 
 SEED = random.make_seed(9)

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close, assert_equal, differs
 from tfdvae import bounds, random
+from tfdvae.testing import assert_close, assert_equal, differs
 from tfdvae.types import Batch
 
 COUNT = 4

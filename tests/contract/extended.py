@@ -1,6 +1,6 @@
 """Models that only the second contract can express: other families, several latents per frame, segments, pictures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -219,7 +219,3 @@ def frames(name: str, batch: int = 3, length: int = 5, seed: int = 1) -> Batch:
     context = rng.normal(size=(batch, CONTEXT_DIM)) if name in WITH_CONTEXT else None
     tensors = [None if y is None else tf.constant(y, tf.float32) for y in (x, context)]
     return Batch(tensors[0], None, None, None if observed is None else tf.constant(observed), tensors[1])
-
-
-def given(batch: Batch) -> Mapping[str, np.ndarray]:
-    return {k: np.asarray(v) for k, v in batch._asdict().items() if v is not None}

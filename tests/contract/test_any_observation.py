@@ -8,8 +8,8 @@ import pytest
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_equal
 from tfdvae.observations import OBSERVATIONS, Observation
+from tfdvae.testing import assert_equal
 
 EVERYWHERE = ("pen", "autoregressive_bernoulli")
 """The two that are least like the others meet every model; every other one meets the VRNN."""

@@ -11,9 +11,9 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tests.contract import extended
-from tests.contract.checks import assert_close, assert_equal, differs, drawn
 from tfdvae import random, recurrence
 from tfdvae.layers.latent import latent_terms
+from tfdvae.testing import assert_close, assert_equal, differs, drawn
 from tfdvae.types import Batch
 
 HORIZON = 3
@@ -38,7 +38,7 @@ def test_it_trains_with_masks_and_comes_back_from_a_file(name: str, tmp_path: Pa
     model = extended.make(name)
     batch = extended.frames(name, 12, 6)
     mask = np.arange(6)[None] < np.random.default_rng(0).integers(2, 7, 12)[:, None]
-    data = {**extended.given(batch), "mask": mask}
+    data = {**cases.given(batch), "mask": mask}
     model.compile(keras.optimizers.Adam(0.01))
     before = model.evaluate(data, verbose=0, return_dict=True)["loss"]
     history = model.fit(data, epochs=12, batch_size=6, verbose=0).history
@@ -87,7 +87,7 @@ def test_the_terms_are_those_of_the_families(model: tfdvae.DVAE, batch: Batch) -
 
 def test_the_verbs_work_in_the_shape_of_the_frames(model: tfdvae.DVAE, name: str, batch: Batch) -> None:
     shape = extended.frame_shape(name)
-    data = extended.given(batch)
+    data = cases.given(batch)
     assert model.predict(data, verbose=0).shape == (3, 5, *shape)
     assert tuple(model.reconstruct(data).shape) == (3, 5, *shape)
     assert tuple(model.reconstruct(data, mode="generation", sample=True).shape) == (3, 5, *shape)
@@ -130,7 +130,7 @@ def test_steps_are_the_sequence_call(model: tfdvae.DVAE, batch: Batch) -> None:
     terms = model.terms(path, batch)
     stacked = tf.nest.map_structure(lambda *y: tf.stack(y, axis=1), *stream(noise)[0])
     assert_close(stacked, (drawn(path), path.x, terms.log_px, terms.kl), 3e-5)
-    after = model.generate(HORIZON, prefix=extended.given(batch), sample=False)
+    after = model.generate(HORIZON, prefix=cases.given(batch), sample=False)
     _, state = stream({})
     for t in range(HORIZON):
         frame, state = model.generate_step(state)
@@ -145,7 +145,7 @@ def test_a_segment_keeps_its_latent_in_generation_and_a_continuation_finishes_it
     np.testing.assert_array_equal(drawn_s[:, 2], drawn_s[:, 3])
     assert differs(drawn_s[:, 1], drawn_s[:, 2]) and differs(drawn_s[:, 3], drawn_s[:, 4])
     prefix = extended.frames("segments", 2, 3)
-    after = model.generate(3, prefix=extended.given(prefix), sample=False).latents["s"].numpy()
+    after = model.generate(3, prefix=cases.given(prefix), sample=False).latents["s"].numpy()
     path = model.infer(*prefix)
     assert_close(after[:, 0], path.latents["s"].z[:, 2])
     np.testing.assert_array_equal(after[:, 1:], 0.0)

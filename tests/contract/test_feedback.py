@@ -6,10 +6,10 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close, drawn
 from tfdvae import random, recurrence
 from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.recurrence import Feedback, Frames
+from tfdvae.testing import assert_close, drawn
 from tfdvae.types import Batch
 
 FED = pytest.mark.parametrize(

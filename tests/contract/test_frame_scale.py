@@ -8,10 +8,10 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close
 from tfdvae import recurrence
 from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.recurrence import Feedback
+from tfdvae.testing import assert_close
 from tfdvae.types import Batch
 
 WITH_CELL = tuple(filter(cases.has_cell, cases.PRIMARY))

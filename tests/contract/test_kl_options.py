@@ -10,8 +10,8 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tests.contract import extended
-from tests.contract.checks import assert_close
 from tfdvae.bounds import ELBO, Weighing
+from tfdvae.testing import assert_close
 from tfdvae.types import Batch
 
 
@@ -68,15 +68,14 @@ def test_the_annealed_bound_is_unbiased_for_the_paper_s() -> None:
 
 
 def test_a_temperature_moves_with_the_steps_of_the_optimizer() -> None:
-    losses = {}
+    losses, evaluated = {}, {}
     for name, temperature in (("cold", 0.2), ("schedule", tfdvae.schedules.LinearWarmup(1)), ("bound", 1.0)):
         model = cases.make("vrnn", dropout=0.0)
         model.compile(keras.optimizers.SGD(0.0), temperature=temperature, run_eagerly=True)
         data = cases.training_data("vrnn")
         losses[name] = model.fit(data, batch_size=16, epochs=2, shuffle=False, verbose=0).history["loss"]
-        assert model.evaluate(data, verbose=0, return_dict=True)["loss"] == pytest.approx(
-            model.evaluate(data, verbose=0, return_dict=True)["loss"]
-        )
+        evaluated[name] = model.evaluate(data, verbose=0, return_dict=True)["loss"]
+    assert evaluated["cold"] == evaluated["schedule"] == evaluated["bound"]
     assert losses["cold"][0] != pytest.approx(losses["bound"][0], rel=1e-3)
     assert losses["schedule"][1] == pytest.approx(losses["bound"][1], rel=1e-5)
 
@@ -97,10 +96,8 @@ def test_free_bits_by_name_and_for_a_latent_as_a_whole() -> None:
     expected = log_px - whole - max(mean["z"].sum(), whole)
     assert objective(free_bits=whole, free_bits_per="latent") == pytest.approx(expected, rel=1e-4)
     model.compile(free_bits={"y": 0.1}, free_bits_per="latent", kl_balance=0.8)
-    again = model.get_compile_config()["config"] if "config" in model.get_compile_config() else None
     other = extended.make("two_levels")
     other.compile_from_config(model.get_compile_config())
-    assert again is None or again
     assert (other.free_bits, other.free_bits_per, other.kl_balance) == ({"y": 0.1}, "latent", 0.8)
 
 
@@ -123,7 +120,7 @@ def test_what_means_nothing_is_refused(options: dict[str, Any], message: str) ->
 def test_the_logs_speak_of_latents_by_name() -> None:
     model = extended.make("two_levels")
     model.compile(kl_per_dimension=True, run_eagerly=True)
-    logs = model.evaluate(extended.given(extended.frames("two_levels")), verbose=0, return_dict=True)
+    logs = model.evaluate(cases.given(extended.frames("two_levels")), verbose=0, return_dict=True)
     total = logs["kl_y_nats_per_frame"] + logs["kl_z_nats_per_frame"]
     assert total == pytest.approx(logs["kl_nats_per_frame"], rel=1e-5)
     for name, width in (("y", 3), ("z", 2)):

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close, assert_equal, differs
 from tfdvae.metrics.frames import ACTIVE_NATS
+from tfdvae.testing import assert_close, assert_equal, differs
 
 NAME = "vrnn"
 

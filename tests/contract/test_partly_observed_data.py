@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close
 from tfdvae import random
+from tfdvae.testing import assert_close
 
 SAMPLES = 3
 OPTIONS = {"fill": "last", "indicator": True}

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close, assert_equal, differs
 from tfdvae.layers import StochasticRNN
+from tfdvae.testing import assert_close, assert_equal, differs
 from tfdvae.types import Batch
 
 WITHOUT_A_LATENT_SEQUENCE = {"rnn", "vrae"}

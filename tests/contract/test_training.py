@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close, assert_equal, differs, evaluate
+from tfdvae.testing import assert_close, assert_equal, differs, evaluate
 
 EVERYDAY = {"rnn-gru2-u", "vrnn", "dkf-st_r", "vrae", "kvae-u", "vssn-u"}
 COMPILED = [pytest.param(n, marks=() if n in EVERYDAY else pytest.mark.exhaustive) for n in cases.PRIMARY]

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tests.contract.checks import assert_close, drawn
 from tfdvae import observations
+from tfdvae.testing import assert_close, drawn
 from tfdvae.types import Batch
 
 SCALE = np.array([1.0, 300.0, 1e-3, 20.0], np.float32)

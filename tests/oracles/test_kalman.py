@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tests.contract.checks import assert_close
 from tests.oracles.kalman_reference import Dense, System, random_system, rauch_tung_striebel
 from tfdvae.layers import KalmanFilter, LinearSystem
+from tfdvae.testing import assert_close
 
 tfd = tfp.distributions
 

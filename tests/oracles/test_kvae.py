@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tests.contract.checks import assert_close
 from tests.oracles.kalman_reference import Dense, System
 from tests.oracles.support import assert_mean, randomise
 from tfdvae import bounds, random
 from tfdvae.models.kvae import KVAE
+from tfdvae.testing import assert_close
 from tfdvae.types import Batch
 
 X_DIM, U_DIM, LENGTH, BATCH = 3, 2, 6, 2

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.contract.checks import assert_close, assert_equal
 from tests.oracles.support import randomise
 from tfdvae.models.kvae import KVAE
+from tfdvae.testing import assert_close, assert_equal
 
 PICTURES = {"frame_encoder": "conv", "frame_decoder": "conv", "encoder_units": (), "decoder_units": ()}
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.contract.checks import assert_close
 from tests.oracles.support import randomise
 from tfdvae.layers import ConvDecoder, ConvEncoder, MatrixBank, MixingNetwork
+from tfdvae.testing import assert_close
 
 
 def data(*shape: int, seed: int = 0) -> tf.Tensor:
