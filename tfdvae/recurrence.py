@@ -118,14 +118,9 @@ def teacher_forced(
     return _frame_by_frame(cell, given, hold, feedback)
 
 
-def _samples(given: Any) -> dict[str, tf.Tensor]:
-    """Samples of the latents of frames that were drawn before the loop."""
-    return {name: path.z for name, path in given.latents.items() if path.z.shape.rank == 3}
-
-
 def _at_once(cell: Any, given: Any) -> Unrolled:
     """No loop: every latent is known for all frames before anything reads it."""
-    known = _samples(given)
+    known = given.samples()
     q = {}
     for latent in cell.loop_latents:
         q[latent.name] = latent.posterior({}, given.g)
@@ -142,7 +137,7 @@ def _at_once(cell: Any, given: Any) -> Unrolled:
 
 def _opened_at_once(cell: Any, given: Any) -> Unrolled:
     """The loop carries `loop_state` alone; all else of the state is known when it starts."""
-    known, opened = _samples(given), given.opened
+    known, opened = given.samples(), given.opened
     fixed = {k: v for k, v in opened.items() if k not in cell.loop_state and tf.is_tensor(v)}
     constant = {k: v for k, v in fixed.items() if v.shape.rank == 2}
     fixed = {k: v for k, v in fixed.items() if v.shape.rank == 3}
@@ -171,7 +166,7 @@ def _opened_at_once(cell: Any, given: Any) -> Unrolled:
 
 def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Feedback | None) -> tuple[Unrolled, State]:
     """The loop over whole frames."""
-    known = _samples(given)
+    known = given.samples()
     copies = () if feedback is not None else tuple(cell.previous(given.e, known))
 
     def frame(state: State, inputs: Any) -> tuple[State, Any]:
@@ -224,7 +219,7 @@ def visited(cell: Any, given: Any) -> State:
         closed = {**cell.absorb_x(state, e_t), **_held_on(held, known_t)}
         return closed, {name: state[name] for name in cell.observe_reads}
 
-    return scan(frame, given.state, (given.e, given.g, given.c, _samples(given)))[1]
+    return scan(frame, given.state, (given.e, given.g, given.c, given.samples()))[1]
 
 
 def simulate(

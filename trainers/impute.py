@@ -50,21 +50,11 @@ class ImputationError(NamedTuple):
     wrong_features: float | None
 
 
-def _last_frame(model: DVAE, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    last = np.maximum.accumulate(np.where(observed, np.arange(x.shape[1]), 0), axis=1)
-    return np.take_along_axis(x, last[..., None], axis=1)
-
-
-def _between_neighbours(model: DVAE, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    times = np.arange(x.shape[1])
-    filled = x.copy()
-    for row, seen in zip(filled, observed, strict=True):
-        after = np.minimum(np.searchsorted(times[seen], times), seen.sum() - 1)
-        before = np.maximum(np.searchsorted(times[seen], times, side="right") - 1, 0)
-        low, high = times[seen][before], times[seen][after]
-        share = np.where(high > low, (times - low) / np.maximum(high - low, 1), 0.0)[:, None]
-        row[:] = (1.0 - share) * row[low] + share * row[high]
-    return filled
+def _without_a_model(impute: Callable[..., np.ndarray]) -> Callable[[DVAE, np.ndarray, np.ndarray], np.ndarray]:
+    """A simple method for whole frames. The first ones are always observed: nothing is left to be filled with zero."""
+    return lambda model, x, observed: impute(
+        x, np.broadcast_to(observed[..., None], x.shape), np.zeros(x.shape[-1], np.float32)
+    )
 
 
 def _model(model: DVAE, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -75,8 +65,8 @@ METHODS: dict[str, tuple[type, Callable[[DVAE, np.ndarray, np.ndarray], np.ndarr
     "smoothing": (KVAE, lambda model, x, observed: loading.as_vectors(model.smooth(x, observed=observed).x)),
     "filtering": (KVAE, lambda model, x, observed: loading.as_vectors(model.filter(x, observed=observed).x)),
     "impute (samples)": (DVAE, _model),
-    "last observed frame": (DVAE, _last_frame),
-    "line between neighbours": (DVAE, _between_neighbours),
+    "last observed frame": (DVAE, _without_a_model(impute_forward)),
+    "line between neighbours": (DVAE, _without_a_model(impute_linear)),
 }
 """Ways to fill in frames, and the models that know them; of frames `[B, T, D]`, zero where not `observed` `[B, T]`."""
 

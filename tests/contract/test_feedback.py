@@ -34,8 +34,7 @@ def test_nothing_replaced_is_teacher_forcing_and_all_replaced_is_generation_mode
     found = path(False)
     assert_close([found.features, found.penalties], [forced.features, forced.penalties], 1e-6)
     assert_close(drawn(found), drawn(forced), 1e-6)
-    known = {k: v.z for k, v in given.latents.items() if v.z.shape.rank == 3}
-    frames = Frames(None, None, given.g, None, given.c, given.noise, known)
+    frames = Frames(None, None, given.g, None, given.c, given.noise, given.samples())
     alone = recurrence.simulate(model.cell, model.frames, frames, state=given.state, length=batch.x.shape[1])[0]
     fed = path(True)
     own = {k: v.z for k, v in fed.latents.items()}

@@ -44,7 +44,7 @@ def test_training_with_hidden_entries_is_deterministic_and_remembered() -> None:
         model = cases.make("vrnn", indicator=True, dropout=0.0)
         model.compile("adam", hide=hide)
         found.append(model.fit(cases.training_data("vrnn"), epochs=1, verbose=0, shuffle=False).history["loss"])
-        assert model.trained_on_parts == (hide > 0.0)
+        assert model.partly_observed == (hide > 0.0)
     assert found[0] == found[1] != found[2]
     assert model.get_compile_config()["hide"] == 0.0
 

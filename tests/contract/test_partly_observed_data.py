@@ -37,17 +37,15 @@ def test_training_takes_what_was_hardly_measured_and_is_remembered(name: str, tm
     data = partly(name)
     model = cases.make(name, **OPTIONS)
     model.adapt(data["x"], data["mask"], data.get("u"), data["observed"])
-    model.impute(**data, num_samples=1, num_sweeps=1, seed=0)
-    assert model.partly_observed and not model.trained_on_parts
+    assert model.partly_observed
     model.compile(keras.optimizers.Adam(1e-2))
     logs = model.fit(data, batch_size=8, epochs=2, verbose=0).history
     assert np.isfinite(logs["loss"]).all() and logs["skipped_batches"] == [0.0, 0.0]
-    assert model.trained_on_parts
     imputed = model.impute(**data, num_samples=SAMPLES, num_sweeps=1, seed=0)
     assert np.isfinite(imputed.samples).all()
     model.save(tmp_path / "model.keras")
     restored = keras.models.load_model(tmp_path / "model.keras")
-    assert restored.trained_on_parts
+    assert restored.partly_observed
     assert_close(restored.impute(**data, num_samples=SAMPLES, num_sweeps=1, seed=0).mean, imputed.mean, 1e-5)
 
 
@@ -56,12 +54,12 @@ def test_training_on_complete_frames_leaves_the_chain() -> None:
     model.compile()
     model.fit(cases.training_data("vae"), epochs=1, verbose=0)
     model.impute(**partly("vae"), num_samples=1, num_sweeps=1)
-    assert not model.trained_on_parts
+    assert not model.partly_observed
 
 
-def test_a_model_trained_on_parts_imputes_from_the_posterior_that_it_has_learned(name: str) -> None:
+def test_a_model_partly_observed_imputes_from_the_posterior_that_it_has_learned(name: str) -> None:
     model, data = cases.make(name, **OPTIONS), partly(name)
-    model.trained_on_parts = True
+    model.partly_observed = True
     found = model.impute(**data, num_samples=SAMPLES, num_sweeps=1, seed=4)
     again = model.impute(**data, num_samples=SAMPLES, num_sweeps=5, seed=4)
     np.testing.assert_array_equal(found.samples, again.samples)
@@ -82,7 +80,7 @@ def test_a_model_trained_on_parts_imputes_from_the_posterior_that_it_has_learned
 
 def test_what_was_not_measured_moves_nothing(name: str) -> None:
     model, data = cases.make(name, **OPTIONS), partly(name)
-    model.trained_on_parts = True
+    model.partly_observed = True
     other = {**data, "x": np.where(data["observed"], data["x"], np.float32(1e6))}
     options = {"num_samples": 2, "num_sweeps": 2, "seed": 1}
     np.testing.assert_array_equal(model.impute(**data, **options).samples, model.impute(**other, **options).samples)

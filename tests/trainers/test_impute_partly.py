@@ -47,7 +47,7 @@ def test_a_run_on_partly_observed_data_is_scored_beside_simpler_ways(
     finished: Path, capsys: pytest.CaptureFixture
 ) -> None:
     model = building.load_model(finished)
-    assert model.trained_on_parts and model.context_dim == 12
+    assert model.partly_observed and model.context_dim == 12
     np.testing.assert_allclose(model.frames.shift[1], 0.0)  # never measured
     assert 34.0 < model.frames.shift[0] < 38.0 and 1.0 < model.frames.scale[0] < 4.0
     table = impute.run(finished, rates=(0.1, 0.5))

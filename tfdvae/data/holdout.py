@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tfdvae import moments
+
 __all__ = [
     "MaskedErrors",
     "hold_out",
@@ -78,14 +80,8 @@ def observed_moments(x: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, n
         ValueError: arrays that do not fit together.
     """
     x, observed = _pair(x, observed)
-    x, observed = x.reshape(-1, x.shape[-1]), observed.reshape(-1, x.shape[-1])
-    count = np.maximum(observed.sum(axis=0), 1)
-    mean = np.where(observed, x, 0.0).sum(axis=0) / count
-    # The second pass keeps the digits that E[x^2] - E[x]^2 would lose.
-    scale = np.sqrt((np.where(observed, x - mean, 0.0) ** 2).sum(axis=0) / count)
-    # Rounding leaves a trace of a deviation where all values are equal.
-    constant = scale <= 1e-7 * np.abs(mean)
-    return mean.astype(np.float32), np.where(constant, 1.0, scale).astype(np.float32)
+    mean, scale = moments.observed_moments(x, observed)
+    return mean.astype(np.float32), scale.astype(np.float32)
 
 
 def impute_mean(x: np.ndarray, observed: np.ndarray, fill: np.ndarray) -> np.ndarray:

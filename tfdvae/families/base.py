@@ -1,6 +1,7 @@
 """The contract of a family of distributions over latents: what q(z_t | .) and p(z_t | .) may be."""
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -11,13 +12,13 @@ from tensorflow_probability import distributions as tfd
 __all__ = ["Family"]
 
 
-class Family:
+class Family(ABC):
     """A family of distributions over z `[.., Z]`: stateless functions of parameters that are plain tensors.
 
     A distribution is a NamedTuple of float32 tensors, `dist` below, so that loops, masks and exports can carry it.
     Leading axes are free: `[B, .]`, `[B, T, .]`, `[K, B, T, .]`. Log-probabilities are in nats, summed over z.
 
-    A family implements what raises NotImplementedError here, and is registered with Keras under the package "tfdvae".
+    A family implements what is abstract here, and is registered with Keras under the package "tfdvae".
     A closed form of its divergence from another family is registered in `tfdvae.families.divergence`.
 
     Args:
@@ -39,67 +40,67 @@ class Family:
             )
 
     @property
+    @abstractmethod
     def noise_dim(self) -> int:
         """How many numbers one draw takes."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def num_groups(self) -> int:
         """G, the number of separately reported terms of a divergence within the family."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def params_dim(self) -> int:
         """P, the width of the network output that `parameters` takes."""
-        raise NotImplementedError
 
     @property
     def support(self) -> Hashable:
         """The space that z lives in; only families of equal supports have a divergence."""
         return ("real", self.latent_dim)
 
+    @abstractmethod
     def parameters(self, raw: tf.Tensor) -> NamedTuple:
         """The distribution that a network's output `[.., P]` of any float dtype stands for."""
-        raise NotImplementedError
 
+    @abstractmethod
     def initial_bias(self) -> np.ndarray:
         """Bias `[P]` of a network's last layer with which the distribution starts at scale one, or uniform."""
-        raise NotImplementedError
 
+    @abstractmethod
     def standard(self, like: tf.Tensor) -> NamedTuple:
         """The fixed prior, N(0, I) or uniform, with the leading axes of `like` `[.., F]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, dist: NamedTuple, noise: tf.Tensor | None = None) -> tf.Tensor:
         """A sample `[.., Z]` as a differentiable function of the parameters and of `noise` `[.., noise_dim]`.
 
         Without noise it is `mode(dist)`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def mode(self, dist: NamedTuple) -> tf.Tensor:
         """The z `[.., Z]` that stands for the distribution where a model runs without noise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(self, dist: NamedTuple) -> tf.Tensor:
         """E[z], `[.., Z]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scale(self, dist: NamedTuple) -> tf.Tensor:
         """The standard deviation of each entry of z, `[.., Z]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_prob(self, dist: NamedTuple, z: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
         """log p(z) in nats, `[..]`.
 
         `noise` is what `sample` made this z of, where that is known: some families are spared a system of equations
         then. The gradient is that of z = sample(dist, noise), so leave it out where z is to be held fixed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def distribution(self, dist: NamedTuple) -> tfd.Distribution:
         """The distribution with event shape `[Z]` and batch shape `[..]`, for use outside of models."""
-        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         """Arguments with which `from_config` makes the same family."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfdvae import families, recurrence
 from tfdvae.families import Family, Head
-from tfdvae.layers.latent import Evidence, Latent, check_latents, check_state, hold_over_segments
+from tfdvae.layers.latent import DeclaresLatents, Evidence, Latent, check_latents, check_state, hold_over_segments
 from tfdvae.layers.mlp import MLP
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
 from tfdvae.types import LatentPath, State
@@ -58,8 +58,12 @@ class Hoisted(NamedTuple):
     latents: dict[str, LatentPath]
     opened: State | None = None
 
+    def samples(self) -> dict[str, tf.Tensor]:
+        """Samples `[B, T, Z]`, by name, of the latents of frames and segments that were drawn before the loop."""
+        return {name: path.z for name, path in self.latents.items() if path.z.shape.rank == 3}
 
-class StochasticCell(keras.layers.Layer):
+
+class StochasticCell(DeclaresLatents, keras.layers.Layer):
     """A recurrent cell with random latent vectors at each frame.
 
     A subclass writes each equation of its paper once, over `[..., features]`. Per frame they are called in this
@@ -157,21 +161,6 @@ class StochasticCell(keras.layers.Layer):
         return Latent(name, p, q, **{**functions, **options})
 
     @property
-    def loop_latents(self) -> tuple[Latent, ...]:
-        """Those that are inferred within the loop over frames."""
-        return tuple(latent for latent in self.latents if latent.in_loop)
-
-    @property
-    def frame_latents(self) -> tuple[Latent, ...]:
-        """Those that every frame has a value of, those of segments included."""
-        return tuple(latent for latent in self.latents if latent.of_frame)
-
-    @property
-    def sequence_latents(self) -> tuple[Latent, ...]:
-        """Those that exist once per sequence or once per data set."""
-        return tuple(latent for latent in self.latents if not latent.of_frame)
-
-    @property
     def causal(self) -> bool:
         """Whether no posterior sees a frame after t, so that frames can be streamed."""
         return True
@@ -184,7 +173,7 @@ class StochasticCell(keras.layers.Layer):
     @property
     def features_dim(self) -> int:
         """Width of what `observe` returns; known once built."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `features_dim`.")
 
     @property
     def driven(self) -> bool:
@@ -212,11 +201,11 @@ class StochasticCell(keras.layers.Layer):
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         """Builds the sublayers for E features of a frame and U inputs (0 in undriven mode)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `build_parts`.")
 
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         """The state before the first frame."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `initial_state`.")
 
     def start(self, batch_size: tf.Tensor | int) -> State:
         """The same, with what the loop itself remembers of latents of segments."""
@@ -251,19 +240,19 @@ class StochasticCell(keras.layers.Layer):
 
     def posterior(self, state: State, g: Any) -> Any:
         """q(z_t | .)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `posterior`.")
 
     def prior(self, state: State) -> Any:
         """p(z_t | .), from the entries named in `prior_reads`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `prior`.")
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
         """z_t joins the state."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `absorb_z`.")
 
     def observe(self, state: State) -> tf.Tensor:
         """Features of p(x_t | .), from the entries named in `observe_reads`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `observe`.")
 
     def observe_all(self, state: State, mask: tf.Tensor | None) -> tf.Tensor:
         """`observe` for right-padded sequences as a whole. Override it where a frame hangs on later latents."""
@@ -271,7 +260,7 @@ class StochasticCell(keras.layers.Layer):
 
     def absorb_x(self, state: State, e: Any) -> State:
         """x_t joins the state, and the frame closes."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not implement `absorb_x`.")
 
     def penalties(self, state: State, g: Any) -> dict[str, tf.Tensor]:
         """Auxiliary losses of training, nats per frame, by name, each `[...]`. Default: none."""

@@ -12,7 +12,8 @@ from tfdvae import loop, observations
 from tfdvae.layers.frame_networks import frame_decoder as make_decoder
 from tfdvae.layers.frame_networks import frame_encoder as make_encoder
 from tfdvae.layers.frame_networks import spec_config, uses_training_state
-from tfdvae.layers.x_scale import check_frames, check_x_scale
+from tfdvae.layers.x_scale import check_frames, check_x_scale, logarithm
+from tfdvae.moments import observed_moments
 
 __all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO", "FrameIOWithin"]
 
@@ -156,7 +157,7 @@ class FrameIO(keras.layers.Layer):
         if observed is not None:
             x = self.filled(x, observed, last)
         if self.x_scale == "log":
-            seen = 0.1 * tf.math.log(x + 1e-8)
+            seen = logarithm(x)
         else:
             seen = x if self.mode is None else (x - self.shift) / self.scale
         seen = tf.cast(seen, self.compute_dtype)
@@ -250,19 +251,13 @@ class FrameIO(keras.layers.Layer):
 
     def _statistics(self, x: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Shift and scale of each feature, 0 and 1 for one that was never observed or has no unit."""
-        axes = (0, 1) if self.mode == "feature" else (0, 1, 2)
         units = self.observation.units
         units = np.array([units] * x.shape[-1] if isinstance(units, str) else units)
-        known = known & (units != "none")
-        values = np.where(known, x, 0.0)
-        count = np.maximum(known.sum(axis=axes), 1)
-        mean = values.sum(axis=axes) / count
-        deviation = np.sqrt((np.where(known, x - mean, 0.0) ** 2).sum(axis=axes) / count)
-        shift, scale = (np.broadcast_to(y, x.shape[-1:]) for y in (mean, deviation))
-        scale = np.where(units == "scale", shift, scale)
-        shift = np.where(units == "affine", shift, 0.0)
-        tiny = scale <= 1e-7 * np.maximum(np.abs(shift), 1e-20)
-        return shift.astype(np.float32), np.where(tiny | (units == "none"), 1.0, scale).astype(np.float32)
+        mean, deviation = observed_moments(x, known & (units != "none"), shared=self.mode == "global")
+        shift = np.where(units == "affine", mean, 0.0)
+        positive = np.where(mean > 0.0, mean, 1.0)
+        scale = np.select([units == "affine", units == "scale"], [deviation, positive], 1.0)
+        return shift.astype(np.float32), scale.astype(np.float32)
 
     def validate(self, frames: np.ndarray, observed: np.ndarray | None = None) -> None:
         """Raises ValueError where frames `[N, D]` are none that the observation or the networks can take."""

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfdvae import families
+from tfdvae import families, random
 from tfdvae.families import Family
 from tfdvae.types import LatentPath, LatentTerms, State
 
 __all__ = [
     "LEVELS",
+    "DeclaresLatents",
     "Evidence",
     "Latent",
     "check_latents",
@@ -111,6 +112,40 @@ class Latent(NamedTuple):
     def noise_shape(self, size: tf.Tensor | int, length: tf.Tensor | int) -> list:
         """Of the noise of a path: `[B, T, n]`, or `[B, n]`."""
         return [size, length, self.q.noise_dim] if self.of_frame else [size, self.q.noise_dim]
+
+    def draw_noise(self, seed: tf.Tensor, size: tf.Tensor | int, length: tf.Tensor | int) -> tf.Tensor:
+        """That noise, of the kind that q takes."""
+        draw = {"normal": random.normal, "uniform": random.uniform}[self.q.noise_kind]
+        return draw(random.fold_in(seed, self.name), self.noise_shape(size, length))
+
+
+class DeclaresLatents:
+    """What follows from a declaration of latent variables, for cells and for models."""
+
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        """The latent variables, in the order in which they are drawn."""
+        raise NotImplementedError(f"{type(self).__name__} does not declare its `latents`.")
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether there is anything to infer; without, every bound is the log-likelihood."""
+        return bool(self.latents)
+
+    @property
+    def loop_latents(self) -> tuple[Latent, ...]:
+        """Those that are inferred within the loop over frames."""
+        return tuple(latent for latent in self.latents if latent.in_loop)
+
+    @property
+    def frame_latents(self) -> tuple[Latent, ...]:
+        """Those that every frame has a value of, those of segments included."""
+        return tuple(latent for latent in self.latents if latent.of_frame)
+
+    @property
+    def sequence_latents(self) -> tuple[Latent, ...]:
+        """Those that exist once per sequence or once per data set."""
+        return tuple(latent for latent in self.latents if not latent.of_frame)
 
 
 def check_latents(latents: tuple[Latent, ...], model: str) -> None:

@@ -56,8 +56,7 @@ class StochasticRNN(keras.layers.Layer):
         seed = tf.cast(self.seeds.next(), tf.int32) if training else None
         (latent,), noise = self.cell.latents, None
         if training:
-            kinds = {"normal": random.normal, "uniform": random.uniform}
-            noise = {latent.name: kinds[latent.q.noise_kind](seed, latent.noise_shape(*tf.unstack(tf.shape(x)[:2])))}
+            noise = {latent.name: latent.draw_noise(seed, *tf.unstack(tf.shape(x)[:2]))}
         with random.dropout_scope(None if seed is None else random.fold_in(seed, "dropout")):
             path, _ = recurrence.teacher_forced(self.cell, self.cell.hoist(x, mask, None, noise))
         drawn = path.latents[latent.name]

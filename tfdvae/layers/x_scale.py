@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["check_frames", "check_x_scale", "see"]
+__all__ = ["check_frames", "check_x_scale", "logarithm"]
 
 
 def check_x_scale(x_scale: str) -> str:
@@ -22,8 +22,6 @@ def check_frames(x: np.ndarray, x_scale: str) -> None:
         )
 
 
-def see(x: tf.Tensor, x_scale: str, dtype: str) -> tf.Tensor:
-    """Frames as networks see them: x, or log(x + 1e-8) / 10, which brings twelve decades of power to -1.8 to 1."""
-    if x_scale == "log":
-        x = 0.1 * tf.math.log(tf.cast(x, tf.float32) + 1e-8)
-    return tf.cast(x, dtype)
+def logarithm(x: tf.Tensor) -> tf.Tensor:
+    """log(x + 1e-8) / 10, which brings twelve decades of power to -1.8 to 1; float32."""
+    return 0.1 * tf.math.log(tf.cast(x, tf.float32) + 1e-8)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfdvae import masks, observations, random, validation
 from tfdvae.layers.frame_io import FrameIO
 from tfdvae.layers.frame_shapes import restore_frames
-from tfdvae.layers.latent import Latent, counted_frames, latent_terms
+from tfdvae.layers.latent import DeclaresLatents, counted_frames, latent_terms
 from tfdvae.models.drawing import DrawingMixin
 from tfdvae.models.scoring import ScoringMixin
 from tfdvae.models.streaming import StreamingMixin
@@ -50,7 +50,7 @@ def _of_frames(name: str) -> property:
     return property(lambda self: getattr(self.frames, name), doc=f"See `{name}` of `tfdvae.layers.FrameIO`.")
 
 
-class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Model):
+class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Model):
     """A dynamical variational autoencoder over frames `[B, T, D]`, or of any shape `[B, T, ...]`.
 
     A subclass declares `latents` and implements `build_parts`, `features_dim` and `infer_packed`; bounds, training and
@@ -69,10 +69,10 @@ class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Mode
         seed: all randomness of training and evaluation follows from it.
 
     Attributes:
-        partly_observed: whether the model has met "observed", so that its exports take it.
-        trained_on_parts: whether it was trained with "observed", or with `hide` (see `compile`), so that `impute` may
-            trust its posterior given parts of frames. Saved with the model; to be set where weights are loaded into a
-            new one.
+        partly_observed: whether the model knows parts of frames: it was built for, adapted to or trained with
+            "observed", or with `hide` (see `compile`), or reads NaN as missing. Its exports take "observed" then, and
+            `impute` trusts its posterior given what was observed. Saved with the model; to be set where weights are
+            loaded into a new one.
     """
 
     def __init__(
@@ -110,8 +110,7 @@ class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Mode
         self.frame_shape: tuple[int, ...] | None = None
         self.u_dim: int | None = None
         self.context_dim: int | None = None
-        self.partly_observed = False
-        self.trained_on_parts = False
+        self.partly_observed = missing is not None
         self.verb_seeds = keras.random.SeedGenerator(seed)
 
     observation = _of_frames("observation")
@@ -123,11 +122,6 @@ class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Mode
     frame_decoder = _of_frames("frame_decoder")
 
     # What a subclass implements.
-
-    @property
-    def latents(self) -> tuple[Latent, ...]:
-        """The latent variables, in the order in which they are drawn."""
-        raise NotImplementedError(f"{type(self).__name__} does not declare its `latents`.")
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         """Creates all weights, for E features that the networks see of a frame and U + C inputs (0: none)."""
@@ -152,37 +146,14 @@ class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Mode
         """Whether frames are drawn one by one, so that a model may meet its own output."""
         return False
 
-    # What follows from the declaration of latents.
-
     @property
     def x_dim(self) -> int | None:
         """D, how many numbers a frame has; None before the model is built."""
         return None if self.frame_shape is None else int(np.prod(self.frame_shape))
 
-    @property
-    def has_latents(self) -> bool:
-        """Whether there is anything to infer; without, every bound is the log-likelihood."""
-        return bool(self.latents)
-
-    @property
-    def frame_latents(self) -> tuple[Latent, ...]:
-        """Those that every frame has a value of."""
-        return tuple(latent for latent in self.latents if latent.of_frame)
-
-    @property
-    def sequence_latents(self) -> tuple[Latent, ...]:
-        """Those that exist once per sequence, or once per data set."""
-        return tuple(latent for latent in self.latents if not latent.of_frame)
-
     def draw_noise(self, seed: tf.Tensor, batch_size: tf.Tensor | int, length: tf.Tensor | int) -> dict[str, tf.Tensor]:
         """Noise for a path, by the names of the latents: `[B, T, n]`, or `[B, n]` for those of a sequence."""
-        kinds = {"normal": random.normal, "uniform": random.uniform}
-        return {
-            latent.name: kinds[latent.q.noise_kind](
-                random.fold_in(seed, latent.name), latent.noise_shape(batch_size, length)
-            )
-            for latent in self.latents
-        }
+        return {latent.name: latent.draw_noise(seed, batch_size, length) for latent in self.latents}
 
     # Paths and terms.
 
@@ -297,7 +268,7 @@ class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Mode
         self.build_metrics()
 
     def get_build_config(self) -> dict:
-        names = ("frame_shape", "u_dim", "context_dim", "partly_observed", "trained_on_parts")
+        names = ("frame_shape", "u_dim", "context_dim", "partly_observed")
         return {name: getattr(self, name) for name in names} if self.built else {}
 
     def build_from_config(self, config: dict) -> None:
@@ -308,7 +279,6 @@ class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Mode
         if config:
             self.build_for(tuple(config["frame_shape"]), config["u_dim"], config["context_dim"])
             self.partly_observed = config["partly_observed"]
-            self.trained_on_parts = config.get("trained_on_parts", False)
 
     def build_for(self, frame_shape: int | Sequence[int], u_dim: int = 0, context_dim: int = 0) -> None:
         """Builds for frames of D features or of any shape, U inputs and C entries of a context, where not yet done."""
@@ -348,6 +318,7 @@ class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Mode
         given = validation.as_batch(x, mask, u, observed, context)
         batch = validation.check_arrays(given, self.built_sizes, self.missing)
         self.build_as(batch)
+        self.partly_observed |= batch.observed is not None
         flat = validation.flat(batch, self.frame_shape)
         self.frames.adapt(flat.x, flat.mask, flat.observed)
 
@@ -371,7 +342,6 @@ class DVAE(TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Mode
         """Builds for sequences like these."""
         sizes = [0 if y is None else y.shape[-1] for y in (batch.u, batch.context)]
         self.build_for(tuple(batch.x.shape[2:]), *sizes)
-        self.partly_observed |= batch.observed is not None or self.missing is not None
 
     def next_seed(self, seed: int | None) -> tf.Tensor:
         """A seed tensor from an integer, or the next of the model's own."""

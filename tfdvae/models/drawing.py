@@ -163,7 +163,7 @@ class DrawingMixin:
     ) -> Imputed:
         """Fills in what was not observed; time passes at missing frames, unlike at masked ones.
 
-        A model that was trained with `observed` (`trained_on_parts`) has learned q(z | x_observed): latents come from
+        A model that was trained with `observed` (`partly_observed`) has learned q(z | x_observed): latents come from
         it, missing values from p(x_t | .), and its networks see of a missing value what they saw in training, `fill`
         and the indicator.
 
@@ -184,7 +184,7 @@ class DrawingMixin:
             raise ValueError("`impute` needs `observed`, true where x holds data: the rest is what it fills in.")
         if num_samples < 1 or num_sweeps < 1:
             raise ValueError(f"`num_samples` and `num_sweeps` must be at least 1, got {num_samples} and {num_sweeps}.")
-        chain = not self.trained_on_parts
+        chain = not self.partly_observed
         found = self.draw_missing(batch, tf.constant(num_sweeps), num_samples, self.next_seed(seed), chain)
         return Imputed(*(restore_frames(y, self.frame_shape) for y in found))
 

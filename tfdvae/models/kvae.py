@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfdvae import families, loop, masks, observations, random
 from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
+from tfdvae.layers.cell import concat
 from tfdvae.layers.kalman import Belief, Innovation, KalmanFilter, LinearSystem, matvec
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
@@ -47,7 +48,7 @@ class KVAE(SequenceDVAE):
 
     Survey (6.1)-(6.18). A_t, B_t and C_t are means of K matrices under weights alpha_t, which an LSTM makes of a_<t:
     alpha_t mixes C_t, and the A_t and B_t that move z_t on to z_{t+1}. The noise is fixed, the first frame has no
-    input, and q(a_t | x_t) sees no input.
+    input, and q(a_t | x_t) sees no input but the context of the sequence, where there is one.
 
     z is integrated out. Since alpha_t is a function of a_<t, the Kalman filter gives log p(a_1:T) exactly, as a
     product of Gaussians p(a_{t,i} | a_<t, a_{t,<i}), and whatever smoothed z one draws,
@@ -149,8 +150,9 @@ class KVAE(SequenceDVAE):
         )
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
-        self.encoder.build((None, x_dim))
-        self.posterior_head.build((None, self.encoder.output_dim(x_dim)))
+        evidence = x_dim + self.context_dim
+        self.encoder.build((None, evidence))
+        self.posterior_head.build((None, self.encoder.output_dim(evidence)))
         if self.posterior_flow:
             self.flow_network.build()
         self.mixing.build((None, self.encoding_dim))
@@ -181,9 +183,12 @@ class KVAE(SequenceDVAE):
 
     # Equations.
 
-    def posterior(self, seen: tf.Tensor) -> Any:
-        """q(a_t | x_t), (6.14) and (6.15), for frames as the networks see them, `[..., E]`."""
-        return self.posterior_head(self.encoder(seen))
+    def posterior(self, seen: tf.Tensor, context: tf.Tensor | None = None) -> Any:
+        """q(a_t | x_t), (6.14) and (6.15), of frames as the networks see them, `[..., E]`.
+
+        The context of the sequence, `[B, C]`, joins them.
+        """
+        return self.posterior_head(self.encoder(concat(seen, context)))
 
     def prior(self, a: tf.Tensor, u: tf.Tensor | None) -> Gaussian:
         """p(a_{t,i} | a_<t, a_{t,<i}) along a path `[B, T, A]`, with z integrated out."""
@@ -194,7 +199,7 @@ class KVAE(SequenceDVAE):
         return self.decoder(tf.cast(z, self.compute_dtype))
 
     def infer_packed(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Trajectory:
-        q, own = self.posterior(packed.seen), None if noise is None else noise["a"]
+        q, own = self.posterior(packed.seen, packed.context), None if noise is None else noise["a"]
         a = self.a_posterior.sample(q, own)
         path = LatentPath(a, q, self.prior(a, packed.u), own)
         return Trajectory({"a": path}, self.decoded(a, packed.mask, packed.u, packed.context))
@@ -241,7 +246,8 @@ class KVAE(SequenceDVAE):
         return {**moved._asdict(), "alpha": alpha, "a": a, "memory": memory}, innovation, alpha
 
     def encode_frame(self, state: State, seen: tf.Tensor, u: tf.Tensor | None) -> tuple[State, Any]:
-        return state, (u, self.posterior(seen))
+        context = u[:, -self.context_dim :] if self.context_dim else None
+        return state, (u, self.posterior(seen, context))
 
     def meet_frame(
         self, io: Any, x: tf.Tensor, observed: tf.Tensor | None, opened: State, frame: Any, draw: Draw
@@ -297,7 +303,7 @@ class KVAE(SequenceDVAE):
             return self.meet_frame(io, x, observed, state, (u, q), draw)
 
         state = self.start(tf.shape(packed.x)[0] * num_samples)
-        inputs = (packed.x, packed.observed, packed.u, self.posterior(packed.seen))
+        inputs = (packed.x, packed.observed, packed.u, self.posterior(packed.seen, packed.context))
         return Particles(state, inputs, advance, True, self.latents)
 
     # Sequences.
@@ -344,7 +350,7 @@ class KVAE(SequenceDVAE):
         noise, uniform = self.draw(seed, size, length, True)
         seen = tf.reduce_all(observed, axis=-1) if first else tf.reduce_any(observed, axis=-1)
         seen = seen if mask is None else seen & mask
-        a = self.a_posterior.sample(self.posterior(packed.seen), noise["a"])
+        a = self.a_posterior.sample(self.posterior(packed.seen, packed.context), noise["a"])
         system = self._mix(self._weights(a, u, seen), u)
         names = ("state", "path", "encoding")
         widths = (self.latent_dim, self.encoding_dim, self.encoding_dim)
@@ -373,7 +379,7 @@ class KVAE(SequenceDVAE):
     def _estimate(self, batch: Batch, smoothed: bool) -> StateEstimate:
         packed, how = self.pack(batch)
         seen = None if packed.observed is None else tf.reduce_any(packed.observed, axis=-1)
-        a = self.a_posterior.mode(self.posterior(packed.seen))
+        a = self.a_posterior.mode(self.posterior(packed.seen, packed.context))
         alpha = self._weights(a, packed.u, seen)
         system = self._mix(alpha, packed.u)
         present = [m for m in (packed.mask, seen) if m is not None]

@@ -132,19 +132,18 @@ class RecurrentDVAE(DVAE):
     @staticmethod
     def _frames_of(given: Any, **options: Any) -> Frames:
         """Frames for `simulate` whose latents are inferred from what was given."""
-        known = {name: path.z for name, path in given.latents.items() if path.z.shape.rank == 3}
-        return Frames(g=given.g, c=given.c, noise=given.noise, latents=known, **options)
+        return Frames(g=given.g, c=given.c, noise=given.noise, latents=given.samples(), **options)
 
     def _begin(self, request: Request) -> Generated:
         noise, uniform = self.draw(request.seed, request.size, request.length, request.sample)
         state = self.start_stream(request.size, request.latents, request.context, noise)
-        return self._imagine(state, request.u, request.length, noise, uniform)[0]
+        return self._imagine(state, request.u, request.length, noise, uniform)
 
     def _continue(self, request: Request) -> Generated:
         # The state after a prefix has its static batch size; that of the noise must agree.
         noise, uniform = self.draw(request.seed, tf.shape(request.past.x)[0], request.length, request.sample)
         state = self._after(request, random.fold_in(request.seed, "prefix") if request.sample else None)
-        return self._imagine(state, request.u, request.length, noise, uniform)[0]
+        return self._imagine(state, request.u, request.length, noise, uniform)
 
     def _imagine(
         self,
@@ -153,17 +152,26 @@ class RecurrentDVAE(DVAE):
         length: tf.Tensor | int,
         noise: Mapping[str, tf.Tensor] | None,
         uniform: tf.Tensor | None,
-    ) -> tuple[Generated, State]:
+    ) -> Generated:
         """New frames from the prior, each fed back."""
         own, beside = self.parted(state)
-        c = self.cell.embed_u(self.inputs(u, beside.get("context"), length))
+        io, u = self.frames.within(beside.get("context")), self.inputs(u, beside.get("context"), length)
         per_frame = {latent.name: noise[latent.name] for latent in self.frame_latents} if noise else {}
-        frames = Frames(c=c, noise=per_frame, uniform=uniform)
-        io = self.frames.within(beside.get("context"))
-        (x, latents, params), own = recurrence.simulate(self.cell, io, frames, state=own, length=length)
-        if "last" in beside:
-            beside = {**beside, "last": x[:, -1]}
-        return Generated(x, latents, params), {**own, **beside}
+        return self._simulated(io, own, u, length, per_frame, uniform)[0]
+
+    def _simulated(
+        self,
+        io: Any,
+        state: State,
+        u: tf.Tensor | None,
+        length: tf.Tensor | int,
+        noise: Mapping[str, tf.Tensor],
+        uniform: tf.Tensor | None,
+    ) -> tuple[Generated, State]:
+        """The same from the entries of the equations alone, with inputs `[B, T, U + C]`; and the state after them."""
+        frames = Frames(c=self.cell.embed_u(u), noise=noise, uniform=uniform)
+        found, state = recurrence.simulate(self.cell, io, frames, state=state, length=length)
+        return Generated(*found), state
 
     def _fill(self, packed: Packed, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
         x, observed = packed.x, packed.observed
@@ -235,9 +243,8 @@ class RecurrentDVAE(DVAE):
         uniform: tf.Tensor | None,
     ) -> tuple[Generated, State]:
         u, noise, uniform = tf.nest.map_structure(lambda y: None if y is None else y[:, None], (u, noise, uniform))
-        frames = Frames(c=self.cell.embed_u(u), noise=noise, uniform=uniform)
-        found, state = recurrence.simulate(self.cell, io, frames, state=state, length=1)
-        return Generated(*tf.nest.map_structure(lambda y: y[:, 0], found)), state
+        found, state = self._simulated(io, state, u, 1, noise, uniform)
+        return tf.nest.map_structure(lambda y: y[:, 0], found), state
 
     def check_particles(self, what: str) -> None:
         super().check_particles(what)

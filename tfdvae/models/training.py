@@ -181,7 +181,7 @@ class TrainingMixin:
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update on the bound. A batch whose gradient is not finite is skipped and counted."""
         batch = self._unpack(data)
-        self.trained_on_parts |= batch.observed is not None or self.hide > 0.0
+        self.partly_observed |= batch.observed is not None or self.hide > 0.0
         seed = random.fold_in(random.make_seed(self.seed), self.optimizer.iterations)
         beta = self.current_beta()
         variables = self.trainable_variables

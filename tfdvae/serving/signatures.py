@@ -155,7 +155,7 @@ class Declarations(Parts):
 
         def run(given: Tensors) -> Tensors:
             count, sweeps = self.positive(given, "num_samples", "num_sweeps")
-            chain = not self.model.trained_on_parts
+            chain = not self.model.partly_observed
             found = inlined(self.model.draw_missing)(self.read(given), sweeps, count, seed_of(given), chain)
             return {name: self.restored(value) for name, value in found._asdict().items()}
 

@@ -53,9 +53,8 @@ def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
 
     def frame_by_frame() -> list:
         given = hoist()
-        known = {k: v.z for k, v in given.latents.items() if v.z.shape.rank == 3}
         everything = tf.ones_like(batch.x, tf.bool)
-        given_frames = recurrence.Frames(batch.x, everything, given.g, None, given.c, given.noise, known)
+        given_frames = recurrence.Frames(batch.x, everything, given.g, None, given.c, given.noise, given.samples())
         path, _ = recurrence.simulate(cell, io, given_frames, state=given.state, length=LENGTH)
         return [{k: path.latents[k] for k in weights}, path.params]
 

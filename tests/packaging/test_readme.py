@@ -1,0 +1,49 @@
+"""The README's examples of what is new to a reader run as they stand there, on small data."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tfdvae
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def example(heading: str) -> str:
+    """The first Python block of a section."""
+    section = README.read_text(encoding="utf-8").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return section.split("```python\n", 1)[1].split("```", 1)[0]
+
+
+def executed(heading: str, **given: Any) -> dict[str, Any]:
+    names = {"tfdvae": tfdvae, **given}
+    exec(compile(example(heading), f"README.md, {heading}", "exec"), names)
+    return names
+
+
+@pytest.mark.slow
+def test_data_as_they_are() -> None:
+    rng = np.random.default_rng(0)
+    x = (50.0 + 9.0 * rng.normal(size=(4, 6, 3))).astype("float32")
+    seen = rng.random(x.shape) < 0.7
+    patients = rng.normal(size=(4, 2)).astype("float32")
+    pictures = (rng.random((2, 3, 16, 16, 1)) < 0.5).astype("float32")
+    names = executed("Data as they are", x=x, seen=seen, patients=patients, pictures=pictures)
+
+    np.testing.assert_array_equal(names["filled"].numpy()[seen], x[seen])
+    assert names["filled"].shape == x.shape
+    assert np.abs(names["filled"].numpy()[~seen] - 50.0).max() < 50.0, "not in the units of x"
+    assert names["video"].reconstruct(pictures).shape == pictures.shape
+
+
+@pytest.mark.slow
+def test_latents() -> None:
+    names = executed("Latents")
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    widths = {"categorical": 64, "flow": 16, "full": 8}
+    for name, width in widths.items():
+        model = names[name]
+        assert model(x).shape[-1] == 4
+        assert [(latent.name, latent.latent_dim) for latent in model.latents] == [("z", width)], name
