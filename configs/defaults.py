@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from tfdvae import DVAE, MODELS, presets
-from tfdvae.layers.frame_io import FRAME_OPTIONS
+from tfdvae.layers.frame_io import FRAME_OPTIONS, FrameIO
 
 __all__ = ["DATA", "base", "experiment", "model_options"]
 
@@ -210,8 +210,8 @@ def model_options(model: str) -> dict[str, Any]:
     """
     if model not in MODELS:
         raise ValueError(f"Unknown model {model!r}: expected one of {sorted(MODELS)}.")
-    frames = _arguments(DVAE)
-    options = {name: frames[name] for name in FRAME_OPTIONS}
+    frames = _arguments(FrameIO)
+    options = {name: frames[name] for name in FRAME_OPTIONS} | {"missing": _arguments(DVAE)["missing"]}
     for ancestor in reversed(getattr(MODELS[model], "cell_class", MODELS[model]).__mro__):
         own = ancestor.__module__.partition(".")[0] == "tfdvae" and "__init__" in vars(ancestor)
         if own and ancestor is not DVAE:

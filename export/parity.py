@@ -66,7 +66,7 @@ def call(signature: Signature, given: Arrays) -> dict[str, tf.Tensor]:
 def examples(model: DVAE, signature: Signature, declared: dict[str, Signature], seed: int = 0) -> Arrays:
     """Inputs for a signature: frames that the model drew, so that every observation accepts them; masks with gaps."""
     rng = np.random.default_rng(seed)
-    sizes = {"batch": BATCH, "time": TIME, "horizon": HORIZON}
+    sizes = {"batch": BATCH, "time": TIME, "horizon": HORIZON, "given": max(model.given_frames, 1)}
     given: Arrays = {}
     for field in signature.inputs:
         shape = tuple(sizes.get(n, n) for n in field.shape)
@@ -127,6 +127,8 @@ def stream(model: DVAE, artefact: Artefact, given: Batch, noise: Arrays) -> tupl
     described = artefact.description["signatures"]
     states = {field["name"] for field in described["reset"]["outputs"]}
     known = {"batch_size": np.asarray(batch, np.int32), "context": given.context}
+    observed = np.ones(given.x.shape, bool) if given.observed is None else given.observed
+    known |= {"given": given.x[:, : model.given_frames], "given_observed": observed[:, : model.given_frames]}
     known |= {f"noise_{name}": value for name, value in noise.items()}
     first = {field["name"]: known[field["name"]] for field in described["reset"]["inputs"]}
     state, outputs = artefact.functions["reset"](first), []

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfdvae.types import Batch
 
-__all__ = ["Packing", "pack", "pack_batch", "packing", "reverse", "shift", "unpack", "zero_masked"]
+__all__ = ["Packing", "first", "pack", "pack_batch", "packing", "reverse", "shift", "unpack", "zero_masked"]
 
 
 class Packing(NamedTuple):
@@ -57,6 +57,13 @@ def pack_batch(batch: Batch) -> tuple[Batch, Packing | None]:
     series = (batch.x, batch.u, batch.observed)
     x, u, observed = (None if y is None else pack(zero_masked(y, batch.mask), how) for y in series)
     return Batch(x, how.mask, u, observed, batch.context), how
+
+
+def first(count: int, x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """True at the first `count` frames that exist of each sequence of `x` `[B, T, ...]`: `[B, T]`."""
+    if mask is None:
+        return tf.broadcast_to(tf.range(tf.shape(x)[1]) < count, tf.shape(x)[:2])
+    return mask & (tf.cumsum(tf.cast(mask, tf.int32), axis=1) <= count)
 
 
 def shift(x: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,7 @@ __all__ = [
     "Imputed",
     "LatentPath",
     "LatentTerms",
+    "StateEstimate",
     "StepOutput",
     "StepTerms",
     "Trajectory",
@@ -186,3 +187,21 @@ class StepOutput(NamedTuple):
     log_px: tf.Tensor
     kl: tf.Tensor
     state: State
+
+
+class StateEstimate(NamedTuple):
+    """What the Kalman filter or smoother says about each frame; zeros at frames that do not exist.
+
+    Attributes:
+        mean: of z_t, `[B, T, Z]`.
+        covariance: of z_t, `[B, T, Z, Z]`.
+        weights: alpha_t of the mixture, `[B, T, K]`.
+        encoding: mean of a_t, C_t times that of z_t, `[B, T, A]`.
+        x: mean of p(x_t | a_t) at that a_t, `[B, T, D]`.
+    """
+
+    mean: tf.Tensor
+    covariance: tf.Tensor
+    weights: tf.Tensor
+    encoding: tf.Tensor
+    x: tf.Tensor

@@ -150,10 +150,12 @@ class Stream(Model):
         sample: latents of pushed frames are drawn from their posteriors instead of following its mean; of a categorical
             one, its class at the middle of the distribution.
         context: `[C]`, what is known of the sequence, where the model has a context.
+        given: `[T, D]`, the first frames of the sequence, where the model takes its units from them
+            (standardize="sequence").
 
     Raises:
-        ValueError: as `Model`; a context that is missing, of another size or without use; a file that cannot stream,
-            since it has no `reset`, or neither `step` nor `generate_step`.
+        ValueError: as `Model`; a context or given frames that are missing, of another size or without use; a file that
+            cannot stream, since it has no `reset`, or neither `step` nor `generate_step`.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class Stream(Model):
         seed: int | None = 0,
         sample: bool = False,
         context: Any = None,
+        given: Any = None,
     ):
         super().__init__(path, num_threads, seed)
         self.sample = sample
@@ -170,24 +173,25 @@ class Stream(Model):
         if "step" not in self.signatures:
             self._require("generate_step")
         self._states = _fields(self.description["signatures"]["reset"]["outputs"])
-        self._context = self._known(context)
+        self._of_sequence = self._known(context) | self._given(given)
         self.reset()
 
-    def reset(self, seed: int | None = None, context: Any = None) -> None:
+    def reset(self, seed: int | None = None, context: Any = None, given: Any = None) -> None:
         """Goes back to before the first frame. Latents that exist once per sequence are drawn anew.
 
         Args:
             seed: where it is given, random numbers start anew as well.
-            context: `[C]`, of another sequence; without it the last one stays.
+            context, given: of another sequence; without them the last ones stay.
 
         Raises:
-            ValueError: a context of another size or without use.
+            ValueError: a context or given frames of another size or without use.
         """
-        known = self._context if context is None else self._known(context)
+        known = self._of_sequence | ({} if context is None else self._known(context))
+        known |= {} if given is None else self._given(given)
         with self._lock:
             if seed is not None:
                 self._rng = np.random.default_rng(seed)
-            self._context = known
+            self._of_sequence = known
             self._state = self._runners["reset"](**known, **self._drawn("reset"))
 
     def push(self, frame: Any, u: Any = None, next_u: Any = None, observed: Any = None) -> Pushed:
@@ -305,6 +309,18 @@ class Stream(Model):
         if context is None:
             return {}
         return {"context": _numbers("`context`", context, Field((self.context,), "float32", ""))[None]}
+
+    def _given(self, frames: Any) -> Arrays:
+        """The first frames of the sequence as `reset` takes them; nothing for a model of other units."""
+        takes = self._takes["reset"]
+        if (frames is None) == ("given" in takes):
+            has = "its units from the first frames: give" if "given" in takes else "units of its own: leave out"
+            raise ValueError(f"The model in {self.path} has {has} `given`.")
+        if frames is None:
+            return {}
+        frames = _numbers("`given`", frames, Field(("frames", *self.frame_shape), "float32", ""), sizes={})[None]
+        whole = {"given_observed": np.ones(frames.shape, bool)} if "given_observed" in takes else {}
+        return {"given": frames, **whole}
 
     def _drawn(self, name: str) -> Arrays:
         """Noise for one call of a function."""

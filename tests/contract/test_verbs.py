@@ -46,7 +46,7 @@ def test_generated_frames_have_their_shapes_and_follow_the_seed(model: tfdvae.DV
     assert {name: tuple(z.shape) for name, z in first.latents.items()} == {
         latent.name: (2, HORIZON, latent.latent_dim) for latent in model.frame_latents
     }
-    assert tuple(first.params.shape) == (2, HORIZON, model.observation.params_dim)
+    assert tuple(first.params.shape) == (2, HORIZON, model.frames.params_dim)
     assert all(y.dtype == tf.float32 and np.isfinite(y).all() for y in tf.nest.flatten(first))
     assert_equal(first, again)
     assert differs(first.x, other.x)

@@ -214,7 +214,7 @@ def test_filter_and_smoother_take_missing_frames_as_missing() -> None:
             mean, covariance = Dense.of(one).marginals(a[b], observed[b] & (np.arange(LENGTH) <= t))
             np.testing.assert_allclose(filtered.mean[b, t], mean[t], rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(filtered.covariance[b, t], covariance[t], rtol=1e-3, atol=1e-4)
-    assert_close(smoothed.x, model.frames.mean(model.decoded(smoothed.encoding, None, batch.u, None)), 1e-5)
+    assert_close(smoothed.x, model.frames.mean(model.frames.params(model.decode(smoothed.encoding))), 1e-5)
 
 
 def test_a_stream_with_missing_frames_is_the_filter() -> None:

@@ -97,6 +97,10 @@ def partly_observed() -> tfdvae.DVAE:
     return model
 
 
+def in_units_of_its_own() -> tfdvae.DVAE:
+    return built(tfdvae.VRNN(**SIZES, standardize="sequence", given_frames=2))
+
+
 KINDS: dict[str, Callable[[], tfdvae.DVAE]] = {
     one.__name__: one
     for one in (
@@ -106,6 +110,7 @@ KINDS: dict[str, Callable[[], tfdvae.DVAE]] = {
         two_latents,
         pictures,
         partly_observed,
+        in_units_of_its_own,
     )
 }
 
@@ -174,6 +179,16 @@ def test_outputs_are_in_the_units_of_the_data() -> None:
     drawn = serving.declare(model)["generate"].function({name: tf.constant(value) for name, value in given.items()})
     standardised = (np.mean(drawn["x"], axis=(0, 1)) - model.frames.shift) / model.frames.scale
     assert (np.abs(standardised) < 2.0).all() and (np.abs(np.mean(drawn["x"], axis=(0, 1))) > 2.0)[1:].all()
+
+
+def test_a_stream_begins_in_the_units_of_given_frames() -> None:
+    declared = serving.declare(in_units_of_its_own())
+    assert names(declared["reset"], "inputs") == ["given"]
+    assert names(declared["encode"], "inputs") == ["x", "mask"]
+    given = np.array([[[1.0, 20.0, 3.0, 4.0], [3.0, 20.0, 3.0, 8.0]]], np.float32)
+    state = declared["reset"].function({"given": tf.constant(given)})
+    np.testing.assert_allclose(state["state_given_shift"], [[2.0, 20.0, 3.0, 6.0]])
+    np.testing.assert_allclose(state["state_given_scale"], np.sqrt([[1.5, 0.5, 0.5, 4.5]]), rtol=1e-5)
 
 
 def test_what_was_not_observed_has_no_influence() -> None:

@@ -8,18 +8,23 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfdvae import loop, observations
+from tfdvae import loop, masks, observations
+from tfdvae.layers.frame_io_within import FrameIOWithin
 from tfdvae.layers.frame_networks import frame_decoder as make_decoder
 from tfdvae.layers.frame_networks import frame_encoder as make_encoder
 from tfdvae.layers.frame_networks import spec_config, uses_training_state
+from tfdvae.layers.units import Units, units_of_sequences, usual_units
 from tfdvae.layers.x_scale import check_frames, check_x_scale, logarithm
 from tfdvae.moments import observed_moments
 
-__all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO", "FrameIOWithin"]
+__all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO"]
 
-FRAME_OPTIONS = ("standardize", "x_scale", "fill", "indicator", "missing", "frame_encoder", "frame_decoder")
+FRAME_OPTIONS = (
+    *("standardize", "given_frames", "x_scale", "fill", "indicator"),
+    *("frame_encoder", "frame_decoder"),
+)
 """Arguments of a model that say how frames enter and leave it."""
-STANDARDIZE = ("auto", "feature", "global", None)
+STANDARDIZE = ("auto", "feature", "global", "sequence", None)
 FILLS = ("zero", "last")
 
 
@@ -31,14 +36,19 @@ class FrameIO(keras.layers.Layer):
     frame encoder makes features of them. On the way out (`params`): the frame decoder and the observation map the
     features of the cell to parameters of p(x_t | .). Parameters are of standardised frames; `log_prob`, `mean`,
     `stddev`, `sample` and `distribution` are in the units of the data, so `log_prob` holds the Jacobian of the
-    standardisation, and nats are of the data.
+    standardisation, and nats are of the data. With units by sequence, parameters hold those of their sequence in the
+    last 2 D columns, and so need nothing beside them.
 
     Args:
         observation: p(x_t | .), a name, a config or an Observation.
         standardize: "feature" shifts and scales each feature by its mean and standard deviation, "global" all by the
             same two numbers, None leaves frames alone; "auto" is "feature" where the observation is continuous and
             learns its scale, None otherwise. Statistics are set by `adapt`; before it they are 0 and 1. Positive data
-            (gamma) are scaled by their mean and not shifted.
+            (gamma) are scaled by their mean and not shifted. "sequence" takes mean and deviation of each feature from
+            the first `given_frames` of each sequence (see `tfdvae.layers.units`), for forecasts of series whose levels
+            differ; where nothing is given, `generate` without a prefix, those that `adapt` found are used.
+        given_frames: how many frames at the start of each sequence are given: seen by the networks, and not scored, so
+            that log p(x) is that of the frames after them. Their latents have their KL.
         x_scale: "linear", or "log": networks see log(x + 1e-8) / 10 of the raw frames, for the powers of spectra.
         fill: what networks see where nothing was observed: "zero" in standardised units, or the "last" value that was.
         indicator: whether networks also see which entries were observed, as D more features of 0 and 1.
@@ -54,6 +64,7 @@ class FrameIO(keras.layers.Layer):
         observation: str | Mapping | observations.Observation = "gaussian",
         *,
         standardize: str | None = "auto",
+        given_frames: int = 0,
         x_scale: str = "linear",
         fill: str = "zero",
         indicator: bool = False,
@@ -68,12 +79,18 @@ class FrameIO(keras.layers.Layer):
         for what, value, known in (("standardize", standardize, STANDARDIZE), ("fill", fill, FILLS)):
             if value not in known:
                 raise ValueError(f"`{what}` must be one of {', '.join(map(repr, known))}, got {value!r}.")
-        if standardize in ("feature", "global") and self.observation.units == "none":
+        if standardize in ("feature", "global", "sequence") and self.observation.units == "none":
             raise ValueError(
                 f"{type(self.observation).__name__} explains values that have no unit: standardize=None, got "
                 f"{standardize!r}."
             )
+        if given_frames < 0 or (standardize == "sequence" and given_frames < 1):
+            raise ValueError(
+                f"`given_frames` must not be negative, and at least 1 with standardize='sequence', which takes the "
+                f"units of a sequence from them; got {given_frames}."
+            )
         self.standardize = standardize
+        self.given_frames = given_frames
         self.x_scale = check_x_scale(x_scale)
         self.fill = fill
         self.indicator = indicator
@@ -87,7 +104,7 @@ class FrameIO(keras.layers.Layer):
 
     @property
     def mode(self) -> str | None:
-        """ "feature", "global" or None, with "auto" resolved."""
+        """ "feature", "global", "sequence" or None, with "auto" resolved."""
         if self.standardize != "auto":
             return self.standardize
         return "feature" if self.observation.standardized_by_default else None
@@ -96,6 +113,11 @@ class FrameIO(keras.layers.Layer):
     def x_dim(self) -> int:
         """D, how many numbers a frame has."""
         return int(np.prod(self.frame_shape))
+
+    @property
+    def params_dim(self) -> int:
+        """P, width of `params`; known once built."""
+        return self.observation.params_dim + (2 * self.x_dim if self.mode == "sequence" else 0)
 
     @property
     def seen_dim(self) -> int:
@@ -144,38 +166,81 @@ class FrameIO(keras.layers.Layer):
         """Whether a frame network holds state that a call in training changes."""
         return any(n is not None and uses_training_state(n.network) for n in (self.encoder, self.decoder))
 
+    # Units, and what is given.
+
+    @property
+    def usual(self) -> Units | None:
+        """The units that `adapt` found, `[D]`; None where frames are left alone."""
+        if self.mode is None:
+            return None
+        return Units(tf.convert_to_tensor(self.shift), tf.convert_to_tensor(self.scale))
+
+    def units(self, x: tf.Tensor, mask: tf.Tensor | None = None, observed: tf.Tensor | None = None) -> Units | None:
+        """The units of each sequence from its given frames, `[B, D]`; None but for standardize="sequence".
+
+        Args:
+            x, mask, observed: `[B, T, D]`, `[B, T]` and `[B, T, D]`.
+        """
+        if self.mode != "sequence":
+            return None
+        given = tf.expand_dims(masks.first(self.given_frames, x, mask), -1)
+        known = tf.broadcast_to(given, tf.shape(x)) if observed is None else given & observed
+        return units_of_sequences(tf.cast(x, tf.float32), known, self._kinds(), self.usual)
+
+    def scored(self, x: tf.Tensor, mask: tf.Tensor | None, observed: tf.Tensor | None) -> tf.Tensor | None:
+        """Which entries of x `[B, T, D]` are scored: those that were observed, less the given frames."""
+        if not self.given_frames:
+            return observed
+        later = tf.expand_dims(~masks.first(self.given_frames, x, mask), -1)
+        return tf.broadcast_to(later, tf.shape(x)) if observed is None else later & observed
+
+    def _kinds(self) -> np.ndarray:
+        """Which units each feature has: "affine", "scale" or "none", `[D]`."""
+        units = self.observation.units
+        return np.array([units] * self.x_dim if isinstance(units, str) else units)
+
     # The way in.
 
-    def see(self, x: tf.Tensor, observed: tf.Tensor | None = None, last: tf.Tensor | None = None) -> tf.Tensor:
+    def see(
+        self,
+        x: tf.Tensor,
+        observed: tf.Tensor | None = None,
+        last: tf.Tensor | None = None,
+        units: Units | None = None,
+    ) -> tf.Tensor:
         """What the cell sees of frames `[..., D]`: `[..., E]`.
 
         Args:
             observed: `[..., D]` bool; x may hold anything where it is false. None: everything was.
             last: for fill="last" and a single frame `[B, D]`, the last values that were observed before it.
+            units: of the sequences; None for the usual ones.
         """
-        x = tf.cast(x, tf.float32)
+        x, units = tf.cast(x, tf.float32), units or self.usual
         if observed is not None:
-            x = self.filled(x, observed, last)
+            x = self.filled(x, observed, last, units)
         if self.x_scale == "log":
             seen = logarithm(x)
         else:
-            seen = x if self.mode is None else (x - self.shift) / self.scale
+            seen = x if units is None else units.standardized(x)
         seen = tf.cast(seen, self.compute_dtype)
         if self.indicator:
             known = tf.ones_like(seen) if observed is None else tf.cast(observed, seen.dtype)
             seen = self._beside(seen, known)
         return seen if self.encoder is None else self.encoder(seen)
 
-    def filled(self, x: tf.Tensor, observed: tf.Tensor, last: tf.Tensor | None = None) -> tf.Tensor:
+    def filled(
+        self, x: tf.Tensor, observed: tf.Tensor, last: tf.Tensor | None = None, units: Units | None = None
+    ) -> tf.Tensor:
         """Frames with what was not observed filled in, in the units of the data."""
-        blank = self.blank(x)
+        blank = self.blank(x, units)
         if self.fill == "last" and x.shape.rank == 3:
             return last_observed(x, observed, blank[:, 0] if last is None else last)
         return tf.where(observed, x, last if self.fill == "last" and last is not None else blank)
 
-    def blank(self, like: tf.Tensor) -> tf.Tensor:
+    def blank(self, like: tf.Tensor, units: Units | None = None) -> tf.Tensor:
         """What stands for a frame of which nothing was ever observed, `[..., D]`: zero in standardised units."""
-        return tf.zeros_like(like) if self.mode is None else tf.zeros_like(like) + self.shift
+        units = units or self.usual
+        return tf.zeros_like(like) if units is None else tf.zeros_like(like) + units.along(like).shift
 
     def _beside(self, seen: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
         """The indicator as more features; beside the channels of a picture."""
@@ -189,50 +254,73 @@ class FrameIO(keras.layers.Layer):
 
     # The way out.
 
-    def params(self, features: tf.Tensor) -> tf.Tensor:
-        """Parameters of p(x_t | .), `[..., P]`, from features of the cell `[..., H]`."""
-        return self.observation(features if self.decoder is None else self.decoder(features))
+    def params(self, features: tf.Tensor, units: Units | None = None) -> tf.Tensor:
+        """Parameters of p(x_t | .), `[..., P]`, from features of the cell `[..., H]`.
+
+        With units by sequence these are `units` `[B, D]`, or the usual ones for None.
+        """
+        params = self.observation(features if self.decoder is None else self.decoder(features))
+        if self.mode != "sequence":
+            return params
+        like = tf.zeros(tf.concat([tf.shape(params)[:-1], [self.x_dim]], axis=0))
+        like = tf.ensure_shape(like, [*params.shape[:-1], self.x_dim])
+        return tf.concat([params, *(like + y for y in (units or self.usual).along(like))], axis=-1)
+
+    def parted(self, params: tf.Tensor) -> tuple[tf.Tensor, Units | None]:
+        """Parameters as the observation knows them, and the units that hold for them."""
+        if self.mode != "sequence":
+            return params, self.usual
+        sizes = [self.observation.params_dim, self.x_dim, self.x_dim]
+        params, shift, scale = tf.split(params, sizes, axis=-1)
+        # Frames that do not exist have zeros for parameters; what they divide must stay finite, or gradients do not.
+        return params, Units(shift, tf.where(scale > 0.0, scale, 1.0))
 
     def log_prob(self, params: tf.Tensor, x: tf.Tensor, observed: tf.Tensor | None = None) -> tf.Tensor:
         """log p(x_t | .) of what was observed of x `[..., D]`, in nats of the data, `[...]`."""
         x = tf.cast(x, tf.float32)
-        if self.mode is None:
+        params, units = self.parted(params)
+        if units is None:
             return self.observation.log_prob(params, x, observed)
-        if observed is None:
-            volume = tf.reduce_sum(tf.math.log(self.scale))
-        else:
-            x = tf.where(observed, x, tf.zeros_like(x) + self.shift)
-            volume = tf.reduce_sum(tf.where(observed, tf.math.log(self.scale), 0.0), axis=-1)
-        return self.observation.log_prob(params, (x - self.shift) / self.scale, observed) - volume
+        volume = tf.math.log(units.scale)
+        if observed is not None:
+            x = tf.where(observed, x, tf.zeros_like(x) + units.shift)
+            volume = tf.where(observed, volume, 0.0)
+        volume = tf.reduce_sum(volume, axis=-1)
+        return self.observation.log_prob(params, units.standardized(x), observed) - volume
 
     def mean(self, params: tf.Tensor) -> tf.Tensor:
         """E[x_t | .], `[..., D]`."""
-        return self._restored(self.observation.mean(params))
+        params, units = self.parted(params)
+        mean = self.observation.mean(params)
+        return mean if units is None else units.restored(mean)
 
     def sample(self, params: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """x_t `[..., D]` as a function of uniform noise `[..., noise_dim]`."""
-        return self._restored(self.observation.sample(params, noise))
+        params, units = self.parted(params)
+        x = self.observation.sample(params, noise)
+        return x if units is None else units.restored(x)
 
     def stddev(self, params: tf.Tensor) -> tf.Tensor:
         """Standard deviation of each feature, `[..., D]`; NotImplementedError where the observation has none."""
+        params, units = self.parted(params)
         stddev = self.observation.distribution(params).stddev()
-        return stddev if self.mode is None else stddev * self.scale
+        return stddev if units is None else stddev * units.scale
 
     def distribution(self, params: tf.Tensor) -> tfp.distributions.Distribution:
         """p(x_t | .) over `[D]`, for use at the edge."""
+        params, units = self.parted(params)
         found = self.observation.distribution(params)
-        if self.mode is None:
+        if units is None:
             return found
         bijectors = tfp.bijectors
-        affine = bijectors.Shift(tf.convert_to_tensor(self.shift))(bijectors.Scale(tf.convert_to_tensor(self.scale)))
-        return tfp.distributions.TransformedDistribution(found, affine)
+        return tfp.distributions.TransformedDistribution(
+            found, bijectors.Shift(units.shift)(bijectors.Scale(units.scale))
+        )
 
-    def _restored(self, x: tf.Tensor) -> tf.Tensor:
-        return x if self.mode is None else x * self.scale + self.shift
-
-    def within(self, context: tf.Tensor | None) -> "FrameIO | FrameIOWithin":
-        """The same for sequences of which `context` `[B, C]` is known, which joins the features of every frame."""
-        return self if context is None else FrameIOWithin(self, context)
+    def within(self, context: tf.Tensor | None, units: Units | None = None) -> "FrameIO | FrameIOWithin":
+        """The same for sequences of which this is known: a `context` `[B, C]`, which joins the features of every
+        frame, and their `units` `[B, D]`."""
+        return self if context is None and units is None else FrameIOWithin(self, context, units)
 
     # Data.
 
@@ -242,22 +330,33 @@ class FrameIO(keras.layers.Layer):
         known = np.ones(x.shape, bool) if observed is None else np.asarray(observed, bool)
         if mask is not None:
             known = known & np.asarray(mask, bool)[..., None]
+        exists = np.ones(x.shape[:2], bool) if mask is None else np.asarray(mask, bool)
+        given = exists & (np.cumsum(exists, axis=1) <= self.given_frames)
         if self.mode is not None:
-            shift, scale = self._statistics(x, known)
+            shift, scale = self._statistics(x, known, given)
             self.shift.assign(shift)
             self.scale.assign(scale)
+            units = self.usual
+            if self.mode == "sequence":
+                filled = tf.constant(np.where(known, x, shift), tf.float32)
+                units = self.units(filled, tf.constant(exists), tf.constant(known))
+                units = Units(*(y.numpy()[:, None] for y in units))
+            shift, scale = (np.asarray(y, np.float64) for y in units)
             x = (np.where(known, x, shift) - shift) / scale
+        if (exists & ~given).any():
+            mask = exists & ~given if given.any() else mask
         self.observation.adapt(x.astype(np.float32), mask, observed)
 
-    def _statistics(self, x: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _statistics(self, x: np.ndarray, known: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Shift and scale of each feature, 0 and 1 for one that was never observed or has no unit."""
-        units = self.observation.units
-        units = np.array([units] * x.shape[-1] if isinstance(units, str) else units)
-        mean, deviation = observed_moments(x, known & (units != "none"), shared=self.mode == "global")
-        shift = np.where(units == "affine", mean, 0.0)
+        kinds = self._kinds()
+        if self.mode == "sequence":
+            return usual_units(x, known, given, kinds)
+        mean, deviation = observed_moments(x, known & (kinds != "none"), shared=self.mode == "global")
+        shift = np.where(kinds == "affine", mean, 0.0)
         positive = np.where(mean > 0.0, mean, 1.0)
-        scale = np.select([units == "affine", units == "scale"], [deviation, positive], 1.0)
-        return shift.astype(np.float32), scale.astype(np.float32)
+        scale = np.select([kinds == "affine", kinds == "scale"], [deviation, positive], 1.0)
+        return shift, scale
 
     def validate(self, frames: np.ndarray, observed: np.ndarray | None = None) -> None:
         """Raises ValueError where frames `[N, D]` are none that the observation or the networks can take."""
@@ -265,37 +364,9 @@ class FrameIO(keras.layers.Layer):
         check_frames(frames if observed is None else frames[observed], self.x_scale)
 
     def get_config(self) -> dict[str, Any]:
-        names = (
-            "standardize",
-            "x_scale",
-            "fill",
-            "indicator",
-            "frame_encoder",
-            "frame_decoder",
-            "activation",
-            "dropout",
-        )
+        names = (*FRAME_OPTIONS, "activation", "dropout")
         observation = keras.saving.serialize_keras_object(self.observation)
         return {**super().get_config(), "observation": observation, **{k: getattr(self, k) for k in names}}
-
-
-class FrameIOWithin:
-    """A `FrameIO` for sequences of a known context; otherwise it is the one that it wraps."""
-
-    def __init__(self, frames: FrameIO, context: tf.Tensor):
-        self.frames, self.context = frames, context
-
-    def params(self, features: tf.Tensor) -> tf.Tensor:
-        """As `FrameIO.params`, of `[features, context]`."""
-        context = tf.cast(self.context, features.dtype)
-        if features.shape.rank == 3:
-            context = tf.tile(context[:, None], [1, tf.shape(features)[1], 1])
-        joined = tf.concat([features, context], axis=-1)
-        width = features.shape[-1] + self.context.shape[-1]
-        return self.frames.params(tf.ensure_shape(joined, [*features.shape[:-1], width]))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.frames, name)
 
 
 def last_observed(x: tf.Tensor, observed: tf.Tensor, before: tf.Tensor) -> tf.Tensor:

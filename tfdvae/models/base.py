@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfdvae import masks, observations, random, validation
-from tfdvae.layers.frame_io import FrameIO
+from tfdvae.layers.frame_io import FRAME_OPTIONS, FrameIO
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import DeclaresLatents, counted_frames, latent_terms
+from tfdvae.layers.units import Units
 from tfdvae.models.drawing import DrawingMixin
 from tfdvae.models.scoring import ScoringMixin
 from tfdvae.models.streaming import StreamingMixin
@@ -30,6 +31,7 @@ class Packed(NamedTuple):
         observed: `[B, T, D]`, or None where all that exists was observed.
         seen: frames as the networks see them, `[B, T, E]`.
         context: `[B, C]`, or None.
+        units: of each sequence, `[B, D]`, where they are its own.
     """
 
     x: tf.Tensor
@@ -38,12 +40,13 @@ class Packed(NamedTuple):
     observed: tf.Tensor | None
     seen: tf.Tensor
     context: tf.Tensor | None
+    units: Units | None = None
 
     def repeated(self, count: tf.Tensor | int) -> "Packed":
         """`count` adjacent copies of each sequence."""
         if isinstance(count, int) and count == 1:
             return self
-        return Packed(*(None if y is None else tf.repeat(y, count, axis=0) for y in self))
+        return tf.nest.map_structure(lambda y: None if y is None else tf.repeat(y, count, axis=0), self)
 
 
 def _of_frames(name: str) -> property:
@@ -63,10 +66,11 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
 
     Args:
         observation: p(x_t | .), a name in `tfdvae.observations.OBSERVATIONS` or an Observation.
-        standardize, x_scale, fill, indicator, frame_encoder, frame_decoder: how frames enter and leave the model, see
-            `tfdvae.layers.FrameIO`.
-        missing: "nan" lets NaN in x mean a value that was not observed; None refuses it.
         seed: all randomness of training and evaluation follows from it.
+        missing: "nan" lets NaN in x mean a value that was not observed; None refuses it.
+        frame_networks: activation and dropout of the frame networks.
+        **options: how frames enter and leave the model, `standardize`, `given_frames`, `x_scale`, `fill`, `indicator`,
+            `frame_encoder` and `frame_decoder`: see `tfdvae.layers.FrameIO`; the rest goes to `keras.Model`.
 
     Attributes:
         partly_observed: whether the model knows parts of frames: it was built for, adapted to or trained with
@@ -80,29 +84,13 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         observation: str | Mapping | observations.Observation = "gaussian",
         seed: int = 0,
         *,
-        standardize: str | None = "auto",
-        x_scale: str = "linear",
-        fill: str = "zero",
-        indicator: bool = False,
         missing: str | None = None,
-        frame_encoder: Any = None,
-        frame_decoder: Any = None,
         frame_networks: Mapping[str, Any] | None = None,
-        **kwargs: Any,
+        **options: Any,
     ):
-        super().__init__(**kwargs)
-        self.frames = FrameIO(
-            observation,
-            standardize=standardize,
-            x_scale=x_scale,
-            fill=fill,
-            indicator=indicator,
-            frame_encoder=frame_encoder,
-            frame_decoder=frame_decoder,
-            **(frame_networks or {}),
-            dtype=self.dtype_policy,
-            name="frames",
-        )
+        own = {name: options.pop(name) for name in FRAME_OPTIONS if name in options}
+        super().__init__(**options)
+        self.frames = FrameIO(observation, **own, **(frame_networks or {}), dtype=self.dtype_policy, name="frames")
         if missing not in (None, "nan"):
             raise ValueError(f"`missing` must be None or 'nan', got {missing!r}.")
         self.missing = missing
@@ -115,6 +103,7 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
 
     observation = _of_frames("observation")
     standardize = _of_frames("standardize")
+    given_frames = _of_frames("given_frames")
     x_scale = _of_frames("x_scale")
     fill = _of_frames("fill")
     indicator = _of_frames("indicator")
@@ -157,12 +146,16 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
 
     # Paths and terms.
 
-    def pack(self, batch: Batch) -> tuple[Packed, masks.Packing | None]:
-        """The batch as the equations take it, and how to undo the packing (None where all frames exist)."""
+    def pack(self, batch: Batch, units: Units | None = None) -> tuple[Packed, masks.Packing | None]:
+        """The batch as the equations take it, and how to undo the packing (None where all frames exist).
+
+        `units` stand in for those of the given frames, where some of these were filled in.
+        """
         packed, how = masks.pack_batch(validation.flat(batch, self.frame_shape))
-        seen = self.frames.see(packed.x, random.unhidden(packed.x, packed.observed))
+        units = units or self.frames.units(packed.x, packed.mask, packed.observed)
+        seen = self.frames.see(packed.x, random.unhidden(packed.x, packed.observed), units=units)
         u = self.inputs(packed.u, packed.context, tf.shape(packed.x)[1])
-        return Packed(packed.x, packed.mask, u, packed.observed, seen, packed.context), how
+        return Packed(packed.x, packed.mask, u, packed.observed, seen, packed.context, units), how
 
     def inputs(self, u: tf.Tensor | None, context: tf.Tensor | None, length: tf.Tensor | int) -> tf.Tensor | None:
         """Inputs of frames `[B, T, U]` and, in the last columns, the context of their sequences."""
@@ -217,7 +210,8 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         batch = validation.flat(batch, self.frame_shape)
         exists = tf.ones(tf.shape(batch.x)[:2], tf.bool) if batch.mask is None else batch.mask
         x = masks.zero_masked(tf.cast(batch.x, tf.float32), batch.mask)
-        log_px = masks.zero_masked(self.frames.log_prob(path.x, x, batch.observed), batch.mask)
+        scored = self.frames.scored(x, batch.mask, batch.observed)
+        log_px = masks.zero_masked(self.frames.log_prob(path.x, x, scored), batch.mask)
         found = {}
         for latent in self.latents:
             terms = latent_terms(latent, path.latents[latent.name], balance)
@@ -300,7 +294,7 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
 
     def get_config(self) -> dict:
         frames = self.frames.get_config()
-        own = {k: v for k, v in frames.items() if k not in ("name", "dtype", "trainable", "activation", "dropout")}
+        own = {name: frames[name] for name in ("observation", *FRAME_OPTIONS)}
         return {**super().get_config(), **own, "missing": self.missing, "seed": self.seed}
 
     # Data.

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfdvae import masks, random
 from tfdvae.layers.frame_shapes import restore_frames
+from tfdvae.layers.units import Units
 from tfdvae.types import Batch, Forecast, Generated, Imputed
 
 __all__ = ["DrawingMixin", "Request", "tile", "untile"]
@@ -206,17 +207,18 @@ class DrawingMixin:
 
     def _chain(self, batch: Batch, sweeps: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The last of all sweeps: completed frames, and parameters of p(x_t | .)."""
-        start = self._sweep(batch, seed, True)
+        units = self.frames.units(batch.x, batch.mask, batch.observed)
+        start = self._sweep(batch, units, seed, True)
 
         def sweep(i: tf.Tensor, filled: tf.Tensor, params: tf.Tensor) -> tuple:
-            return i + 1, *self._sweep(batch._replace(x=filled), random.fold_in(seed, i), False)
+            return i + 1, *self._sweep(batch._replace(x=filled), units, random.fold_in(seed, i), False)
 
         shapes = (tf.TensorShape([]), *(tf.TensorShape([None, None, y.shape[-1]]) for y in start))
         return tf.while_loop(lambda i, *_: i < sweeps, sweep, (tf.constant(1), *start), shapes)[1:]
 
-    def _sweep(self, batch: Batch, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    def _sweep(self, batch: Batch, units: Units | None, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """One sweep; after the first one x is complete."""
-        packed, how = self.pack(batch if first else batch._replace(observed=None))
+        packed, how = self.pack(batch if first else batch._replace(observed=None), units)
         observed = batch.observed if how is None else masks.pack(batch.observed, how)
         return _unpacked(self._fill(packed._replace(observed=observed), seed, first), how)
 

@@ -211,5 +211,6 @@ class DSAE(RecurrentDVAE):
             other = self.draw_noise(random.fold_in(seed, "content"), size, tf.shape(content.x)[1])
         v = self.infer(*content, other).latents["v"].z
         z = self.infer(*dynamics, noise).latents["z"].z
-        params = self.frames.within(dynamics.context).params(self.cell.observe({"z": z, "v": v}))
+        io = self.frames.within(dynamics.context, self.frames.units(dynamics.x, dynamics.mask, dynamics.observed))
+        params = io.params(self.cell.observe({"z": z, "v": v}))
         return masks.zero_masked(self.emit(params, emission), dynamics.mask)

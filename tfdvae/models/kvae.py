@@ -1,7 +1,7 @@
 """KVAE: Kalman variational autoencoder (Fraccaro et al. 2017; survey chapter 6)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,29 +14,12 @@ from tfdvae.layers.kalman import Belief, Innovation, KalmanFilter, LinearSystem,
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
 from tfdvae.layers.mlp import MLP
+from tfdvae.layers.units import Units
 from tfdvae.models.base import Packed
 from tfdvae.models.sequence import SequenceDVAE
-from tfdvae.types import Batch, Gaussian, Generated, LatentPath, State, StepOutput, Trajectory
+from tfdvae.types import Batch, Gaussian, Generated, LatentPath, State, StateEstimate, StepOutput, Trajectory
 
 __all__ = ["KVAE", "StateEstimate"]
-
-
-class StateEstimate(NamedTuple):
-    """What the Kalman filter or smoother says about each frame; zeros at frames that do not exist.
-
-    Attributes:
-        mean: of z_t, `[B, T, Z]`.
-        covariance: of z_t, `[B, T, Z, Z]`.
-        weights: alpha_t of the mixture, `[B, T, K]`.
-        encoding: mean of a_t, C_t times that of z_t, `[B, T, A]`.
-        x: mean of p(x_t | a_t) at that a_t, `[B, T, D]`.
-    """
-
-    mean: tf.Tensor
-    covariance: tf.Tensor
-    weights: tf.Tensor
-    encoding: tf.Tensor
-    x: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
@@ -202,7 +185,7 @@ class KVAE(SequenceDVAE):
         q, own = self.posterior(packed.seen, packed.context), None if noise is None else noise["a"]
         a = self.a_posterior.sample(q, own)
         path = LatentPath(a, q, self.prior(a, packed.u), own)
-        return Trajectory({"a": path}, self.decoded(a, packed.mask, packed.u, packed.context))
+        return Trajectory({"a": path}, self.decoded(packed, a))
 
     def _mix(self, alpha: tf.Tensor, u: tf.Tensor | None) -> LinearSystem:
         """The system of weights alpha_1:T: A_t and C_t from alpha_t, the drift into frame t from alpha_{t-1}."""
@@ -220,8 +203,9 @@ class KVAE(SequenceDVAE):
         latents: Mapping[str, tf.Tensor],
         context: tf.Tensor | None = None,
         noise: Mapping[str, tf.Tensor] | None = None,
+        units: Units | None = None,
     ) -> State:
-        return {**self.start(batch_size), **self.remembered(batch_size, context)}
+        return {**self.start(batch_size), **self.remembered(batch_size, context, units)}
 
     def start(self, batch_size: tf.Tensor | int) -> State:
         """The predicted z_t without its drift, the alpha_{t-1} of that drift, a_{t-1}, and the mixing network's."""
@@ -274,7 +258,7 @@ class KVAE(SequenceDVAE):
         own, beside = self.parted(state)
         missing = tf.zeros([tf.shape(own["a"])[0]], tf.bool)
         own = self._advance(own, self.step_inputs(u, beside), lambda i, p: p.loc, missing)[0]
-        return {**own, **beside}
+        return {**own, **self.passed(beside)}
 
     def _draw_frame(self, state: State, u: tf.Tensor | None, noise: tf.Tensor | None) -> tuple[State, tf.Tensor]:
         def value(i: int, p: Gaussian) -> tf.Tensor:
@@ -296,14 +280,16 @@ class KVAE(SequenceDVAE):
         return Generated(self.emit(params, uniform), {"a": a}, params), state
 
     def particles(self, packed: Packed, num_samples: int) -> Particles:
-        io = self.frames.within(repeat_rows(packed.context, num_samples))
+        own = tf.nest.map_structure(lambda y: repeat_rows(y, num_samples), (packed.context, packed.units))
+        io = self.frames.within(*own)
 
         def advance(state: State, inputs: Any, draw: Draw) -> StepOutput:
             x, observed, u, q = inputs
             return self.meet_frame(io, x, observed, state, (u, q), draw)
 
         state = self.start(tf.shape(packed.x)[0] * num_samples)
-        inputs = (packed.x, packed.observed, packed.u, self.posterior(packed.seen, packed.context))
+        scored = self.frames.scored(packed.x, packed.mask, packed.observed)
+        inputs = (packed.x, scored, packed.u, self.posterior(packed.seen, packed.context))
         return Particles(state, inputs, advance, True, self.latents)
 
     # Sequences.
@@ -357,7 +343,7 @@ class KVAE(SequenceDVAE):
         drawn = [random.normal(random.fold_in(seed, n), [size, length, w]) for n, w in zip(names, widths, strict=True)]
         z = self.kalman.sample(system, a, seen, *drawn[:2])
         imagined = matvec(system.emission, z) + self.emission_scale * drawn[2]
-        params = self.decoded(tf.where(seen[..., None], a, imagined), mask, u, packed.context)
+        params = self.decoded(packed, tf.where(seen[..., None], a, imagined))
         return tf.where(observed, x, self.emit(params, uniform)), params
 
     def filter(
@@ -386,7 +372,7 @@ class KVAE(SequenceDVAE):
         filtered = self.kalman(system, a, tf.reduce_all(present, axis=0) if present else None)
         belief = self.kalman.smooth(system, filtered) if smoothed else filtered.updated
         encoding = matvec(system.emission, belief.mean)
-        params = self.decoded(encoding, packed.mask, packed.u, packed.context)
+        params = self.decoded(packed, encoding)
         found = StateEstimate(*belief, alpha, encoding, self.frames.mean(params))
         return found if how is None else tf.nest.map_structure(lambda y: masks.unpack(y, how), found)
 

@@ -11,6 +11,7 @@ from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import StochasticCell
 from tfdvae.layers.frame_io import FRAME_OPTIONS
 from tfdvae.layers.latent import Latent
+from tfdvae.layers.units import Units
 from tfdvae.models.base import DVAE, Packed
 from tfdvae.models.drawing import Request
 from tfdvae.recurrence import Feedback, Frames
@@ -27,8 +28,8 @@ class RecurrentDVAE(DVAE):
         observation: p(x_t | .), a name or an Observation.
         seed: all randomness of training and evaluation follows from it.
         name, dtype: as in Keras; `dtype` may be a mixed-precision policy.
-        **options: how frames enter and leave the model (`standardize`, `x_scale`, `fill`, `indicator`, `frame_encoder`,
-            `frame_decoder`: see `DVAE`); everything else goes to the cell, `cell_class`.
+        **options: how frames enter and leave the model (`standardize`, `missing` and so on: see `DVAE`); everything
+            else goes to the cell, `cell_class`.
     """
 
     cell_class: ClassVar[type[StochasticCell]]
@@ -43,7 +44,7 @@ class RecurrentDVAE(DVAE):
         dtype=None,
         **options,
     ):
-        own = {k: options.pop(k) for k in FRAME_OPTIONS if k in options}
+        own = {k: options.pop(k) for k in (*FRAME_OPTIONS, "missing") if k in options}
         if latent_dim is not None:
             options["latent_dim"] = latent_dim
         # The frame networks have the cell's activation and dropout, which may be its defaults.
@@ -82,11 +83,11 @@ class RecurrentDVAE(DVAE):
 
     def infer_packed(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Trajectory:
         given = self.hoist(packed, noise)
-        frames = self.frames.within(packed.context)
+        frames = self.frames.within(packed.context, packed.units)
         feedback = None
         replaced = random.replaced_frames(packed.x)
         if replaced is not None:
-            x = packed.x if packed.observed is None else self.frames.filled(packed.x, packed.observed)
+            x = packed.x if packed.observed is None else frames.filled(packed.x, packed.observed)
             feedback = Feedback(frames, x, replaced, packed.observed)
         path, _ = recurrence.teacher_forced(self.cell, given, feedback=feedback)
         latents = {**given.latents, **path.latents}
@@ -124,7 +125,8 @@ class RecurrentDVAE(DVAE):
         else:
             given = self.hoist(packed, noise)
             frames = self._frames_of(given, uniform=uniform)
-            simulated, _ = recurrence.simulate(self.cell, self.frames.within(packed.context), frames, state=given.state)
+            io = self.frames.within(packed.context, packed.units)
+            simulated, _ = recurrence.simulate(self.cell, io, frames, state=given.state)
             params = simulated.params
         out = self.emit(params, uniform)
         return out if how is None else masks.unpack(out, how)
@@ -155,7 +157,7 @@ class RecurrentDVAE(DVAE):
     ) -> Generated:
         """New frames from the prior, each fed back."""
         own, beside = self.parted(state)
-        io, u = self.frames.within(beside.get("context")), self.inputs(u, beside.get("context"), length)
+        io, u = self.io_beside(beside), self.inputs(u, beside.get("context"), length)
         per_frame = {latent.name: noise[latent.name] for latent in self.frame_latents} if noise else {}
         return self._simulated(io, own, u, length, per_frame, uniform)[0]
 
@@ -181,7 +183,7 @@ class RecurrentDVAE(DVAE):
         if first:
             own = {latent.name: noise[latent.name] for latent in self.frame_latents}
             frames = frames._replace(infer=tf.reduce_all(observed, axis=-1), noise=own)
-        io = self.frames.within(packed.context)
+        io = self.frames.within(packed.context, packed.units)
         simulated, _ = recurrence.simulate(self.cell, io, frames, state=given.state)
         return simulated.x, simulated.params
 
@@ -198,6 +200,7 @@ class RecurrentDVAE(DVAE):
         latents: Mapping[str, tf.Tensor],
         context: tf.Tensor | None = None,
         noise: Mapping[str, tf.Tensor] | None = None,
+        units: Units | None = None,
     ) -> State:
         state = self.cell.start(batch_size)
         for latent in self.sequence_latents:
@@ -205,7 +208,7 @@ class RecurrentDVAE(DVAE):
             if z is None:
                 z = self._imagined(latent, state, batch_size, (noise or {}).get(latent.name))
             state = latent.absorb(state, z)
-        return {**state, **self.remembered(batch_size, context)}
+        return {**state, **self.remembered(batch_size, context, units)}
 
     def _imagined(
         self, latent: Latent, state: State, batch_size: tf.Tensor | int, noise: tf.Tensor | None
@@ -257,16 +260,19 @@ class RecurrentDVAE(DVAE):
     def particles(self, packed: Packed, num_samples: int) -> Particles:
         # Dropout draws one mask per path, in the loop and before it: each path then needs rows of its own.
         shared = self.cell.dropout == 0.0
-        packed = packed if shared else Packed(*(repeat_rows(y, num_samples) for y in packed))
+        packed = packed if shared else tf.nest.map_structure(lambda y: repeat_rows(y, num_samples), packed)
         given = self.hoist(packed, None)
         size = tf.shape(packed.x)[0] * (num_samples if shared else 1)
-        io = self.frames.within(repeat_rows(packed.context, num_samples) if shared else packed.context)
+        own = (packed.context, packed.units)
+        own = tf.nest.map_structure(lambda y: repeat_rows(y, num_samples), own) if shared else own
+        io = self.frames.within(*own)
 
         def advance(state: State, inputs: Any, draw: Callable) -> StepOutput:
             x_t, observed_t, e_t, c_t, g_t = inputs
             return self.meet_frame(io, x_t, observed_t, self.cell.absorb_u(state, c_t), (e_t, g_t), draw)
 
-        inputs = (packed.x, packed.observed, given.e, given.c, given.g)
+        scored = self.frames.scored(packed.x, packed.mask, packed.observed)
+        inputs = (packed.x, scored, given.e, given.c, given.g)
         return Particles(self.cell.start(size), inputs, advance, shared, self.latents)
 
     # Parts.
@@ -283,9 +289,10 @@ class RecurrentDVAE(DVAE):
                 state = latent.absorb(state, z)
             given = given._replace(state=state)
         state = recurrence.teacher_forced(self.cell, given, hold=packed.mask, last=True)[1]
-        beside = self.remembered(size, packed.context)
+        beside = self.remembered(size, packed.context, packed.units)
         if "last" in beside:
-            x = packed.x if packed.observed is None else self.frames.filled(packed.x, packed.observed)
+            io = self.frames.within(packed.context, packed.units)
+            x = packed.x if packed.observed is None else io.filled(packed.x, packed.observed)
             exists = tf.ones([size, length], tf.bool) if packed.mask is None else packed.mask
             beside["last"] = tf.gather(x, tf.reduce_sum(tf.cast(exists, tf.int32), axis=1) - 1, batch_dims=1)
         return {**state, **beside}

@@ -40,16 +40,14 @@ class SequenceDVAE(DVAE):
         """Latents `[B, horizon, Z]` that follow right-padded ones, from the prior given those."""
         raise NotImplementedError(f"{type(self).__name__} does not implement `continue_path`.")
 
+    def decoded(self, packed: Packed, z: tf.Tensor) -> tf.Tensor:
+        """Parameters of p(x_t | .), `[B, T, P]`, of sequences with these latents `[B, T, Z]`."""
+        return self.frames.within(packed.context, packed.units).params(self.decode(z, packed.mask, packed.u))
+
     @property
     def latent_name(self) -> str:
         """What the one latent is called."""
         return self.latents[0].name
-
-    def decoded(
-        self, z: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, context: tf.Tensor | None
-    ) -> tf.Tensor:
-        """Parameters of p(x_t | .), `[B, T, P]`; `u` as `decode` takes it."""
-        return self.frames.within(context).params(self.decode(z, mask, u))
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _reconstruct(self, batch: Batch, seed: tf.Tensor, teacher_forced: bool, sample: bool) -> tf.Tensor:
@@ -60,7 +58,7 @@ class SequenceDVAE(DVAE):
         noise, uniform = self.draw(request.seed, request.size, request.length, request.sample)
         u = self.inputs(request.u, request.context, request.length)
         z = self.prior_path(u, noise, request.size, request.length)
-        params = self.decoded(z, None, u, request.context)
+        params = self.frames.within(request.context).params(self.decode(z, None, u))
         return Generated(self.emit(params, uniform), {self.latent_name: z}, params)
 
     def _continue(self, request: Request) -> Generated:
@@ -81,7 +79,8 @@ class SequenceDVAE(DVAE):
                 None if u is None else tf.concat([packed.u, u], axis=1),
             )
         )
-        params = self.decoded(joined.x, joined.mask, joined.u, packed.context)
+        io = self.frames.within(packed.context, packed.units)
+        params = io.params(self.decode(joined.x, joined.mask, joined.u))
         params = masks.unpack(params, how)[:, length:]
         return Generated(self.emit(params, uniform), {self.latent_name: after}, params)
 
@@ -92,5 +91,5 @@ class SequenceDVAE(DVAE):
         if first:
             whole = tf.reduce_all(packed.observed, axis=-1, keepdims=True)
             z = tf.where(whole, z, self.prior_path(packed.u, noise, size, length))
-        params = self.decoded(z, packed.mask, packed.u, packed.context)
+        params = self.decoded(packed, z)
         return tf.where(packed.observed, packed.x, self.emit(params, uniform)), params

@@ -9,6 +9,7 @@ from tfdvae import validation
 from tfdvae.bounds.filtering import Draw
 from tfdvae.layers.frame_shapes import flatten_frames, restore_frames
 from tfdvae.layers.latent import Latent
+from tfdvae.layers.units import Units
 from tfdvae.types import Generated, State, StepOutput
 
 __all__ = ["StreamingMixin"]
@@ -27,7 +28,11 @@ class StreamingMixin:
         return False
 
     def initial_state(
-        self, batch_size: int = 1, latents: Mapping[str, Any] | None = None, context: Any = None
+        self,
+        batch_size: int = 1,
+        latents: Mapping[str, Any] | None = None,
+        context: Any = None,
+        given: Any = None,
     ) -> State:
         """The state before the first frame, for `step` and `generate_step`.
 
@@ -35,12 +40,15 @@ class StreamingMixin:
             latents: values `[B, Z]` of latents that exist once per sequence, by name; where they are not given, the
                 mode of what `generate` draws them from.
             context: `[B, C]`, where the model was built for one.
+            given: for standardize="sequence", the first frames of each sequence `[B, T, D]`, or a dict with "x", "mask"
+                and "observed", which its units are taken from; where they are not known, those of the data set hold.
 
         Raises:
-            ValueError: if frames cannot be drawn one after the other.
+            ValueError: if frames cannot be drawn one after the other, or `given` means nothing to the model.
         """
         self._require_stepwise("initial_state")
-        return self.start_stream(batch_size, self._latents(latents), self._context(context))
+        units = None if given is None else self._given_units(given, batch_size)
+        return self.start_stream(batch_size, self._latents(latents), self._context(context), units=units)
 
     def step(self, state: State, x: Any, u: Any = None, observed: Any = None, noise: Any = None) -> StepOutput:
         """Takes in one frame, in constant time and memory; T steps equal one call on the sequence.
@@ -132,7 +140,8 @@ class StreamingMixin:
     ) -> StepOutput:
         """`step` for tensors that were checked, `[B, D]`."""
         own, beside = self.parted(state)
-        seen = self.frames.see(x, observed, beside.get("last"))
+        io = self.io_beside(beside)
+        seen = io.see(x, observed, beside.get("last"))
         noise = noise or {}
 
         def draw(latent: Latent, q: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -140,10 +149,15 @@ class StreamingMixin:
             return latent.q.sample(q, own_noise), own_noise
 
         frame = self.encode_frame(own, seen, self.step_inputs(u, beside))
-        out = self.meet_frame(self.frames.within(beside.get("context")), x, observed, *frame, draw)
+        scored = observed
+        if "given" in beside:
+            past = tf.expand_dims(beside["given"]["clock"] >= self.given_frames, 1)
+            later = tf.broadcast_to(past, tf.shape(x))
+            scored = later if observed is None else later & observed
+        out = self.meet_frame(io, x, scored, *frame, draw)
         if "last" in beside:
-            beside = {**beside, "last": x if observed is None else self.frames.filled(x, observed, beside["last"])}
-        return out._replace(state={**out.state, **beside})
+            beside = {**beside, "last": x if observed is None else io.filled(x, observed, beside["last"])}
+        return out._replace(state={**out.state, **self.passed(beside)})
 
     @tf.function(reduce_retracing=True, autograph=False)
     def draw_frame(
@@ -155,10 +169,9 @@ class StreamingMixin:
     ) -> tuple[Generated, State]:
         """`generate_step` for tensors that were checked; the frame is `[B, D]`."""
         own, beside = self.parted(state)
-        io = self.frames.within(beside.get("context"))
-        drawn, own = self.imagine_frame(io, own, self.step_inputs(u, beside), noise or {}, uniform)
+        drawn, own = self.imagine_frame(self.io_beside(beside), own, self.step_inputs(u, beside), noise or {}, uniform)
         beside = {**beside, "last": drawn.x} if "last" in beside else beside
-        return drawn, {**own, **beside}
+        return drawn, {**own, **self.passed(beside)}
 
     # What a subclass implements, as graphs.
 
@@ -168,8 +181,10 @@ class StreamingMixin:
         latents: Mapping[str, tf.Tensor],
         context: tf.Tensor | None = None,
         noise: Mapping[str, tf.Tensor] | None = None,
+        units: Units | None = None,
     ) -> State:
-        """The state before the first frame; `noise` draws the latents of the sequence that are not given."""
+        """The state before the first frame; `noise` draws the latents of the sequence that are not given. `units` are
+        those of the sequences, `[B, D]`."""
         raise NotImplementedError(f"{type(self).__name__} does not implement `start_stream`.")
 
     def encode_frame(self, state: State, seen: tf.Tensor, u: tf.Tensor | None) -> tuple[State, Any]:
@@ -182,7 +197,8 @@ class StreamingMixin:
         """One frame from where it has opened to where it closes.
 
         Args:
-            io: the model's `FrameIO`, for the context of the sequences.
+            io: the model's `FrameIO`, for the context and the units of the sequences.
+            observed: what of x is scored.
             opened, frame: from `encode_frame`.
             draw: makes each latent of its posterior, and says of what noise.
         """
@@ -201,18 +217,49 @@ class StreamingMixin:
 
     # Parts.
 
-    def remembered(self, batch_size: tf.Tensor | int, context: tf.Tensor | None) -> State:
+    def remembered(self, batch_size: tf.Tensor | int, context: tf.Tensor | None, units: Units | None = None) -> State:
         """What a state holds before the first frame beside the entries of the equations."""
         found = {} if context is None else {"context": context}
+        like = tf.zeros([batch_size, self.x_dim])
+        if self.frames.mode == "sequence":
+            units = Units(*(like + y for y in units or self.frames.usual))
+        if self.given_frames:
+            own = {} if units is None else units._asdict()
+            found["given"] = {"clock": tf.zeros([batch_size], tf.int32), **own}
         if self.frames.fill == "last":
-            found["last"] = self.frames.blank(tf.zeros([batch_size, self.x_dim]))
+            found["last"] = self.frames.blank(like, units)
         return found
 
     @staticmethod
     def parted(state: State) -> tuple[State, State]:
         """The entries of the equations, and what stands beside them."""
-        beside = ("context", "last")
+        beside = ("context", "given", "last")
         return ({k: v for k, v in state.items() if k not in beside}, {k: state[k] for k in beside if k in state})
+
+    @staticmethod
+    def passed(beside: State) -> State:
+        """What stands beside the entries of the equations, one frame later."""
+        if "given" not in beside:
+            return beside
+        return {**beside, "given": {**beside["given"], "clock": beside["given"]["clock"] + 1}}
+
+    def io_beside(self, beside: State) -> Any:
+        """The model's `FrameIO`, for the context and the units that a state holds."""
+        given = beside.get("given", {})
+        units = Units(given["shift"], given["scale"]) if "shift" in given else None
+        return self.frames.within(beside.get("context"), units)
+
+    def _given_units(self, given: Any, batch_size: int) -> Units:
+        """The units of sequences from their first frames, checked."""
+        if self.frames.mode != "sequence":
+            raise ValueError(
+                "`given` tells the units of sequences, which a model made with standardize='sequence' alone asks for."
+            )
+        batch = validation.check_arrays(validation.as_batch(given), self.built_sizes._replace(u_dim=None), self.missing)
+        if batch.x.shape[0] != batch_size:
+            raise ValueError(f"Expected `given` for {batch_size} sequences, got {batch.x.shape[0]}.")
+        batch = self.tensors(batch)
+        return self.frames.units(batch.x, batch.mask, batch.observed)
 
     def step_inputs(self, u: tf.Tensor | None, beside: State) -> tf.Tensor | None:
         """Inputs of one frame, `[B, U + C]`."""

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfdvae import random, validation
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import Latent
+from tfdvae.layers.units import Units
 from tfdvae.models import DVAE
 from tfdvae.serving.fields import Field, Target
 from tfdvae.serving.states import StateLayout
@@ -52,6 +53,17 @@ class Parts:
         if not self.context_dim:
             return ()
         return (self.row("context", (self.context_dim,), "units of the context", "What is known of each sequence."),)
+
+    def given(self) -> tuple[Field, ...]:
+        """The first frames of each sequence, where its units come from them."""
+        if self.model.frames.mode != "sequence":
+            return ()
+        text = f"The first {self.model.given_frames} frames of each sequence, or fewer, which its units come from."
+        fields = (self.frames("given", self.frame_shape, UNITS_OF_X, text, "given"),)
+        if self.model.partly_observed:
+            text = "True where they hold data; where nothing of a feature does, it has the units of the data set."
+            fields += (Field("given_observed", (self.batch, "given", *self.frame_shape), tf.bool, "1", text),)
+        return fields
 
     def inputs(self) -> tuple[Field, ...]:
         """u in driven mode."""
@@ -108,6 +120,14 @@ class Parts:
             batch = batch._replace(x=tf.where(batch.observed, batch.x, blank))
         return validation.flat(self.check(batch), self.frame_shape)
 
+    def given_units(self, given: Tensors) -> Units | None:
+        """The units of sequences from what `given` declares."""
+        if "given" not in given:
+            return None
+        names = {"x": "given", "observed": "given_observed"}
+        first = self.read({name: given[field] for name, field in names.items() if field in given})
+        return self.model.frames.units(first.x, None, first.observed)
+
     def check(self, batch: Batch) -> Batch:
         """The same, checked."""
         if not self.target.seeded:
@@ -147,7 +167,7 @@ class Parts:
 def _has_stddev(model: DVAE) -> bool:
     """Whether p(x_t | .) has a standard deviation in closed form."""
     try:
-        model.frames.stddev(tf.zeros([1, model.observation.params_dim]))
+        model.frames.stddev(tf.zeros([1, model.frames.params_dim]))
     except NotImplementedError:  # how TFP says that a distribution lacks it
         return False
     return True

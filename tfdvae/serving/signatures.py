@@ -167,7 +167,7 @@ class Declarations(Parts):
         """The state before the first frame."""
         if self.layout is None:
             return None
-        inputs = (*self.sequence_noise(self.batch), *self.context())
+        inputs = (*self.sequence_noise(self.batch), *self.context(), *self.given())
         if not inputs and self.target.batch is None:
             inputs = (self.count("batch_size", "Sequences to stream side by side."),)
 
@@ -175,9 +175,10 @@ class Declarations(Parts):
             noise = {latent.name: given[f"noise_{latent.name}"] for latent in self.model.sequence_latents}
             size = self.target.batch
             if size is None:
-                rows = [*noise.values(), *(given[name] for name in ("context",) if name in given)]
+                rows = [*noise.values(), *(given[name] for name in ("context", "given") if name in given)]
                 size = tf.shape(rows[0])[0] if rows else self.positive(given, "batch_size")[0]
-            return self.layout.flat(self.model.start_stream(size, {}, given.get("context"), noise))
+            units = self.given_units(given)
+            return self.layout.flat(self.model.start_stream(size, {}, given.get("context"), noise, units))
 
         return Signature("reset", "The state before the first frame.", inputs, self.layout.fields, run)
 

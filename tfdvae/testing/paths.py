@@ -28,7 +28,7 @@ def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
     """For each way through the cell: values, and gradients of one scalar that hangs on all of z and p(x_t | .)."""
     batch, own = frames(model), noise(model)
     cell, inputs = model.cell, [y for y in (batch.x, batch.u) if y is not None]
-    io = model.frames.within(batch.context)
+    io = model.frames.within(batch.context, model.frames.units(batch.x))
     rng = np.random.default_rng(9)
     weights = {
         latent.name: tf.constant(rng.normal(size=(BATCH, LENGTH, latent.latent_dim)), tf.float32)

@@ -25,7 +25,7 @@ def check_trajectory(model: Any, size: int = BATCH, length: int = LENGTH) -> Non
     require(list(terms.latents) == names, f"latents of the terms are {list(terms.latents)}, declared are {names}")
     for latent in model.latents:
         _check_latent(latent, path.latents[latent.name], terms.latents[latent.name], size, length)
-    _require_shape(path.x, (size, length, model.observation.params_dim), "parameters of p(x_t | .)")
+    _require_shape(path.x, (size, length, model.frames.params_dim), "parameters of p(x_t | .)")
     require(path.x.dtype == tf.float32, f"parameters of p(x_t | .) are {path.x.dtype.name}, not float32")
     require_finite(path.x, "parameters of p(x_t | .)")
     for name, y in path.penalties.items():
