@@ -230,7 +230,7 @@ def params(names: Iterable[str] = SUITE) -> list:
 
 
 def by_turns(name: str) -> pytest.MarkDecorator:
-    """Of a test that runs with --exhaustive: a variant when it is its turn, the primary case of a model always."""
+    """Of a test that waits for its turn with --exhaustive; all tests of a variant have the same."""
     return pytest.mark.exhaustive(turn=TURNS[name]) if name in TURNS else pytest.mark.exhaustive
 
 

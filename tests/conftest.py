@@ -4,17 +4,17 @@ TensorFlow reads the variables below when it is first imported, so they are set 
 imports it: the process that only hands out tests to the workers stays small.
 """
 
-import functools
 import gc
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests import turns
 
 THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 
@@ -36,65 +36,30 @@ def data_folder() -> Path | None:
     return Path(named) if named else None
 
 
-THIRDS = 3
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--exhaustive",
         nargs="?",
         const="third",
         choices=("third", "all"),
-        help="run the tests marked exhaustive as well: of variants a third, which the commit chooses, or all of them",
+        help="run the tests marked exhaustive as well: a third of them, which the commit chooses, or all",
     )
-
-
-def commit() -> str | None:
-    """The commit that is checked out; None outside of a git checkout."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None
-
-
-@functools.cache
-def chosen_third() -> int | None:
-    """Which variants take their turn at this commit; None for all of them, where there is no commit."""
-    found = commit()
-    return None if found is None else int(found, 16) % THIRDS
-
-
-def is_chosen(item: pytest.Item, option: str | None) -> bool:
-    """Whether a test runs: one that is marked exhaustive may have to wait for its turn.
-
-    The mark may name the turn, `exhaustive(turn=number)`, for the variants of a model; without one, it runs whenever
-    --exhaustive is given.
-    """
-    marks = list(item.iter_markers("exhaustive"))
-    if not marks or option == "all":
-        return True
-    turns = {mark.kwargs["turn"] % THIRDS for mark in marks if "turn" in mark.kwargs}
-    third = chosen_third()
-    return option == "third" and (not turns or third is None or third in turns)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    third = chosen_third()
+    third = turns.chosen_third()
     if config.getoption("--exhaustive") != "third" or third is None:
         return None
-    return (
-        f"exhaustive: variants of turn {third} of 0..{THIRDS - 1}, by commit {commit()}; --exhaustive=all runs them all"
-    )
+    turn = f"turn {third} of 0..{turns.THIRDS - 1}, by commit {turns.commit()}"
+    return f"exhaustive: tests of {turn}; --exhaustive=all runs them all"
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     option = config.getoption("--exhaustive")
-    left_out = [item for item in items if not is_chosen(item, option)]
+    left_out = [item for item in items if not turns.is_chosen(item, option)]
     if left_out:
-        items[:] = [item for item in items if is_chosen(item, option)]
+        items[:] = [item for item in items if turns.is_chosen(item, option)]
         config.hook.pytest_deselected(items=left_out)
     for item in items:
         if "tfdvae_data" in getattr(item, "fixturenames", ()):
@@ -121,6 +86,13 @@ def seeds() -> None:
     np.random.seed(0)
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def settled_imports() -> None:
+    """What was imported stays: the garbage collector need not look at a million objects of TensorFlow's every time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

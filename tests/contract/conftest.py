@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfdvae
-from tests import cases
+from tests import cases, turns
 from tfdvae.types import Batch
 
 
@@ -35,11 +35,15 @@ AS_GRAPHS = ("vrnn", "kvae-u", "vssn-u")
 """One case of each kind of path."""
 
 
+def runs_as_graphs(name: str, config: pytest.Config) -> bool:
+    """Whether verbs of a case run as graphs: always, or when it is its turn. Exports make graphs of all verbs."""
+    turn = cases.TURNS.get(name, name)
+    return name in AS_GRAPHS or (name in cases.PRIMARY and turns.is_turn(turn, config.getoption("--exhaustive")))
+
+
 @pytest.fixture
 def mostly_eager(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Verbs run eagerly, since tracing is what costs, but for AS_GRAPHS, and for every model with --exhaustive."""
-    exhaustive = request.config.getoption("--exhaustive") is not None
-    graphs = cases.PRIMARY if exhaustive else AS_GRAPHS
-    tf.config.run_functions_eagerly(name not in graphs)
+    """Verbs run eagerly, since tracing is what costs, but where `runs_as_graphs`."""
+    tf.config.run_functions_eagerly(not runs_as_graphs(name, request.config))
     yield
     tf.config.run_functions_eagerly(False)

@@ -1,10 +1,12 @@
 """Any observation goes with any model, by name, by config, or as an object."""
 
 import itertools
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfdvae
 from tests import cases
@@ -20,9 +22,9 @@ PAIRS = [
 
 
 def data(observation: str) -> dict[str, np.ndarray]:
-    """Eight sequences in the support of the observation, three features each."""
+    """Eight short sequences in the support of the observation, three features each: eager loops cost by the frame."""
     rng = np.random.default_rng(3)
-    shape = (8, 6, 3)
+    shape = (8, 4, 3)
     real, bits = rng.normal(size=shape), rng.random(shape) < 0.15
     x = {
         "bernoulli": bits,
@@ -30,7 +32,7 @@ def data(observation: str) -> dict[str, np.ndarray]:
         "gamma": rng.exponential(size=shape),
         "pen": np.concatenate([real[..., :2], bits[..., 2:]], axis=-1),
     }.get(observation, real)
-    mask = np.arange(6)[None] < rng.integers(1, 7, 8)[:, None]
+    mask = np.arange(4)[None] < rng.integers(1, 5, 8)[:, None]
     return {"x": np.where(mask[..., None], x, np.nan).astype("float32"), "mask": mask}
 
 
@@ -39,16 +41,25 @@ def make(model: str, observation: str | dict | Observation, **options) -> tfdvae
     return tfdvae.MODELS[model](units=5, **cases.SIZES[model], observation=observation, **options)
 
 
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Verbs as graphs are the business of other tests; tracing is what costs."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(("model", "observation"), PAIRS)
 def test_the_pair_trains_and_draws_frames_within_the_support(model: str, observation: str) -> None:
     pair, frames = make(model, observation), data(observation)
     pair.build_for(3)
-    pair.compile(keras.optimizers.Adam(0.02), run_eagerly=True)
+    pair.compile(keras.optimizers.Adam(0.05), run_eagerly=True)
     before = pair.evaluate(frames, verbose=0, return_dict=True)["loss"]
-    history = pair.fit(frames, epochs=8, batch_size=8, verbose=0).history
+    history = pair.fit(frames, epochs=4, batch_size=8, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert pair.evaluate(frames, verbose=0, return_dict=True)["loss"] < before
-    assert history["skipped_batches"] == [0.0] * 8
+    assert history["skipped_batches"] == [0.0] * 4
     if pair.stepwise:
         frame, _ = pair.generate_step(
             pair.initial_state(50),

@@ -24,7 +24,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def partly(name: str) -> dict[str, np.ndarray]:
     """Training data of which one feature was never measured, in one sequence nothing, and of one feature of another
     sequence the same value every time; NaN elsewhere."""
-    data = cases.training_data(name)
+    data = cases.training_data(name, length=5)
     observed = np.random.default_rng(6).random(data["x"].shape) < 0.3
     observed[..., -1] = False
     observed[3] = False
@@ -33,12 +33,13 @@ def partly(name: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("mostly_eager")
 def test_training_takes_what_was_hardly_measured_and_is_remembered(name: str, tmp_path: Path) -> None:
     data = partly(name)
     model = cases.make(name, **OPTIONS)
     model.adapt(data["x"], data["mask"], data.get("u"), data["observed"])
     assert model.partly_observed
-    model.compile(keras.optimizers.Adam(1e-2))
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=tf.config.functions_run_eagerly())
     logs = model.fit(data, batch_size=8, epochs=2, verbose=0).history
     assert np.isfinite(logs["loss"]).all() and logs["skipped_batches"] == [0.0, 0.0]
     imputed = model.impute(**data, num_samples=SAMPLES, num_sweeps=1, seed=0)
@@ -57,6 +58,7 @@ def test_training_on_complete_frames_leaves_the_chain() -> None:
     assert not model.partly_observed
 
 
+@pytest.mark.usefixtures("mostly_eager")
 def test_a_model_partly_observed_imputes_from_the_posterior_that_it_has_learned(name: str) -> None:
     model, data = cases.make(name, **OPTIONS), partly(name)
     model.partly_observed = True
@@ -78,6 +80,7 @@ def test_a_model_partly_observed_imputes_from_the_posterior_that_it_has_learned(
     assert_close(found.mean.numpy()[missing], expected[missing], 1e-5)
 
 
+@pytest.mark.usefixtures("mostly_eager")
 def test_what_was_not_measured_moves_nothing(name: str) -> None:
     model, data = cases.make(name, **OPTIONS), partly(name)
     model.partly_observed = True

@@ -1,7 +1,5 @@
 """Using a model: stream, generate, forecast, impute, reconstruct, score."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,13 +10,7 @@ from tfdvae.testing import assert_close, assert_equal, differs, streaming
 from tfdvae.testing.streaming import HORIZON, future
 from tfdvae.types import Batch
 
-
-@pytest.fixture(autouse=True)
-def eagerly_but_for_one_case_per_model(name: str) -> Iterator[None]:
-    """Tracing is what costs. The primary cases show that the verbs work as graphs."""
-    tf.config.run_functions_eagerly(name not in cases.PRIMARY)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("mostly_eager")
 
 
 def ragged(name: str) -> tuple[Batch, list[Batch]]:
