@@ -223,17 +223,27 @@ def visited(cell: Any, given: Any) -> State:
 
 
 def simulate(
-    cell: Any, frame_io: Any, frames: Frames, *, state: State, length: tf.Tensor | int | None = None
+    cell: Any,
+    frame_io: Any,
+    frames: Frames,
+    *,
+    state: State,
+    length: tf.Tensor | int | None = None,
+    encoding: bool = False,
 ) -> tuple[Simulated, State]:
     """The path on which the model may meet its own output: generation, forecasting, generation mode, imputation.
 
     Per frame latents come from their posterior or their prior, x_t from the data or from p(x_t | .), and what x_t
     turned out to be is fed back. With everything inferred and observed it is `teacher_forced`, frame by frame.
+
+    Args:
+        encoding: whether what x_t turned out to be also moves the recurrences of the posteriors on (`encode_state`).
+            It costs a pass of the inference network per frame, and is for those who go on to infer from the last state.
     """
 
     def frame(state: State, f: Frames) -> tuple[State, Simulated]:
         state, held = _parted(state)
-        state = cell.absorb_u(state, f.c)
+        state = opened = cell.absorb_u(state, f.c)
         drawn = {}
         for latent in cell.frame_latents:
             z = _draw(latent, state, f, held)
@@ -243,7 +253,13 @@ def simulate(
         x = frame_io.mean(params) if f.uniform is None else frame_io.sample(params, f.uniform)
         if f.x is not None:
             x = tf.where(f.observed, f.x, x)
-        closed = cell.absorb_x(state, cell.embed(frame_io.see(x)))
+        seen = frame_io.see(x)
+        e = cell.embed(seen)
+        if encoding and cell.encode_state:
+            # From where the frame opened, as in `step`; no half-step of generation touches these entries.
+            encoded, _ = cell.encode_step(opened, seen, f.c, e)
+            state = {**state, **{name: encoded[name] for name in cell.encode_state}}
+        closed = cell.absorb_x(state, e)
         return {**closed, **_held_on(held, drawn)}, Simulated(x, drawn, params)
 
     state, simulated = scan(frame, state, frames, length=length)

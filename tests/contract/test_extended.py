@@ -14,7 +14,7 @@ from tests import cases, turns
 from tests.contract import extended
 from tfdvae import random, recurrence
 from tfdvae.layers.latent import latent_terms
-from tfdvae.testing import assert_close, assert_equal, differs, drawn
+from tfdvae.testing import assert_close, assert_equal, differs, drawn, streaming
 from tfdvae.types import Batch
 
 HORIZON = 3
@@ -153,6 +153,10 @@ def test_steps_are_the_sequence_call(model: tfdvae.DVAE, batch: Batch) -> None:
         frame, state = model.generate_step(state)
         assert_close(frame, cases.each(lambda y, t=t: y[:, t], after), 1e-4)
     assert np.isfinite(model.particle_log_prob(*batch, num_samples=4, seed=0)).all()
+
+
+def test_drawn_frames_mix_with_steps(model: tfdvae.DVAE, batch: Batch) -> None:
+    streaming.check_mixtures(model, None if batch.observed is None else batch)
 
 
 def test_a_segment_keeps_its_latent_in_generation_and_a_continuation_finishes_it() -> None:

@@ -17,7 +17,7 @@ from trainers import building
 
 SHORT = [
     *("trajectory", "modes", "densities", "gradients", "arguments", "config", "config of the cell", "half-steps"),
-    *("parents", "ways through the cell", "states", "streaming", "generated steps"),
+    *("parents", "ways through the cell", "states", "streaming", "generated steps", "mixtures"),
 ]
 """The fast ones: broken models differ from the good one there."""
 
@@ -106,6 +106,37 @@ class StoppedCell(StateSpaceCell):
         return {**state, "seen": e}
 
 
+@keras.saving.register_keras_serializable(package="outside")
+class LaggingCell(StateSpaceCell):
+    """Its posterior has a recurrence over x of its own, which `encode_state` does not name: drawn frames pass it by."""
+
+    def build_parts(self, x_dim: int, u_dim: int) -> None:
+        super().build_parts(x_dim, u_dim)
+        self.encoder_rnn = self.recurrent("encoder_rnn")
+        self.encoder_rnn.build((None, x_dim))
+        self.posterior_net = self.mlp(self.hidden, "posterior_of_both")
+        self.posterior_net.build((None, 2 * self.units))
+        self.posterior_head = self.head("posterior_head_of_both", self.z_posterior)
+        self.posterior_head.build((None, self.posterior_net.output_dim(2 * self.units)))
+
+    def initial_state(self, batch_size: Any) -> dict:
+        return {**super().initial_state(batch_size), **self.rnn_state(self.encoder_rnn, batch_size, "g_")}
+
+    def encode(self, given: Any) -> tf.Tensor:
+        return self.encoder_rnn(given.x)
+
+    def encode_step(self, state: dict, x: tf.Tensor, c: Any, e: Any) -> tuple[dict, tf.Tensor]:
+        state = self.step_rnn(self.encoder_rnn, state, x, "g_")
+        return state, state["g_h"]
+
+
+@keras.saving.register_keras_serializable(package="outside")
+class NamingCell(LaggingCell):
+    """The same, and names it."""
+
+    encode_state = ("g_h", "g_memory")
+
+
 def model_of(cell: type[StateSpaceCell]) -> type[tfdvae.RecurrentDVAE]:
     model = type(cell.__name__.replace("Cell", "Model"), (tfdvae.RecurrentDVAE,), {"cell_class": cell})
     return keras.saving.register_keras_serializable(package="outside")(model)
@@ -143,6 +174,14 @@ def test_a_stopped_gradient_does_not_hide_a_parent() -> None:
     text = failure(StoppedCell, ["parents"])
     assert "fails 1 of 1 checks" in text
     assert "NaN of p(z_t | .) with respect to x_s; links from frame s to frame t that are not in the" in text
+
+
+def test_a_posterior_that_misses_drawn_frames_is_found() -> None:
+    checks = ["half-steps", "streaming", "generated steps", "mixtures"]
+    text = failure(LaggingCell, checks)
+    assert "fails 1 of 4 checks" in text
+    assert "[mixtures] the state's 'g_h' after frame 0 of a mixture, which was drawn, and the same frames given" in text
+    testing.check_model(model_of(NamingCell), SIZES, u_dim=2, checks=checks)
 
 
 def test_names_that_do_not_exist_are_refused() -> None:

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tfdvae.layers.frame_io import last_observed
-from tfdvae.testing import assert_close, assert_equal, differs, drawn, missing
+from tfdvae.testing import assert_close, assert_equal, differs, drawn, missing, streaming
 from tfdvae.testing.missing import partly
 
 KINDS = tuple(missing.FILLS)
@@ -74,6 +74,11 @@ def test_the_last_value_that_was_seen() -> None:
     observed = tf.constant([[[False, True], [True, False], [False, False], [True, True]]])
     expected = [[[-1.0, 10.0], [2.0, 10.0], [2.0, 10.0], [4.0, 40.0]]]
     assert_close(last_observed(x, observed, tf.constant([[-1.0, -2.0]])), np.float32(expected))
+
+
+def test_drawn_frames_mix_with_those_that_were_observed_in_part(models: dict[str, tfdvae.DVAE]) -> None:
+    for model in models.values():
+        streaming.check_mixtures(model, partly(model, 0.0))
 
 
 def test_padding_and_missing_values_go_together(models: dict[str, tfdvae.DVAE]) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tfdvae import bounds, random
-from tfdvae.testing import assert_close, drawn
+from tfdvae.testing import assert_close, drawn, streaming
 from tfdvae.types import Batch
 
 GIVEN = 3
@@ -67,6 +67,7 @@ def test_frames_come_one_by_one_in_the_same_units(name: str) -> None:
     path = model.infer(*batch)
     terms = model.terms(path, batch)
     state = model.initial_state(cases.BATCH, given=batch.x[:, :GIVEN], context=batch.context)
+    streaming.check_mixtures(model, batch, state)
     for t in range(LENGTH):
         out = model.step(state, batch.x[:, t], None if batch.u is None else batch.u[:, t])
         state = out.state

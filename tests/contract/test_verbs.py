@@ -31,6 +31,10 @@ def test_steps_and_generated_steps_continue_a_prefix_as_generate_does(model: tfd
     streaming.check_generated_steps(model)
 
 
+def test_steps_and_generated_steps_mix_in_any_order(model: tfdvae.DVAE) -> None:
+    streaming.check_mixtures(model)
+
+
 def test_generated_frames_have_their_shapes_and_follow_the_seed(model: tfdvae.DVAE) -> None:
     u = future(model, 2)
     first, again, other = (model.generate(HORIZON, 2, u=u, seed=seed) for seed in (1, 1, 2))

@@ -114,6 +114,9 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
     loop_state: ClassVar[Sequence[str]] = ()
     """Where frames open without any latent of the loop: the entries of the state that hang on one (SRNN: z alone).
     All others are then known for all frames beforehand. Empty: the whole state is carried frame by frame."""
+    encode_state: ClassVar[Sequence[str]] = ()
+    """Entries of the state that `encode_step` advances, such as a recurrence of q over frames. Generation reads none of
+    them; a stream that draws a frame moves them on, for the posteriors of frames that are given after it."""
 
     def __init__(
         self,
@@ -224,7 +227,7 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
         return given.e
 
     def encode_step(self, state: State, x: tf.Tensor, c: Any, e: Any) -> tuple[State, Any]:
-        """`encode` frame by frame, for causal cells: `[B, E]` to (state, nest of `[B, .]`)."""
+        """`encode` frame by frame, for causal cells: `[B, E]` to (state, nest of `[B, .]`); see `encode_state`."""
         return state, self.encode(Evidence(x, e, c, None, state))
 
     def previous(self, e: Any, latents: Mapping[str, tf.Tensor]) -> State:

@@ -108,6 +108,10 @@ class DKFCell(StochasticCell):
         return self.backward_rnn is None and not self.neighbours
 
     @property
+    def encode_state(self) -> tuple[str, ...]:
+        return ("g_h", "g_memory") if self.forward_rnn else ()
+
+    @property
     def features_dim(self) -> int:
         return self.decoder.output_dim(self.latent_dim)
 

@@ -169,10 +169,12 @@ class RecurrentDVAE(DVAE):
         length: tf.Tensor | int,
         noise: Mapping[str, tf.Tensor],
         uniform: tf.Tensor | None,
+        encoding: bool = False,
     ) -> tuple[Generated, State]:
-        """The same from the entries of the equations alone, with inputs `[B, T, U + C]`; and the state after them."""
+        """The same from the entries of the equations alone, with inputs `[B, T, U + C]`; and the state after them, from
+        which `step` can go on where they were `encoding`."""
         frames = Frames(c=self.cell.embed_u(u), noise=noise, uniform=uniform)
-        found, state = recurrence.simulate(self.cell, io, frames, state=state, length=length)
+        found, state = recurrence.simulate(self.cell, io, frames, state=state, length=length, encoding=encoding)
         return Generated(*found), state
 
     def _fill(self, packed: Packed, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
@@ -246,7 +248,7 @@ class RecurrentDVAE(DVAE):
         uniform: tf.Tensor | None,
     ) -> tuple[Generated, State]:
         u, noise, uniform = tf.nest.map_structure(lambda y: None if y is None else y[:, None], (u, noise, uniform))
-        found, state = self._simulated(io, state, u, 1, noise, uniform)
+        found, state = self._simulated(io, state, u, 1, noise, uniform, encoding=self.causal)
         return tf.nest.map_structure(lambda y: y[:, 0], found), state
 
     def check_particles(self, what: str) -> None:

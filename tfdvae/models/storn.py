@@ -34,6 +34,7 @@ class STORNCell(StochasticCell):
     """
 
     observe_reads = ("h",)
+    encode_state = ("g_h", "g_memory")
 
     def __init__(
         self,

@@ -89,6 +89,8 @@ class StreamingMixin:
     ) -> tuple[Generated, State]:
         """Draws one frame and moves on: latents from their prior, x_t from p(x_t | .), fed back.
 
+        It leaves what `step` leaves that is given this frame, and draws these latents: the two mix in any order.
+
         Args:
             noise: of each latent by name, `[B, n]`; None takes the modes of the priors.
             uniform: in (0, 1), `[B, observation.noise_dim]`; None takes the mean of p(x_t | .).
@@ -139,15 +141,21 @@ class StreamingMixin:
         noise: Mapping[str, tf.Tensor] | None,
     ) -> StepOutput:
         """`step` for tensors that were checked, `[B, D]`."""
-        own, beside = self.parted(state)
-        io = self.io_beside(beside)
-        seen = io.see(x, observed, beside.get("last"))
         noise = noise or {}
 
         def draw(latent: Latent, q: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
             own_noise = noise.get(latent.name)
             return latent.q.sample(q, own_noise), own_noise
 
+        return self.take_frame_with(draw, state, x, u, observed)
+
+    def take_frame_with(
+        self, draw: Draw, state: State, x: tf.Tensor, u: tf.Tensor | None, observed: tf.Tensor | None
+    ) -> StepOutput:
+        """The same with latents that `draw` makes of their posteriors, or knows from elsewhere."""
+        own, beside = self.parted(state)
+        io = self.io_beside(beside)
+        seen = io.see(x, observed, beside.get("last"))
         frame = self.encode_frame(own, seen, self.step_inputs(u, beside))
         scored = observed
         if "given" in beside:

@@ -1,19 +1,36 @@
-"""One frame at a time: steps are the sequence, generated steps are `generate`, or the model says why it cannot."""
+"""One frame at a time: steps are the sequence, generated steps are `generate`, the two mix, or the model says why it
+cannot."""
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfdvae.bounds.filtering import Draw
+from tfdvae.layers.frame_shapes import flatten_frames
+from tfdvae.layers.latent import Latent
 from tfdvae.testing.comparing import assert_close, drawn, require
 from tfdvae.testing.sequences import BATCH, LENGTH, at, frames, given, noise
 from tfdvae.types import Batch
 
-__all__ = ["HORIZON", "check_generated_steps", "check_steps", "future", "stream"]
+__all__ = [
+    "HORIZON",
+    "MIXTURE",
+    "check_generated_steps",
+    "check_mixtures",
+    "check_steps",
+    "following",
+    "future",
+    "stream",
+]
 
 HORIZON = 4
+
+MIXTURE = (True, False, True, True, False)
+"""Whether each frame of a sequence is drawn: before any was given, between those that are, and two in a row."""
 
 
 def future(model: Any, batch: int, length: int = HORIZON) -> tf.Tensor | None:
@@ -79,6 +96,68 @@ def check_generated_steps(model: Any) -> None:
         generated = model.generate(HORIZON, BATCH, u=u, sample=False, **options)
         after = "the start" if prefix is None else f"{LENGTH} given frames"
         assert_close(stacked, generated, 3e-5, what=f"`generate_step` after {after}, and `generate`")
+
+
+def check_mixtures(model: Any, batch: Batch | None = None, state: Any = None) -> None:
+    """A drawn frame leaves what `step` leaves that is given this frame, so `step` and `generate_step` mix in any order.
+
+    The frames of a mixture are taken in once more, none of them drawn, with the same latents; by `check_steps` that is
+    one call on the sequence. Every number has to agree, and every entry of the state after each frame: whatever comes
+    next then agrees as well. It runs eagerly: the other checks have these verbs as graphs. Models that cannot infer or
+    draw frame by frame are left to them as well.
+
+    Args:
+        batch: frames of a stream without a mask, some of which are replaced by drawn ones; by default random ones.
+        state: from `initial_state`, for this batch; by default without anything that is given.
+    """
+    if not (model.causal and model.stepwise):
+        return
+    with _eagerly():
+        batch = frames(model) if batch is None else batch
+        size, length = batch.x.shape[:2]
+        own, rng = noise(model, size, length), np.random.default_rng(9)
+        mixed = model.initial_state(size, context=batch.context) if state is None else state
+        taken = mixed
+        for t, draws in zip(range(length), MIXTURE, strict=False):
+            x, u, observed = at(batch, t, model)
+            noise_t = {latent.name: own[latent.name][:, t] for latent in model.frame_latents}
+            if draws:
+                uniform = tf.constant(rng.uniform(0.1, 0.9, (size, model.observation.noise_dim)), tf.float32)
+                frame, mixed = model.generate_step(mixed, u, noise_t, uniform)
+                x, observed, latents, found = frame.x, None, frame.latents, frame.params
+            else:
+                out = model.step(mixed, x, u, observed, noise_t)
+                mixed, latents = out.state, {name: path.z for name, path in out.latents.items()}
+                found = (drawn(out), *out[1:-1])
+            x, observed = (None if y is None else flatten_frames(y, model.frame_shape) for y in (x, observed))
+            again = model.take_frame_with(following(latents), taken, x, u, observed)
+            taken = again.state
+            what = f"frame {t} of a mixture, which was {'drawn' if draws else 'given'}, and the same frames given"
+            assert_close(found, again.x if draws else (drawn(again), *again[1:-1]), what=what)
+            require(mixed.keys() == taken.keys(), f"states with {sorted(mixed)} and {sorted(taken)} after {what}")
+            for name, value in mixed.items():
+                states = (tf.nest.map_structure(lambda y: tf.cast(y, tf.float32), s) for s in (value, taken[name]))
+                assert_close(*states, what=f"the state's {name!r} after {what}")
+
+
+@contextlib.contextmanager
+def _eagerly() -> Iterator[None]:
+    """Verbs are not traced within it."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def following(latents: dict[str, tf.Tensor]) -> Draw:
+    """What makes `take_frame_with` follow values of the latents that are known, `[B, Z]` by name."""
+
+    def draw(latent: Latent, q: Any) -> tuple[tf.Tensor, None]:
+        return latents[latent.name], None
+
+    return draw
 
 
 def _require_refusal(call: Callable[[], Any], message: str) -> None:

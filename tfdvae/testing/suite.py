@@ -81,6 +81,7 @@ def _missing(subject: Subject) -> None:
         missing.check_junk(model)
         missing.check_all_observed(model)
         missing.check_missing_and_masked(model)
+        streaming.check_mixtures(model, missing.partly(model, 0.0))
 
 
 def _graph(subject: Subject) -> None:
@@ -109,6 +110,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "dropout": _dropout,
     "streaming": _of_model(streaming.check_steps),
     "generated steps": _of_model(streaming.check_generated_steps),
+    "mixtures": _of_model(streaming.check_mixtures),
     "missing values": _missing,
     "graph": _of_model(execution.check_graph),
     "XLA": _of_model(execution.check_compiled),

@@ -94,6 +94,20 @@ def test_pushes_are_one_call_in_every_causal_model(exported, name: str) -> None:
     check_parity(model, path, name)
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["storn", "dkf-mf_l"])
+def test_pushes_have_seen_the_frames_that_were_drawn_before_them(exported, name: str) -> None:
+    """Their posteriors are those of one call on given and drawn frames together, where they read x alone."""
+    model, path = exported(name)
+    stream, x, means = Stream(path), frames(model, name)[0], {}
+    for t in range(LENGTH):
+        if t % 3 == 2:
+            means[t] = stream.push(x[t]).latents["z"]
+        else:
+            x[t] = stream.generate(1)[0]
+    close(np.stack(list(means.values())), model.encode(x[None])["z"].loc.numpy()[0, list(means)])
+
+
 @pytest.mark.slow
 def test_pushes_of_a_vrnn_are_one_call(vrnn) -> None:
     check_parity(*vrnn, "vrnn")
