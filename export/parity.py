@@ -1,17 +1,21 @@
 """Compares an exported model with the Keras model that it came from."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from export.running import Arrays, Artefact
+from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.models import DVAE
 from tfdvae.serving import Signature, declare
-from tfdvae.types import Batch
+from tfdvae.serving.states import StateLayout
+from tfdvae.testing.streaming import MIXTURE, following
+from tfdvae.types import Batch, LatentPath
 
-__all__ = ["Difference", "call", "compare", "examples", "noise", "sequences", "stream"]
+__all__ = ["Difference", "call", "compare", "examples", "mixture", "noise", "sequences", "stream"]
 
 BATCH, TIME, HORIZON, COUNT = 3, 7, 4, 2
 
@@ -32,7 +36,8 @@ class Difference(NamedTuple):
 
 
 def compare(model: DVAE, artefact: Artefact, seed: int = 0) -> list[Difference]:
-    """Every output of every signature, and frame-by-frame streaming against the whole sequence.
+    """Every output of every signature; frame-by-frame streaming against the whole sequence ("step x T"); frames that
+    are drawn and given in turns against the same frames given ("mixtures").
 
     The reference is the Keras model, run eagerly; inputs and noise are the same.
 
@@ -54,7 +59,10 @@ def compare(model: DVAE, artefact: Artefact, seed: int = 0) -> list[Difference]:
         if model.partly_observed:
             seen = np.random.default_rng(seed).uniform(size=given.x.shape) < 0.7
             given = given._replace(observed=seen)
-        found += _differences("step x T", *stream(model, artefact, given, noise(model, batch, TIME, seed)))
+        own = noise(model, batch, TIME, seed)
+        found += _differences("step x T", *stream(model, artefact, given, own))
+        if "generate_step" in artefact.functions:
+            found += _differences("mixtures", *mixture(model, artefact, declared, given, own, seed))
     return found
 
 
@@ -123,33 +131,95 @@ def stream(model: DVAE, artefact: Artefact, given: Batch, noise: Arrays) -> tupl
     Returns:
         Latents, log p(x_t | .) and KL of all frames, `[B, T, ...]`, from both.
     """
-    batch, length = given.x.shape[:2]
-    described = artefact.description["signatures"]
-    states = {field["name"] for field in described["reset"]["outputs"]}
-    known = {"batch_size": np.asarray(batch, np.int32), "context": given.context}
-    observed = np.ones(given.x.shape, bool) if given.observed is None else given.observed
-    known |= {"given": given.x[:, : model.given_frames], "given_observed": observed[:, : model.given_frames]}
-    known |= {f"noise_{name}": value for name, value in noise.items()}
-    first = {field["name"]: known[field["name"]] for field in described["reset"]["inputs"]}
-    state, outputs = artefact.functions["reset"](first), []
-    for t in range(length):
-        frame = {"x": given.x[:, t]}
-        frame |= {f"noise_{latent.name}": noise[latent.name][:, t] for latent in model.frame_latents}
-        if given.observed is not None:
-            frame["observed"] = given.observed[:, t]
-        if given.u is not None:
-            frame |= {"u": given.u[:, t], "next_u": given.u[:, min(t + 1, length - 1)]}
-        outputs.append(artefact.functions["step"]({**state, **frame}))
-        state = {name: outputs[-1][name] for name in states}
+    state, outputs = artefact.functions["reset"](_first(model, artefact, given, noise)), []
+    for t in range(given.x.shape[1]):
+        outputs.append(artefact.functions["step"]({**state, **_frame(artefact, "step", given, noise, t)}))
+        state = {name: outputs[-1][name] for name in state}
     tensors = model.tensors(given)
     path = model.infer(*tensors, {name: tf.constant(value) for name, value in noise.items()})
     terms = model.terms(path, tensors)
-    expected = {"log_px": terms.log_px, "kl": terms.kl}
-    for latent in model.frame_latents:
-        name, own = latent.name, path.latents[latent.name]
-        expected |= {name: own.z, f"{name}_mean": latent.q.mean(own.q), f"{name}_scale": latent.q.scale(own.q)}
+    expected = _inferred(model, path.latents, terms.log_px, terms.kl)
     streamed = {name: np.stack([out[name] for out in outputs], axis=1) for name in expected}
     return streamed, {name: np.asarray(value) for name, value in expected.items()}
+
+
+def mixture(
+    model: DVAE, artefact: Artefact, declared: dict[str, Signature], given: Batch, noise: Arrays, seed: int = 0
+) -> tuple[Arrays, Arrays]:
+    """`generate_step` and `step` of the artefact in turns, and Keras, which is given all of these frames one by one,
+    those that the artefact drew as well, and follows the latents of the artefact.
+
+    Args:
+        declared: the signatures of the model, for the target of the artefact.
+        given, noise: as in `stream`.
+        seed: of the numbers that draw frames.
+
+    Returns:
+        E[x_t | .] of the n frames that were drawn, latents, log p(x_t | .) and KL of the n that were given, each
+        `[B, n, ...]`, and the state after the last one, from both.
+    """
+    rng, first = np.random.default_rng(seed), _first(model, artefact, given, noise)
+    x, observed = given.x.copy(), np.ones(given.x.shape, bool) if given.observed is None else given.observed.copy()
+    draws = list(itertools.islice(itertools.cycle(MIXTURE), x.shape[1]))
+    state, outputs = artefact.functions["reset"](first), []
+    for t, drawn in enumerate(draws):
+        name = "generate_step" if drawn else "step"
+        uniform = rng.uniform(0.01, 0.99, (len(x), model.observation.noise_dim)).astype("float32")
+        outputs.append(artefact.functions[name]({**state, **_frame(artefact, name, given, noise, t, uniform)}))
+        state = {name: outputs[-1][name] for name in state}
+        if drawn:
+            x[:, t], observed[:, t] = outputs[-1]["x"], True
+
+    tensors, layout = model.tensors(given._replace(x=x, observed=observed)), StateLayout(model, artefact.target.batch)
+    found: dict[str, list] = {}
+    expected: dict[str, list] = {}
+    own = layout.nest(call(declared["reset"], first))
+    for t, (drawn, out) in enumerate(zip(draws, outputs, strict=True)):
+        frame = (None if y is None else y[:, t] for y in (tensors.x, tensors.u, tensors.observed))
+        latents = {latent.name: tf.constant(out[latent.name]) for latent in model.frame_latents}
+        taken = model.take_frame_with(following(latents), own, *frame)
+        own = taken.state
+        values = {"x_mean": restore_frames(model.frames.mean(taken.x), model.frame_shape)}
+        values = values if drawn else _inferred(model, taken.latents, taken.log_px, taken.kl)
+        for name, value in values.items():
+            found.setdefault(name, []).append(out[name])
+            expected.setdefault(name, []).append(np.asarray(value))
+    last = {name: np.asarray(value) for name, value in layout.flat(own).items()}
+    return tuple(
+        {**{name: np.stack(values, axis=1) for name, values in frames.items()}, **after}
+        for frames, after in ((found, state), (expected, last))
+    )
+
+
+def _first(model: DVAE, artefact: Artefact, given: Batch, noise: Arrays) -> Arrays:
+    """Inputs of `reset` for streams along these sequences."""
+    observed = np.ones(given.x.shape, bool) if given.observed is None else given.observed
+    known = {"batch_size": np.asarray(len(given.x), np.int32), "context": given.context}
+    known |= {"given": given.x[:, : model.given_frames], "given_observed": observed[:, : model.given_frames]}
+    known |= {f"noise_{name}": value for name, value in noise.items()}
+    return {field["name"]: known[field["name"]] for field in artefact.description["signatures"]["reset"]["inputs"]}
+
+
+def _frame(
+    artefact: Artefact, name: str, given: Batch, noise: Arrays, t: int, uniform: np.ndarray | None = None
+) -> Arrays:
+    """Inputs of a signature for frame t, beside the state; `uniform` draws it."""
+    known = {"x": given.x[:, t], "uniform": uniform, **{f"noise_{name}": value[:, t] for name, value in noise.items()}}
+    if given.observed is not None:
+        known["observed"] = given.observed[:, t]
+    if given.u is not None:
+        known |= {"u": given.u[:, t], "next_u": given.u[:, min(t + 1, given.u.shape[1] - 1)]}
+    fields = [field["name"] for field in artefact.description["signatures"][name]["inputs"]]
+    return {name: known[name] for name in fields if not name.startswith("state_")}
+
+
+def _inferred(model: DVAE, latents: Mapping[str, LatentPath], log_px: tf.Tensor, kl: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Latents of frames and terms as `step` returns them."""
+    found = {"log_px": log_px, "kl": kl}
+    for latent in model.frame_latents:
+        name, own = latent.name, latents[latent.name]
+        found |= {name: own.z, f"{name}_mean": latent.q.mean(own.q), f"{name}_scale": latent.q.scale(own.q)}
+    return found
 
 
 def sequences(model: DVAE, batch: int, length: int, seed: int = 0) -> Batch:

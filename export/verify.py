@@ -6,7 +6,8 @@ python -m export.verify served/vrnn --model model.keras --native
 python -m export.verify served/vrnn --model model.keras --rest http://localhost:8501
 
 Every signature gets the same inputs and the same noise as the Keras model; `step x T` feeds a sequence frame by frame
-and compares it with one call on the whole sequence. Differences are relative to the largest absolute value of the
+and compares it with one call on the whole sequence; `mixtures` draws some frames and feeds the others, and compares
+with a Keras model that is given all of them. Differences are relative to the largest absolute value of the
 output in Keras. The exit code is 1 where one is larger than the tolerance. A SavedModel is run by TensorFlow in Python;
 with --native by a C++ program without Python, with --rest or --grpc by the server that has loaded it.
 """

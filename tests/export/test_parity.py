@@ -37,7 +37,7 @@ def test_every_signature_of_every_model(name: str, form: str, tmp_path: Path) ->
     model = cases.make(name)
     found = {one.signature for one in check(model, tmp_path / FORMATS[form], form)}
     target = serving.LITERT if form == "litert" else serving.Target()
-    assert found == set(serving.declare(model, target)) | ({"step x T"} if model.causal else set())
+    assert found == set(serving.declare(model, target)) | ({"step x T", "mixtures"} if model.causal else set())
 
 
 @pytest.mark.exhaustive

@@ -71,7 +71,7 @@ def test_warmup_requests_replay(model: tfdvae.DVAE, tmp_path: Path) -> None:
 def test_verify_prints_a_table(keras_file: str, served: Path, capsys) -> None:
     assert verify.run([str(served / "1"), "--model", keras_file]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.split("  ")[0] for line in lines[1:-1]} == {*serving.SIGNATURES, "step x T"}
+    assert {line.split("  ")[0] for line in lines[1:-1]} == {*serving.SIGNATURES, "step x T", "mixtures"}
     assert "within 1e-05" in lines[-1]
 
 
