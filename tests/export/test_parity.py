@@ -7,6 +7,7 @@ import pytest
 import tfdvae
 from export import parity, running
 from tests import cases
+from tests.serving.outputs import check_outputs
 from tfdvae import serving
 
 TOLERANCE = 1e-5
@@ -25,6 +26,8 @@ def check(model: tfdvae.DVAE, path: Path, form: str, signatures: list[str] | Non
     if form == "litert":
         pytest.importorskip("ai_edge_litert")
     model.export(path, format=form, signatures=signatures)
+    if form == "litert":
+        check_outputs(path)
     found = parity.compare(model, running.load(path))
     for one in found:
         assert one.relative <= TOLERANCE, one

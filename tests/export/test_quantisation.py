@@ -9,6 +9,7 @@ import tensorflow as tf
 import tfdvae
 from export import litert, parity, running
 from tests import cases
+from tests.serving.outputs import check_outputs
 from tfdvae import serving
 from tfdvae.serving import conversion, graphs, quantisation
 from tfdvae.types import Batch
@@ -52,6 +53,7 @@ def exported(request: pytest.FixtureRequest, model: tfdvae.DVAE, tmp_path_factor
 def test_networks_compute_in_integers_between_interfaces_of_floats(exported) -> None:
     precision, path, chosen = exported
     assert list(chosen) == STREAMED
+    check_outputs(path)
     loaded = interpreter.Interpreter(
         model_path=str(path), experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     )
@@ -217,6 +219,7 @@ def test_every_model(name: str, precision: str, tmp_path: Path) -> None:
         return
     chosen = serving.export_litert(model, tmp_path / "m.tflite", precision=precision, representative=data)
     assert set(chosen) == set(declared) - set(loops)
+    check_outputs(tmp_path / "m.tflite")
     loaded = running.load(tmp_path / "m.tflite")
     for key in chosen:
         given = {k: v[0] for k, v in quantisation.samples(declared, [key], data)[key].items()}

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tfdvae
 from export import parity, running
 from tests import cases
+from tests.serving.outputs import check_outputs
 from tfdvae import serving
 from tfdvae.families import Head
 from tfdvae.models import VRNNCell
@@ -127,6 +128,8 @@ def test_every_signature_gives_the_numbers_of_keras(model: tfdvae.DVAE, form: st
     if form == "litert":
         pytest.importorskip("ai_edge_litert")
     model.export(tmp_path / FORMATS[form], format=form)
+    if form == "litert":
+        check_outputs(tmp_path / FORMATS[form])
     found = parity.compare(model, running.load(tmp_path / FORMATS[form]))
     for one in found:
         assert one.relative <= TOLERANCE, one

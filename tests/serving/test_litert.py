@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import tensorflow as tf
 import tfdvae
 from export import parity, running
 from tests import cases
+from tests.serving.outputs import check_outputs, run_compiled
 from tfdvae import serving
 from tfdvae.observations import OBSERVATIONS
 from tfdvae.serving import Field, Signature, conversion, litert
@@ -50,6 +52,63 @@ def test_the_file_carries_its_description(model: tfdvae.DVAE, path: Path) -> Non
     for name, described in content["signatures"].items():
         assert sorted(found[name]["inputs"]) == sorted(field["name"] for field in described["inputs"])
         assert sorted(found[name]["outputs"]) == sorted(field["name"] for field in described["outputs"])
+
+
+def test_both_runtimes_know_all_outputs_and_their_numbers(model: tfdvae.DVAE, path: Path) -> None:
+    """States that start equal, at zero, are outputs of their own all the same."""
+    check_outputs(path)
+    declared, loaded = serving.declare(model, litert.LITERT), interpreter.Interpreter(model_path=str(path))
+    for name in ("reset", "step", "generate_step"):
+        given = parity.examples(model, declared[name], declared)
+        compiled = run_compiled(path, name, given)
+        for key, value in loaded.get_signature_runner(name)(**given).items():
+            np.testing.assert_allclose(compiled[key], value.flatten(), rtol=1e-5, atol=1e-6, err_msg=f"{name} {key}")
+
+
+def test_what_is_equal_stays_apart_whatever_its_type_and_length(
+    model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs that are inputs, that are equal to each other, and that are equal constants."""
+    x, b = Field("x", (1, "time", 2), tf.float32, "1", "Frames."), Field("b", (1, 3), tf.bool, "1", "Flags.")
+    sources = {"x1": x, "x2": x, "b1": b, "b2": b, "y1": x, "y2": x, "zero1": b, "zero2": b}
+    outputs = tuple(field._replace(name=name) for name, field in sources.items())
+
+    def run(given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        y, zero = -given["x"], tf.zeros([1, 3], tf.bool)
+        found = {"x": given["x"], "b": given["b"], "y": y, "zero": zero}
+        return {name: found[name.rstrip("12")] for name in sources}
+
+    same = {"same": Signature("same", "Twice each.", (x, b), outputs, run)}
+    monkeypatch.setattr(litert, "declare", lambda model, target: same)
+    model.export(tmp_path / "m.tflite", format="litert")
+    check_outputs(tmp_path / "m.tflite")
+    call = interpreter.Interpreter(model_path=str(tmp_path / "m.tflite")).get_signature_runner("same")
+    for length in (1, 5):
+        given = {"x": np.random.default_rng(0).uniform(size=(1, length, 2)).astype("float32")}
+        given["b"] = np.array([[True, False, True]])
+        found = call(**given)
+        expected = {"x": given["x"], "b": given["b"], "y": -given["x"], "zero": np.zeros([1, 3], bool)}
+        for name in sources:
+            np.testing.assert_array_equal(found[name], expected[name.rstrip("12")])
+
+
+def test_a_file_that_lost_an_output_is_not_written(model: tfdvae.DVAE, path: Path, tmp_path: Path) -> None:
+    declared = serving.declare(model, litert.LITERT)
+
+    def lose(other: str) -> None:
+        def edit(content: Any) -> None:
+            (step,) = (one for one in content.signatureDefs if one.signatureKey == b"step")
+            of = {one.name.decode(): one for one in (*step.inputs, *step.outputs)}
+            of["score"].tensorIndex = of[other].tensorIndex
+
+        damaged = tmp_path / "damaged.tflite"
+        damaged.write_bytes(conversion._edited(path.read_bytes(), edit))
+        litert._check_outputs(damaged, declared)
+
+    lose("score")
+    for other, lost in (("x", "score"), ("kl", "kl|score")):
+        with pytest.raises(RuntimeError, match=f"'step' lost outputs on its way to LiteRT: ({lost})"):
+            lose(other)
 
 
 def test_only_builtin_operations(path: Path) -> None:

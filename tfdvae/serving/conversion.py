@@ -54,7 +54,7 @@ def convert(saved_model: str, precision: str, samples: str, names: list[str]) ->
         content = _to_int16(content, samples, names)
     if precision in ("int8_full", "int16x8"):
         content = _edited(content, _drop_unused, _keep_floats)
-    return content, []
+    return _edited(content, _part_outputs), []
 
 
 def _to_int16(content: bytes, samples: str, names: list[str]) -> bytes:
@@ -132,6 +132,60 @@ def _part_constants(model: Any) -> None:
                     read.add(index)
 
 
+def _part_outputs(model: Any) -> None:
+    """Gives each output of a signature a tensor of its own, which is no input.
+
+    The converter merges what is equal: states that all start at zero, a latent and the entry of the state that holds
+    it, a score and its only term. CompiledModel knows outputs by their tensor, and then lacks all but one of these
+    names; a runtime that hands out tensors instead of copies would let one of them overwrite another. Whatever changes
+    no value in the graph of TensorFlow (identities, reshapes, sums with zero) the converter folds away before it
+    merges, so this comes after it: a RESHAPE to the shape that the tensor has copies the bits of any type.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    for signature in model.signatureDefs:
+        graph = model.subgraphs[signature.subgraphIndex]
+        taken, graph.operators = {one.tensorIndex for one in signature.inputs}, list(graph.operators or ())
+        for one in signature.outputs:
+            if one.tensorIndex in taken:
+                one.tensorIndex = _copied(model, graph, one.tensorIndex, one.name, schema)
+            taken.add(one.tensorIndex)
+        graph.outputs = [one.tensorIndex for one in signature.outputs]
+
+
+def _copied(model: Any, graph: Any, source: int, name: bytes, schema: Any) -> int:
+    """A new tensor with the values of another one, at most one of whose axes is of unknown size."""
+    import numpy as np
+
+    given, values, shape, operator = graph.tensors[source], schema.BufferT(), schema.TensorT(), schema.OperatorT()
+    sizes = given.shape if given.shapeSignature is None else given.shapeSignature
+    values.data = np.frombuffer(np.asarray(sizes, "<i4").tobytes(), np.uint8)
+    model.buffers.append(values)
+    shape.name, shape.type, shape.shape = name + b"/shape", schema.TensorType.INT32, [len(sizes)]
+    shape.buffer = len(model.buffers) - 1
+    made = copy.copy(given)
+    made.name, made.buffer = name + b"/copy", 0
+    graph.tensors += [shape, made]
+    operator.opcodeIndex = _code(model, "RESHAPE", 1, schema)
+    operator.inputs, operator.outputs = [source, len(graph.tensors) - 2], [len(graph.tensors) - 1]
+    graph.operators.append(operator)
+    return len(graph.tensors) - 1
+
+
+def _code(model: Any, kind: str, version: int, schema: Any) -> int:
+    """The place of an operation among those that the model lists, where it is added if need be."""
+    number = getattr(schema.BuiltinOperator, kind)
+    for place, code in enumerate(model.operatorCodes):
+        if code.builtinCode == number:
+            code.version = max(code.version, version)
+            return place
+    made = schema.OperatorCodeT()
+    made.builtinCode = made.deprecatedBuiltinCode = number
+    made.version = version
+    model.operatorCodes.append(made)
+    return len(model.operatorCodes) - 1
+
+
 def _join_buffers(model: Any) -> None:
     """Lets tensors with the same values share a buffer, and empties the others."""
     first: dict[bytes, int] = {}
@@ -150,18 +204,10 @@ def _keep_floats(model: Any) -> None:
     """Gives back its floats to every operation that is not one of `INTEGERS`."""
     from tensorflow.lite.python import schema_py_generated as schema
 
-    codes = schema.BuiltinOperator
-    names = {value: name for name, value in vars(codes).items() if not name.startswith("_")}
+    for kind, version in VERSIONS.items():
+        _code(model, kind, version, schema)
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     kinds = [names[one.builtinCode] for one in model.operatorCodes]
-    for kind in ("QUANTIZE", "DEQUANTIZE"):
-        if kind not in kinds:
-            made = schema.OperatorCodeT()
-            made.builtinCode = made.deprecatedBuiltinCode = getattr(codes, kind)
-            made.version = VERSIONS[kind]
-            model.operatorCodes.append(made)
-            kinds.append(kind)
-        code = model.operatorCodes[kinds.index(kind)]
-        code.version = max(code.version, VERSIONS[kind])
     same = [_FloatGraph(graph, kinds, schema).rewrite() for graph in model.subgraphs]
     for signature in model.signatureDefs:
         for one in signature.outputs:

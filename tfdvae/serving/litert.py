@@ -93,6 +93,7 @@ def export_litert(
         if data is not None:
             _save(inputs, samples(declared, list(chosen), data))
         _convert(frozen, converted, precision, inputs, list(chosen))
+        _check_outputs(converted, chosen)
         text = describe(chosen, **about(model), precision=precision, num_samples=num_samples)
         with zipfile.ZipFile(converted, "a") as attached:
             attached.writestr(DESCRIPTION, text)
@@ -159,3 +160,19 @@ def _convert(frozen: Path, converted: Path, precision: str, inputs: Path, names:
         raise OSError(result.stdout.strip())
     if result.returncode != 0 or not converted.is_file():
         raise RuntimeError(f"The LiteRT converter ended with code {result.returncode}: {last}")
+
+
+def _check_outputs(converted: Path, chosen: dict[str, Signature]) -> None:
+    """Raises RuntimeError where a declared output has no tensor of its own in the file, or is an input."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(converted.read_bytes(), 0)
+    for one in (model.SignatureDefs(i) for i in range(model.SignatureDefsLength())):
+        name = one.SignatureKey().decode()
+        inputs = {one.Inputs(i).TensorIndex() for i in range(one.InputsLength())}
+        outputs = [one.Outputs(i) for i in range(one.OutputsLength())]
+        tensors = {output.TensorIndex(): output.Name().decode() for output in outputs}
+        own = {tensors[index] for index in tensors.keys() - inputs}
+        shared = [field.name for field in chosen[name].outputs if field.name not in own]
+        if shared:
+            raise RuntimeError(f"{name!r} lost outputs on its way to LiteRT: {', '.join(shared)}.")
