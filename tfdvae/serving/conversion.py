@@ -137,9 +137,10 @@ def _part_outputs(model: Any) -> None:
 
     The converter merges what is equal: states that all start at zero, a latent and the entry of the state that holds
     it, a score and its only term. CompiledModel knows outputs by their tensor, and then lacks all but one of these
-    names; a runtime that hands out tensors instead of copies would let one of them overwrite another. Whatever changes
-    no value in the graph of TensorFlow (identities, reshapes, sums with zero) the converter folds away before it
-    merges, so this comes after it: a RESHAPE to the shape that the tensor has copies the bits of any type.
+    names. In the graph of TensorFlow there is no remedy: what changes no value (an identity, a reshape, a sum with
+    zero, a product with one, a transpose, a slice of everything) the converter folds away, and what it does not fold
+    (the larger of y and y) it merges with the next one of its kind. So this comes after it: a RESHAPE to the shape that
+    the tensor has copies the bits of any type, in a time that is lost in the noise of a step.
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
