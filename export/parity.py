@@ -1,6 +1,7 @@
 """Compares an exported model with the Keras model that it came from."""
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -11,13 +12,18 @@ from export.running import Arrays, Artefact
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.models import DVAE
 from tfdvae.serving import Signature, declare
+from tfdvae.serving.saved_model import about
 from tfdvae.serving.states import StateLayout
 from tfdvae.testing.streaming import MIXTURE, following
 from tfdvae.types import Batch, LatentPath
 
-__all__ = ["Difference", "call", "compare", "examples", "mixture", "noise", "sequences", "stream"]
+__all__ = ["FLOOR", "Difference", "call", "compare", "examples", "mixture", "noise", "sequences", "stream"]
 
 BATCH, TIME, HORIZON, COUNT = 3, 7, 4, 2
+
+FLOOR = 1e-6
+"""Differences that are rounding whatever the size of an output: a KL of 7e-4 nats is a difference of numbers near one,
+whose last digit in float32 is 1e-7."""
 
 
 class Difference(NamedTuple):
@@ -34,6 +40,10 @@ class Difference(NamedTuple):
     largest: float
     relative: float
 
+    def within(self, tolerance: float, floor: float = FLOOR) -> bool:
+        """Whether it is at most `tolerance`, relatively, or at most `floor`, absolutely."""
+        return self.relative <= tolerance or self.largest <= floor
+
 
 def compare(model: DVAE, artefact: Artefact, seed: int = 0) -> list[Difference]:
     """Every output of every signature; frame-by-frame streaming against the whole sequence ("step x T"); frames that
@@ -42,12 +52,18 @@ def compare(model: DVAE, artefact: Artefact, seed: int = 0) -> list[Difference]:
     The reference is the Keras model, run eagerly; inputs and noise are the same.
 
     Raises:
-        ValueError: the model has other signatures than the artefact.
+        ValueError: the model has other signatures, sizes or latents than the artefact; before anything runs.
     """
     declared = declare(model, artefact.target)
     absent = [name for name in artefact.functions if name not in declared]
     if absent:
         raise ValueError(f"The model has no {absent[0]!r}: {artefact.path} comes from another one.")
+    for what, own in json.loads(json.dumps(about(model))).items():
+        if artefact.description[what] != own:
+            raise ValueError(
+                f"The model has {own!r} as its {what!r}, {artefact.path} has {artefact.description[what]!r}: it comes "
+                "from another one."
+            )
     found = []
     for name, run in artefact.functions.items():
         given = examples(model, declared[name], declared, seed)

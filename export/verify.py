@@ -7,9 +7,10 @@ python -m export.verify served/vrnn --model model.keras --rest http://localhost:
 
 Every signature gets the same inputs and the same noise as the Keras model; `step x T` feeds a sequence frame by frame
 and compares it with one call on the whole sequence; `mixtures` draws some frames and feeds the others, and compares
-with a Keras model that is given all of them. Differences are relative to the largest absolute value of the
-output in Keras. The exit code is 1 where one is larger than the tolerance. A SavedModel is run by TensorFlow in Python;
-with --native by a C++ program without Python, with --rest or --grpc by the server that has loaded it.
+with a Keras model that is given all of them. Differences are relative to the largest absolute value of the output in
+Keras. The exit code is 1 where one is larger than the tolerance, and larger than the floor, below which differences are
+rounding whatever the size of the output. A SavedModel is run by TensorFlow in Python; with --native by a C++ program
+without Python, with --rest or --grpc by the server that has loaded it.
 """
 
 import argparse
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["run", "table"]
 
 
-def table(differences: Sequence, tolerance: float) -> str:
-    """One line per output, those beyond the tolerance marked."""
+def table(differences: Sequence, tolerance: float, floor: float) -> str:
+    """One line per output, those beyond the tolerance and the floor marked."""
     lines = [f"{'signature':<14} {'output':<18} {'largest':>9} {'relative':>9}"]
     for one in differences:
-        mark = "" if one.relative <= tolerance else "  beyond the tolerance"
+        mark = "" if one.within(tolerance, floor) else "  beyond the tolerance"
         lines.append(f"{one.signature:<14} {one.output:<18} {one.largest:9.1e} {one.relative:9.1e}{mark}")
     return "\n".join(lines)
 
@@ -41,12 +42,14 @@ def main(given: argparse.Namespace) -> int:
 
     model = program.load_model(given.model)
     differences = parity.compare(model, _load(given), given.seed)
-    worst = max(differences, key=lambda one: one.relative)
-    print(table(differences, given.tolerance))
-    same = worst.relative <= given.tolerance
+    floor = parity.FLOOR if given.floor is None else given.floor
+    worst = max((one.relative for one in differences if one.largest > floor), default=0.0)
+    print(table(differences, given.tolerance, floor))
+    same = all(one.within(given.tolerance, floor) for one in differences)
     verdict = "within" if same else "BEYOND"
     print(
-        f"{len(differences)} outputs, largest relative difference {worst.relative:.1e}, {verdict} {given.tolerance:g}"
+        f"{len(differences)} outputs, largest relative difference {worst:.1e} above {floor:g}, "
+        f"{verdict} {given.tolerance:g}"
     )
     return 0 if same else 1
 
@@ -71,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("path", help="folder with a SavedModel, or with versions of one, or a .tflite file")
     found.add_argument("--model", required=True, help="the .keras file that it came from")
     found.add_argument("--tolerance", type=float, default=1e-5, help="largest relative difference (default 1e-5)")
+    found.add_argument("--floor", type=float, help="absolute difference that always passes (default 1e-6)")
     found.add_argument("--seed", type=int, default=0, help="of the inputs")
     where = found.add_mutually_exclusive_group()
     where.add_argument("--native", action="store_true", help="run a SavedModel in a C++ program")

@@ -65,6 +65,26 @@ def test_a_model_of_another_kind_is_told_apart(tmp_path: Path) -> None:
         parity.compare(cases.make("srnn-smooth-u"), running.load(tmp_path / "model"))
 
 
+def test_models_of_other_sizes_are_told_apart_before_anything_runs(tmp_path: Path) -> None:
+    cases.make("vrnn").export(tmp_path / "model", signatures=["encode"])
+    artefact = running.load(tmp_path / "model")._replace(functions={"encode": lambda given: pytest.fail("it ran")})
+    wider = tfdvae.VRNN(**cases.SIZES["vrnn"], units=5)
+    wider.build_for(cases.X_DIM + 1)
+    with pytest.raises(ValueError, match="The model has 5 as its 'features', .*/model has 4: it comes from another"):
+        parity.compare(wider, artefact)
+    folded = tfdvae.VRNN(**cases.SIZES["vrnn"], units=5)
+    folded.build_for((2, 2))
+    with pytest.raises(ValueError, match=r"The model has \[2, 2\] as its 'frame_shape', .*/model has \[4\]"):
+        parity.compare(folded, artefact)
+
+
+def test_a_difference_counts_where_it_is_larger_than_the_tolerance_and_than_rounding() -> None:
+    small = parity.Difference("step", "kl", 3e-7, 3e-7 / 7e-4)
+    assert small.within(1e-5) and not small.within(1e-5, floor=1e-7) and small.within(1e-3, floor=0.0)
+    assert not parity.Difference("step", "kl", 3e-6, 3e-6 / 7e-4).within(1e-5)
+    assert parity.Difference("step", "x", 3e-3, 3e-6).within(1e-5)
+
+
 def test_inputs_have_gaps_and_padding_and_states_have_a_past() -> None:
     model = cases.make("vrnn")
     declared = serving.declare(model)
