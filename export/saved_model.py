@@ -23,7 +23,6 @@ import os
 import re
 import shlex
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +52,8 @@ def write_version(
     Args:
         model: a built model.
         out: folder of all versions.
-        version: its number; by default the one after the largest that is there.
+        version: its number; by default the one after the largest that is there, when all has been written: of two
+            exports at once, the second takes the next number.
         name: of the model on the server; by default that of the folder.
         max_batch_size: sequences that the server may merge; None: requests are not merged.
 
@@ -69,9 +69,7 @@ def write_version(
 
     out = Path(out)
     name = name or out.resolve().name
-    existing = [int(p.name) for p in out.glob("*") if p.name.isdigit()]
-    version = max(existing, default=0) + 1 if version is None else version
-    if version < 1:
+    if version is not None and version < 1:
         raise ValueError(f"A version is a number from 1, got {version}.")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise ValueError(
@@ -83,9 +81,15 @@ def write_version(
         names = [n for n, one in declared.items() if one.inputs and all(f.shape[:1] == ("batch",) for f in one.inputs)]
         left_out = [n for n in declared if n not in names]
         remarks.append(f"Without the signatures {', '.join(left_out)}, whose requests cannot be merged.")
-    path = out / str(version)
+    path = _next_version(out) if version is None else out / str(version)
+
+    def otherwise() -> Path:
+        nonlocal path
+        path = _next_version(out)
+        return path
+
     try:
-        with serving.new_folder(path) as folder:
+        with serving.new_folder(path, otherwise if version is None else None) as folder:
             # An exporter makes its folder itself.
             folder.rmdir()
             serving.export_saved_model(model, folder, names)
@@ -108,17 +112,21 @@ def write_version(
     return path, remarks
 
 
+def _next_version(out: Path) -> Path:
+    """The folder of the number after the largest that is there."""
+    return out / str(max((int(p.name) for p in out.glob("*") if p.name.isdigit()), default=0) + 1)
+
+
 def _write_once(path: Path, text: str) -> list[str]:
     """Writes a file, complete or not at all, unless it exists. Returns a remark where it exists and says else."""
+    from tfdvae.serving.leftovers import being_made
+
     if path.exists():
         same = path.read_text(encoding="utf-8") == text
         return [] if same else [f"{path} was kept; remove it to have it written anew, for this version."]
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with being_made(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
         temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return []
 
 

@@ -192,6 +192,23 @@ def test_a_failure_late_in_a_version(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1", "compose.yaml", "models.config"]
 
 
+def test_of_two_versions_at_once_the_second_takes_the_next_number(
+    cheap: None, model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: list[Path] = []
+
+    def meanwhile(*arguments) -> None:
+        monkeypatch.setattr(saved_model, "write_warmup", lambda *arguments: None)
+        others.append(saved_model.write_version(model, tmp_path / "out")[0])
+
+    monkeypatch.setattr(saved_model, "write_warmup", meanwhile)
+    path, _ = saved_model.write_version(model, tmp_path / "out")
+    assert (others, path) == ([tmp_path / "out" / "1"], tmp_path / "out" / "2")
+    assert all((version / "saved_model.pb").read_text() == "whole" for version in (*others, path))
+    found = sorted(one.name for one in (tmp_path / "out").iterdir())
+    assert found == ["1", "2", "compose.yaml", "models.config"]
+
+
 def test_a_folder_that_cannot_be_written(model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Permissions do not bind the superuser, so the operating system's refusal is imitated."""
     model.export(tmp_path / "out" / "1", signatures=["reset"])

@@ -4,7 +4,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from tfdvae.models import DVAE
 from tfdvae.serving.conversion import LACKING, UNUSED, UNWRITABLE
 from tfdvae.serving.fields import Signature, Target, describe
 from tfdvae.serving.graphs import drop_shape_checks, freeze, has_loop
+from tfdvae.serving.leftovers import being_made
 from tfdvae.serving.quantisation import INTEGER, check_representative, samples
 from tfdvae.serving.saved_model import DESCRIPTION, about, choose, plain_errors
 from tfdvae.serving.signatures import declare
@@ -108,16 +108,16 @@ def _folder_beside(path: Path) -> Iterator[Path]:
     Raises:
         OSError: there can be none.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise type(error)(f"{path} cannot be made: {error.strerror} ({error.filename}).") from error
-    try:
-        with folder as name:
-            yield Path(name)
-    except OSError as error:
-        raise error if str(path) in str(error) else OSError(f"{path} could not be written: {error}") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(being_made(path))
+            folder.mkdir()
+        except OSError as error:
+            raise type(error)(f"{path} cannot be made: {error.strerror} ({error.filename}).") from error
+        try:
+            yield folder
+        except OSError as error:
+            raise error if str(path) in str(error) else OSError(f"{path} could not be written: {error}") from error
 
 
 def _without_loops(graphs: dict[str, Any], wanted: list[str] | None, precision: str) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """SavedModel: all signatures of a model in a folder that needs neither Keras nor this package to run."""
 
 import contextlib
+import errno
 import os
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from tfdvae.models import DVAE
 from tfdvae.serving.fields import Signature, describe
+from tfdvae.serving.leftovers import being_made
 from tfdvae.serving.signatures import declare
 
 __all__ = ["DESCRIPTION", "about", "choose", "export_saved_model", "new_folder", "plain_errors"]
@@ -75,8 +75,12 @@ def choose(found: dict[str, Signature], names: Iterable[str] | None, model: str)
 
 
 @contextlib.contextmanager
-def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+def new_folder(path: str | os.PathLike, otherwise: Callable[[], Path] | None = None) -> Iterator[Path]:
     """A folder beside `path` to be filled, which takes its place when all went well, and vanishes otherwise.
+
+    Args:
+        path: where it goes.
+        otherwise: names another place, if something came to be at `path` meanwhile; without it that is an error.
 
     Raises:
         FileExistsError: there is something at `path`.
@@ -85,16 +89,28 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists. Name a new path, or remove it first; nothing was written.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        temporary.mkdir(parents=True)
-        with plain_errors(path):
-            yield temporary
-        temporary.rename(path)
+        with being_made(path) as temporary:
+            temporary.mkdir()
+            with plain_errors(path):
+                yield temporary
+            while not _moved(temporary, path):
+                if otherwise is None:
+                    raise FileExistsError(errno.EEXIST, "another process was faster", str(path))
+                path = otherwise()
     except (NotADirectoryError, FileExistsError, PermissionError) as error:
         raise type(error)(f"{path} cannot be made: {error.strerror} ({error.filename}).") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _moved(folder: Path, path: Path) -> bool:
+    """Moves a folder to a free place; false where it is not free."""
+    try:
+        folder.rename(path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
 
 
 @contextlib.contextmanager
