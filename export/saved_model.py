@@ -114,19 +114,18 @@ def write_version(
 
 def _next_version(out: Path) -> Path:
     """The folder of the number after the largest that is there."""
-    return out / str(max((int(p.name) for p in out.glob("*") if p.name.isdigit()), default=0) + 1)
+    return out / str(max((int(p.name) for p in out.glob("*") if p.name.isdecimal()), default=0) + 1)
 
 
 def _write_once(path: Path, text: str) -> list[str]:
     """Writes a file, complete or not at all, unless it exists. Returns a remark where it exists and says else."""
-    from tfdvae.serving.leftovers import being_made
+    from tfdvae.data.files import atomic_write
 
     if path.exists():
-        same = path.read_text(encoding="utf-8") == text
+        same = path.read_bytes() == text.encode()
         return [] if same else [f"{path} was kept; remove it to have it written anew, for this version."]
-    with being_made(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.rename(path)
+    with atomic_write(path) as file:
+        file.write(text.encode())
     return []
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tfdvae.data.unfinished import unfinished
+
 __all__ = ["BestWeights"]
 
 
@@ -22,7 +24,7 @@ class BestWeights(keras.callbacks.Callback):
         patience: epochs without improvement after which training stops; None never stops it.
         min_delta: least difference that counts as improvement.
         path: also writes the best weights there, a file `*.weights.h5` for `model.load_weights`, complete or not at
-            all.
+            all. What writers that were killed left beside it is removed (see `tfdvae.data.unfinished`).
 
     Attributes:
         best: best value so far, None before the first epoch.
@@ -95,10 +97,6 @@ class BestWeights(keras.callbacks.Callback):
     def _write(self) -> None:
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{os.getpid()}.{self.path.name}")
-        try:
-            self.model.save_weights(temporary, overwrite=True)
+        with unfinished(self.path) as temporary:
+            self.model.save_weights(temporary)
             os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)

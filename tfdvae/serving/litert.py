@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
 from tfdvae.serving.conversion import LACKING, UNUSED, UNWRITABLE
 from tfdvae.serving.fields import Signature, Target, describe
 from tfdvae.serving.graphs import drop_shape_checks, freeze, has_loop
-from tfdvae.serving.leftovers import being_made
 from tfdvae.serving.quantisation import INTEGER, check_representative, samples
 from tfdvae.serving.saved_model import DESCRIPTION, about, choose, plain_errors
 from tfdvae.serving.signatures import declare
@@ -103,14 +103,15 @@ def export_litert(
 
 @contextlib.contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
-    """A folder on the same disk, for as long as the file is being made.
+    """A folder on the same disk, for as long as the file is being made. What exports that were killed left beside it
+    is removed (see `tfdvae.data.unfinished`).
 
     Raises:
         OSError: there can be none.
     """
     with contextlib.ExitStack() as stack:
         try:
-            folder = stack.enter_context(being_made(path))
+            folder = stack.enter_context(unfinished(path))
             folder.mkdir()
         except OSError as error:
             raise type(error)(f"{path} cannot be made: {error.strerror} ({error.filename}).") from error

@@ -9,9 +9,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
 from tfdvae.serving.fields import Signature, describe
-from tfdvae.serving.leftovers import being_made
 from tfdvae.serving.signatures import declare
 
 __all__ = ["DESCRIPTION", "about", "choose", "export_saved_model", "new_folder", "plain_errors"]
@@ -78,6 +78,8 @@ def choose(found: dict[str, Signature], names: Iterable[str] | None, model: str)
 def new_folder(path: str | os.PathLike, otherwise: Callable[[], Path] | None = None) -> Iterator[Path]:
     """A folder beside `path` to be filled, which takes its place when all went well, and vanishes otherwise.
 
+    What exports that were killed left in the folder around is removed (see `tfdvae.data.unfinished`).
+
     Args:
         path: where it goes.
         otherwise: names another place, if something came to be at `path` meanwhile; without it that is an error.
@@ -90,7 +92,7 @@ def new_folder(path: str | os.PathLike, otherwise: Callable[[], Path] | None = N
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists. Name a new path, or remove it first; nothing was written.")
     try:
-        with being_made(path) as temporary:
+        with unfinished(path) as temporary:
             temporary.mkdir()
             with plain_errors(path):
                 yield temporary
