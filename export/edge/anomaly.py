@@ -26,6 +26,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from export import program
+from export.edge.files import load_arrays
 from export.edge.stream import Stream
 
 __all__ = ["Detector", "Row", "Scaling", "monitor", "read_rows", "read_scaling", "run"]
@@ -92,16 +93,18 @@ def read_scaling(path: str, features: int) -> Scaling:
     """
     try:
         if path.endswith(".npz"):
-            with np.load(path, allow_pickle=False) as content:
-                found = [content[key] for key in Scaling._fields]
+            content = load_arrays(path)
         else:
             with open(path, encoding="utf-8") as file:
                 content = json.load(file)
-            found = [content[key] for key in Scaling._fields]
+        found = [content[key] for key in Scaling._fields]
         scaling = Scaling(*(np.broadcast_to(np.asarray(one, np.float64), [features]) for one in found))
-    except (KeyError, TypeError, ValueError, EOFError) as error:
+    except OSError:
+        raise
+    # Of JSON nearly anything may come: other types, numbers beyond float64, and depths that end in RecursionError.
+    except Exception as error:
         what = f"'mean' and 'scale', numbers or lists of {features}"
-        raise ValueError(f"{path} cannot be read as a .json or .npz file with {what}: {error}") from error
+        raise ValueError(f"{path} cannot be read as a .json or .npz file with {what}: {error!r}") from error
     if not (np.isfinite(scaling.mean).all() and np.isfinite(scaling.scale).all() and (scaling.scale > 0).all()):
         raise ValueError(f"{path}: mean and scale must be finite, and scale positive.")
     return scaling

@@ -10,12 +10,12 @@ A prime is music whose beginning the model continues, and opens the file that is
 import argparse
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from export import program
+from export.edge.files import load_arrays
 from export.edge.midi import KEYS, names, read_midi, write_midi
 from export.edge.stream import Stream
 
@@ -70,7 +70,7 @@ def read_prime(path: str, frames: int | None = None, steps_per_quarter: int = 1)
     """
     try:
         content = read_midi(path, steps_per_quarter) if path.endswith((".mid", ".midi")) else _load(path)
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as .mid, .npy, or .npz with 'x': {error}") from error
     if content.ndim != 2 or content.shape[1] != KEYS or not np.isin(content, (0, 1)).all():
         raise ValueError(f"{path} must hold a roll [T, {KEYS}] of 0 and 1, got {content.dtype}{list(content.shape)}.")
@@ -80,11 +80,8 @@ def read_prime(path: str, frames: int | None = None, steps_per_quarter: int = 1)
 
 
 def _load(path: str) -> np.ndarray:
-    content = np.load(path, allow_pickle=False)
-    if isinstance(content, np.ndarray):
-        return content
-    with content:
-        return content["x" if len(content.files) != 1 else content.files[0]]
+    content = load_arrays(path)
+    return content["x"] if len(content) != 1 else next(iter(content.values()))
 
 
 def main(given: argparse.Namespace) -> int:

@@ -12,9 +12,10 @@ import numpy as np
 
 from export.edge.files import new_file
 
-__all__ = ["KEYS", "LOWEST_NOTE", "names", "read_midi", "write_midi"]
+__all__ = ["KEYS", "LOWEST_NOTE", "MAX_FRAMES", "names", "read_midi", "write_midi"]
 
 KEYS, LOWEST_NOTE = 88, 21
+MAX_FRAMES = 1 << 20  # how long a piece may be by default, a roll of 92 MB: a few bytes can state billions
 _TICKS_PER_QUARTER, _VELOCITY, _PERCUSSION = 960, 80, 9
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -54,16 +55,24 @@ def write_midi(path: str | os.PathLike, roll: np.ndarray, steps_per_quarter: int
         partial.write_bytes(header + struct.pack(">4sI", b"MTrk", len(track)) + track)
 
 
-def read_midi(path: str | os.PathLike, steps_per_quarter: int = 1) -> np.ndarray:
+def read_midi(path: str | os.PathLike, steps_per_quarter: int = 1, max_frames: int = MAX_FRAMES) -> np.ndarray:
     """Reads a file as `tfdvae.data.read_midi` does: all tracks and channels but percussion in one roll.
+
+    Args:
+        path: the file.
+        steps_per_quarter: frames per quarter note.
+        max_frames: T may be so large at most; the roll takes 88 bytes per frame, however small the file is.
 
     Returns:
         uint8 `[T, 88]`, column = MIDI note - 21. Notes begin and end at the nearest frame, and last one at least.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is something else or damaged, timed in seconds, or has no note on a piano.
+        ValueError: it is something else or damaged, timed in seconds, has no note on a piano, or states a piece of more
+            than `max_frames`; names the file. Or an option is out of range.
     """
+    if steps_per_quarter < 1 or max_frames < 1:
+        raise ValueError(f"Steps and frames must be at least 1; got {steps_per_quarter} and {max_frames}.")
     content = Path(path).read_bytes()
     try:
         kind, size, form, count, division = struct.unpack_from(">4sIHHH", content)
@@ -75,17 +84,24 @@ def read_midi(path: str | os.PathLike, steps_per_quarter: int = 1) -> np.ndarray
             if kind != b"MTrk" or at + 8 + size > len(content):
                 raise ValueError("a track is missing, or cut off")
             found, end = _notes(content[at + 8 : at + 8 + size])
-            notes, ends, at = [*notes, *found], [*ends, end], at + 8 + size
+            notes.extend(found)
+            ends, at = [*ends, end], at + 8 + size
         piano = [one for one in notes if LOWEST_NOTE <= one[0] < LOWEST_NOTE + KEYS]
         if not piano:
             raise ValueError("it has no note on a piano")
+        # Integers, since the ticks of a damaged file may be more than a float can hold.
+        if max(ends) * steps_per_quarter > max_frames * division:
+            raise ValueError(f"it states more than {max_frames} frames; pass a larger max_frames if they are meant")
     except (ValueError, IndexError, struct.error) as error:
         raise ValueError(f"{path} cannot be read as MIDI: {error}") from error
     spans = [(key, *(round(tick * steps_per_quarter / division) for tick in ticks)) for key, *ticks in piano]
-    roll = np.zeros((round(max(ends) * steps_per_quarter / division), KEYS), np.uint8)
-    roll = np.pad(roll, ((0, max(0, max(max(end, start + 1) for _, start, end in spans) - len(roll))), (0, 0)))
-    for key, start, end in spans:
-        roll[start : max(end, start + 1), key - LOWEST_NOTE] = 1
+    length = max(round(max(ends) * steps_per_quarter / division), *(max(end, start + 1) for _, start, end in spans))
+    roll, filled = np.zeros((length, KEYS), np.uint8), defaultdict(int)
+    # Each cell is written once: thousands of notes of one key may last as long as the piece.
+    for key, start, end in sorted(spans):
+        end = max(end, start + 1)
+        roll[max(start, filled[key]) : end, key - LOWEST_NOTE] = 1
+        filled[key] = max(filled[key], end)
     return roll
 
 

@@ -35,12 +35,17 @@ def open_wav(path: str) -> Iterator[wave.Wave_read]:
     """
     try:
         file = wave.open(path, "rb")
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a WAV file of PCM: {error}") from error
+    except OSError:
+        raise
+    # The parser of chunks raises whatever the next byte leads to.
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as a WAV file of PCM: {error!r}") from error
     with file:
         channels, bits = file.getnchannels(), 8 * file.getsampwidth()
         if (channels, bits) != (1, 16):
             raise ValueError(f"{path} must be mono with 16 bits, got {channels} channel(s) with {bits} bits.")
+        if file.getframerate() < 1:
+            raise ValueError(f"{path} is damaged: it states {file.getframerate()} samples per second.")
         yield file
 
 

@@ -117,7 +117,8 @@ def _checked_events(times, variables, values, lengths, num_variables: int) -> tu
     times = _vector("times", times, "iuf", np.float64)
     variables = _vector("variables", variables, "iu", np.int64)
     values = _vector("values", values, "iuf", np.float64)
-    total = int(lengths.sum())
+    # Python's integers do not wrap around, as a sum of large int64 would.
+    total = sum(lengths.tolist())
     sizes = {"times": len(times), "variables": len(variables), "values": len(values)}
     if set(sizes.values()) != {total}:
         found = ", ".join(f"{size} {name}" for name, size in sizes.items())
@@ -159,4 +160,6 @@ def _vector(name: str, value, kinds: str, dtype: type) -> np.ndarray:
     if array.ndim != 1 or array.dtype.kind not in kinds:
         numbers = "integers" if kinds == "iu" else "integers or floats"
         raise ValueError(f"{name} must be a vector of {numbers}; got {array.dtype} of shape {list(array.shape)}.")
+    if dtype is np.int64 and array.dtype.kind == "u" and array.max() > np.iinfo(dtype).max:
+        raise ValueError(f"{name} must be at most {np.iinfo(dtype).max}; got {array.max()}.")
     return array.astype(dtype)

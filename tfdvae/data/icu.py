@@ -14,7 +14,7 @@ import numpy as np
 
 from tfdvae.data.archives import read_flat
 from tfdvae.data.events import events_to_grid
-from tfdvae.data.files import require_file
+from tfdvae.data.files import finite_float32, named_damage, require_file
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 
 __all__ = ["ICU_CONTEXT", "ICU_VARIABLES", "load_icu"]
@@ -39,6 +39,8 @@ told otherwise; 1 where these are missing; and the type of the unit (coronary ca
 one-hot, all 0 where it is missing."""
 
 _MINUTES = 48 * 60
+# The archive has 37. Each stay takes memory for all of them before those that are not used are left out.
+_MOST_VARIABLES = 256
 _STATIC = (*_NUMBERS, "ICUType")
 # Far outside of what a living patient has: Temp down to -17.8 degrees Celsius (0 Fahrenheit), pH up to 735. These 140
 # of 1.7 million readings make the standard deviation of pH 14 times as large, and that of Temp 1.7 times.
@@ -89,7 +91,9 @@ def load_icu(
         raise ValueError(f"interval must divide the {_MINUTES} minutes of 48 hours; got {interval}.")
     path = require_file(path)
     arrays = read_flat(path, _EXPECTED)
-    params = _checked(arrays, path)
+    damage = f"cannot be read: expected {_EXPECTED}"
+    with named_damage(path, damage):
+        params = _checked(arrays, path)
     stays = len(arrays["len"])
     if num_train < 1 or num_valid < 1 or num_train + num_valid >= stays:
         raise ValueError(
@@ -97,7 +101,7 @@ def load_icu(
             f"of {stays}."
         )
     limits = np.array([_PLAUSIBLE.get(name, (-np.inf, np.inf)) for name in params]) if plausible else None
-    try:
+    with named_damage(path, "cannot be put on a grid"):
         x, observed = events_to_grid(
             *(arrays[name] for name in ("minute", "param", "value", "len")),
             num_variables=len(params),
@@ -106,19 +110,18 @@ def load_icu(
             aggregate=aggregate,
             limits=limits,
         )
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be put on a grid: {error}") from error
     columns = [params.index(name) for name in ICU_VARIABLES]
     x, observed = x[..., columns], observed[..., columns]
-    static_names = arrays["static_names"].tolist()
-    context = _context(arrays["static"], static_names, num_train, plausible, standardize_context, path)
-    names = [str(record) for record in arrays["record"]]
     bounds = (0, num_train, num_train + num_valid, stays)
+    with named_damage(path, damage):
+        static_names = arrays["static_names"].tolist()
+        context = _context(arrays["static"], static_names, num_train, plausible, standardize_context, path)
+        names = [str(record) for record in arrays["record"]]
 
-    def part(a: int, b: int) -> Sequences:
-        return from_arrays(x[a:b], names=names[a:b], observed=observed[a:b], context=context[a:b])
+        def part(a: int, b: int) -> Sequences:
+            return from_arrays(x[a:b], names=names[a:b], observed=observed[a:b], context=context[a:b])
 
-    return Splits(*(part(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)))
+        return Splits(*(part(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)))
 
 
 def _checked(arrays: Mapping[str, np.ndarray], path: Path) -> list[str]:
@@ -134,6 +137,8 @@ def _checked(arrays: Mapping[str, np.ndarray], path: Path) -> list[str]:
             raise ValueError(f"{path}: {name} must be names, among them {', '.join(expected)}; it lacks {lacking}.")
         if len(set(found.tolist())) < len(found):
             raise ValueError(f"{path}: {name} holds a name twice.")
+        if len(found) > _MOST_VARIABLES:
+            raise ValueError(f"{path}: {name} has {len(found)} names, more than the {_MOST_VARIABLES} that are read.")
     stays, static, record = len(np.atleast_1d(arrays["len"])), arrays["static"], arrays["record"]
     shape = (stays, len(arrays["static_names"]))
     if static.shape != shape or static.dtype.kind not in "iuf" or np.isinf(static).any():
@@ -151,6 +156,9 @@ def _context(
 ) -> np.ndarray:
     """[N, C] as `ICU_CONTEXT` says."""
     column = {name: static[:, names.index(name)].astype(np.float64) for name in _STATIC}
+    # A missing value is NaN, a given one is finite as float32.
+    for name, values in column.items():
+        finite_float32(values[~np.isnan(values)], f"{path}: {name}")
     for name, allowed in (("Gender", (0, 1)), ("ICUType", _TYPES)):
         given = column[name][~np.isnan(column[name])]
         if not np.isin(given, allowed).all():
@@ -166,4 +174,4 @@ def _context(
         values.append((filled - mean) / (scale if scale > 0.0 else 1.0) if standardize else filled)
         missing.append(~known)
     types = [column["ICUType"] == kind for kind in _TYPES]
-    return np.stack([*values, *missing, *types], axis=1).astype(np.float32)
+    return finite_float32(np.stack([*values, *missing, *types], axis=1), f"{path}: the context, standardised,")

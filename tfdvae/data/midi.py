@@ -6,10 +6,14 @@ from collections import defaultdict
 
 import numpy as np
 
-from tfdvae.data.files import atomic_write, import_music, require_file
+from tfdvae.data.files import atomic_write, import_music, named_damage, require_file
 from tfdvae.data.pianoroll import KEYS, LOWEST_NOTE
 
-__all__ = ["read_midi", "write_midi"]
+__all__ = ["MAX_FRAMES", "read_midi", "write_midi"]
+
+MAX_FRAMES = 1 << 20
+"""How long a piece may be by default: a day at 12 frames a second, a roll of 92 MB. A few bytes of a file can state
+billions."""
 
 _TICKS_PER_QUARTER = 10080
 _PERCUSSION_CHANNEL = 10
@@ -65,34 +69,48 @@ def write_midi(path: str | os.PathLike, roll: np.ndarray, steps_per_quarter: int
         stream.write(file.writestr())
 
 
-def read_midi(path: str | os.PathLike, steps_per_quarter: int = 1) -> np.ndarray:
+def read_midi(path: str | os.PathLike, steps_per_quarter: int = 1, max_frames: int = MAX_FRAMES) -> np.ndarray:
     """Reads a MIDI file as a piano-roll, uint8 [T, 88], column = MIDI note - 21.
 
     Notes begin and end at the nearest frame and last at least one; all tracks and channels are merged,
     without the percussion channel, notes off the piano, pedals and tempo. T reaches to the end of the longest
     track.
 
+    Args:
+        path: the file.
+        steps_per_quarter: frames per quarter note.
+        max_frames: T may be so large at most; the roll takes 88 bytes per frame, however small the file is.
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a damaged or foreign file, a file timed in seconds, or one without a note on the piano.
+        ValueError: a damaged or foreign file, a file timed in seconds, one without a note on the piano, a piece of
+            more than `max_frames`, or an option out of range.
         ImportError: music21 is not installed.
     """
     _ticks_per_step(steps_per_quarter)
+    if max_frames < 1:
+        raise ValueError(f"max_frames must be at least 1; got {max_frames}.")
     path = require_file(path)
     midi = import_music("music21.midi", "Reading MIDI")
     file = midi.MidiFile()
-    try:
+    with named_damage(path, "is no MIDI file of format 0 or 1, or it is damaged"):
         file.readstr(path.read_bytes())
         ended = all(any(_is(event, "END_OF_TRACK") for event in track.events) for track in file.tracks)
-    # music21 parses byte by byte, and a damaged file raises whatever the next byte leads to.
-    except Exception as error:
-        raise ValueError(f"{path} is no MIDI file of format 0 or 1, or it is damaged. {error}") from error
     if not file.tracks or not ended:
         raise ValueError(f"{path} is a MIDI file that ends early: a track is missing, or it has no end.")
     if file.ticksPerSecond is not None:
         raise ValueError(f"{path} is timed in seconds; expected a MIDI file timed in quarter notes.")
+    if file.ticksPerQuarterNote < 1:
+        raise ValueError(f"{path} is damaged: it divides a quarter note into {file.ticksPerQuarterNote} ticks.")
     frames_per_tick = steps_per_quarter / file.ticksPerQuarterNote
-    notes, ends = zip(*(_notes(track) for track in file.tracks), strict=True)
+    with named_damage(path, "is damaged"):
+        notes, ends = zip(*(_notes(track) for track in file.tracks), strict=True)
+    # Integers, since the ticks of a damaged file may be more than a float can hold.
+    if max(ends) * steps_per_quarter > max_frames * file.ticksPerQuarterNote:
+        raise ValueError(
+            f"{path} states a piece of more than {max_frames} frames, {steps_per_quarter} per quarter note. It is "
+            "likely to be damaged; if it is not, pass a larger max_frames, at 88 bytes per frame."
+        )
     spans = [
         (pitch - LOWEST_NOTE, round(start * frames_per_tick), round(end * frames_per_tick))
         for pitch, start, end in itertools.chain.from_iterable(notes)
@@ -101,9 +119,12 @@ def read_midi(path: str | os.PathLike, steps_per_quarter: int = 1) -> np.ndarray
     if not spans:
         raise ValueError(f"{path} has no note within the {KEYS} keys of a piano.")
     length = max([round(max(ends) * frames_per_tick)] + [max(start + 1, end) for _, start, end in spans])
-    roll = np.zeros((length, KEYS), dtype=np.uint8)
-    for key, start, end in spans:
-        roll[start : max(start + 1, end), key] = 1
+    roll, filled = np.zeros((length, KEYS), dtype=np.uint8), defaultdict(int)
+    # Each cell is written once: thousands of notes of one key may last as long as the piece.
+    for key, start, end in sorted(spans):
+        end = max(start + 1, end)
+        roll[max(start, filled[key]) : end, key] = 1
+        filled[key] = max(filled[key], end)
     return roll
 
 

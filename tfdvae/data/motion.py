@@ -7,8 +7,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tfdvae.data.archives import read_flat, sequences_of
-from tfdvae.data.files import require_file
+from tfdvae.data.archives import read_array, read_flat, sequences_of
+from tfdvae.data.files import finite_float32, named_damage, require_file
 from tfdvae.data.motion_asf import read_amc, read_asf
 from tfdvae.data.sequences import Sequences, Splits, from_arrays, windows
 from tfdvae.data.splitting import Scaled, check_disjoint, loader_of, split_by_ratio
@@ -102,8 +102,10 @@ def scaled_motion(
 
     def frames(i: int) -> np.ndarray:
         x = motions.positions[i][::step]
-        x = x - x[:, :1] if centre else x
-        return (x / np.float32(unit_mm)).reshape(len(x), -1)
+        # Differences of finite numbers may overflow, and so may a quotient.
+        with np.errstate(over="ignore", invalid="ignore"):
+            x = (x - x[:, :1] if centre else x) / np.float32(unit_mm)
+        return finite_float32(x, f"{path}: {motions.names[i]}, centred and scaled,").reshape(len(x), -1)
 
     held_out = held_out_shift or num_frames
     shifts = dict(zip(Splits._fields, (shift, held_out, held_out), strict=True))
@@ -173,6 +175,11 @@ def read_skeleton(path: str | os.PathLike) -> tuple[int, ...]:
 
 def _read_archive(path: Path) -> Motions:
     arrays = read_flat(path, _EXPECTED)
+    with named_damage(path, f"cannot be read: expected {_EXPECTED}"):
+        return _motions_of(arrays, path)
+
+
+def _motions_of(arrays: dict[str, np.ndarray], path: Path) -> Motions:
     scale = float(arrays.get("joint_scale_m", np.float32(0.001))) * 1000.0
     if not (np.isfinite(scale) and scale > 0.0):
         raise ValueError(f"{path}: joint_scale_m must be above 0; it is {scale / 1000.0}.")
@@ -181,7 +188,9 @@ def _read_archive(path: Path) -> Motions:
         part = sequences_of(arrays, path, split, "joints", [(None, 3)])
         own = [f"{split}_{i}" for i in range(len(part))]
         kinds = arrays.get(f"{split}_action", np.zeros(len(part), int))
-        positions += [x * np.float32(scale) for x in part]
+        with np.errstate(over="ignore"):
+            scaled = [x * np.float32(scale) for x in part]
+        positions += [finite_float32(x, f"{path}: sequence {i} of {split}, in mm,") for i, x in enumerate(scaled)]
         names += [str(name) for name in arrays.get(f"{split}_name", own)]
         groups += [str(kind) for kind in kinds]
         splits += [split] * len(part)
@@ -191,29 +200,21 @@ def _read_archive(path: Path) -> Motions:
     if len(joints) > 1:
         raise ValueError(f"{path}: the splits have different numbers of joints, {sorted(joints)}.")
     parents = _checked_parents(arrays["parent"], joints.pop(), path) if "parent" in arrays else None
-    return Motions(tuple(x.astype(np.float32) for x in positions), tuple(names), tuple(groups), tuple(splits), parents)
+    return Motions(tuple(positions), tuple(names), tuple(groups), tuple(splits), parents)
 
 
 def _read_array(path: Path) -> np.ndarray:
-    try:
-        x = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: expected an array of numbers. {error}") from error
+    x = read_array(path, "an array of numbers")
     flat = x.ndim == 2 and x.shape[1] % 3 == 0
-    if x.dtype.kind not in "iuf" or not len(x) or not (flat or (x.ndim == 3 and x.shape[2] == 3)) or not x.size:
+    if x.dtype.kind not in "iuf" or not (flat or (x.ndim == 3 and x.shape[2] == 3)) or not x.size:
         raise ValueError(f"{path}: expected positions [T, J, 3] or [T, 3 J]; got {x.dtype} {list(x.shape)}.")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{path} holds NaN or infinity.")
-    return x.reshape(len(x), -1, 3).astype(np.float32)
+    return finite_float32(x, str(path)).reshape(len(x), -1, 3)
 
 
 def _folder_parents(folder: Path, joints: int) -> tuple[int, ...] | None:
     file = folder / "parents.npy"
     if file.exists():
-        try:
-            return _checked_parents(np.load(file, allow_pickle=False), joints, file)
-        except (OSError, EOFError) as error:
-            raise ValueError(f"{file} cannot be read: {error}") from error
+        return _checked_parents(read_array(file, "the parents of joints"), joints, file)
     return H36M_PARENTS if joints == len(H36M_PARENTS) else None
 
 
@@ -222,7 +223,17 @@ def _checked_parents(parents: np.ndarray, joints: int, path: Path) -> tuple[int,
         raise ValueError(f"{path}: expected the parent of each of {joints} joints, got {list(parents.shape)}.")
     if parents.min() < -1 or parents.max() >= joints:
         raise ValueError(f"{path}: parents must be from -1 (the root) to {joints - 1}.")
-    return tuple(parents.tolist())
+    found = tuple(parents.tolist())
+    rooted = {-1}
+    for joint in range(joints):
+        way = set()
+        while joint not in rooted:
+            if joint in way:
+                raise ValueError(f"{path}: parents must lead to the root, and those of joint {joint} lead back to it.")
+            way.add(joint)
+            joint = found[joint]
+        rooted |= way
+    return found
 
 
 def _parts(

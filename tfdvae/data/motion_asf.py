@@ -7,14 +7,20 @@ The format is Acclaim's: angles of each joint are about its own axes, and a bone
 where M turns by the angles of the motion and C by the bone's `axis`.
 """
 
+import math
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from tfdvae.data.files import require_file
+from tfdvae.data.files import finite_float32, named_damage, require_file
 
-__all__ = ["Bone", "Rig", "read_amc", "read_asf"]
+__all__ = ["MAX_JOINTS", "Bone", "Rig", "read_amc", "read_asf"]
+
+MAX_JOINTS = 256
+"""How many a skeleton may have; the database's have 31. Each frame of a motion takes memory for all of them, even for
+those that it says nothing about."""
 
 _MM_PER_INCH = 25.4
 _AXES = {"rx": 0, "ry": 1, "rz": 2}
@@ -64,30 +70,26 @@ def read_asf(path: str | os.PathLike) -> Rig:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is no skeleton, or is damaged.
+        ValueError: a file that is no skeleton, or is damaged: among others numbers that are not finite, a bone without
+            a direction, a hierarchy that is no tree below the root, or more than `MAX_JOINTS` joints. Names the file.
     """
     path = require_file(path)
-    try:
+    with named_damage(path, "is no Acclaim skeleton (.asf), or it is damaged"):
         sections = _sections(path.read_text())
         units = {words[0]: words[1] for words in sections["units"] if len(words) > 1}
         degrees = units.get("angle", "deg").startswith("deg")
         root = {words[0]: words[1:] for words in sections["root"]}
-        dof = tuple(word.lower() for word in root["order"])
+        dof = _freedoms(root["order"])
         first = Bone(
             "root",
             -1,
             _numbers(root.get("position", ["0"] * 3)),
-            _rotation(_numbers(root.get("orientation", ["0"] * 3)), root["axis"][0].lower(), degrees),
+            _rotation(_numbers(root.get("orientation", ["0"] * 3)), _order(root["axis"][0]), degrees),
             dof,
             "".join(name[1] for name in dof if name in _AXES),
         )
-        bones, found = [first], _bones(sections["bonedata"], degrees)
-        for parent, *children in (words for words in sections["hierarchy"] if words[0] not in ("begin", "end")):
-            index = next(i for i, bone in enumerate(bones) if bone.name == parent)
-            bones += [found[child]._replace(parent=index) for child in children]
-        return Rig(tuple(bones), _MM_PER_INCH / float(units.get("length", 1.0)), degrees)
-    except (KeyError, IndexError, StopIteration, ValueError) as error:
-        raise ValueError(f"{path} is no Acclaim skeleton (.asf), or it is damaged: {error!r}.") from error
+        bones = _tree(first, _bones(sections["bonedata"], degrees), sections["hierarchy"])
+        return Rig(bones, _MM_PER_INCH / _above_zero("the unit of length", units.get("length", "1")), degrees)
 
 
 def read_amc(path: str | os.PathLike, rig: Rig) -> np.ndarray:
@@ -95,13 +97,12 @@ def read_amc(path: str | os.PathLike, rig: Rig) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is no motion, is damaged, or belongs to another skeleton.
+        ValueError: a file that is no motion, is damaged, belongs to another skeleton, or places joints where float32
+            does not reach. Names the file.
     """
     path = require_file(path)
-    try:
+    with named_damage(path, "is no motion (.amc) of its skeleton, or it is damaged"):
         return positions(rig, *_angles(path.read_text(), rig))
-    except (KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"{path} is no motion (.amc) of its skeleton, or it is damaged: {error!r}.") from error
 
 
 def positions(rig: Rig, angles: np.ndarray, translations: np.ndarray) -> np.ndarray:
@@ -110,6 +111,9 @@ def positions(rig: Rig, angles: np.ndarray, translations: np.ndarray) -> np.ndar
     Args:
         angles: about x, y and z, radians [T, J, 3].
         translations: of the root, [T, 3], in units of the file.
+
+    Raises:
+        ValueError: positions that are not finite in float32.
     """
     where = np.empty(angles.shape)
     turned = np.empty((*angles.shape, 3))
@@ -120,7 +124,9 @@ def positions(rig: Rig, angles: np.ndarray, translations: np.ndarray) -> np.ndar
         else:
             turned[:, j] = turned[:, bone.parent] @ local
             where[:, j] = where[:, bone.parent] + turned[:, j] @ bone.offset
-    return (where * rig.mm_per_unit).astype(np.float32)
+    # Lengths add up along the limbs: sums of finite numbers may overflow, and so may their product with the unit.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return finite_float32(where * rig.mm_per_unit, "the motion of the joints")
 
 
 def _angles(text: str, rig: Rig) -> tuple[np.ndarray, np.ndarray]:
@@ -165,6 +171,27 @@ def _sections(text: str) -> dict[str, list[list[str]]]:
     return sections
 
 
+def _tree(root: Bone, found: dict[str, Bone], lines: list[list[str]]) -> tuple[Bone, ...]:
+    """The bones in the order of the hierarchy, each with its parent, which precedes it.
+
+    Raises:
+        ValueError: a bone that hangs on none before it, which a cycle would need, hangs on two, or is not described;
+            more than `MAX_JOINTS`.
+    """
+    bones, place = [root], {root.name: 0}
+    for parent, *children in (words for words in lines if words[0] not in ("begin", "end")):
+        if parent not in place:
+            raise ValueError(f"the hierarchy hangs {' '.join(children[:3])} on {parent!r}, which hangs on nothing")
+        for child in children:
+            if child in place:
+                raise ValueError(f"the hierarchy is no tree: {child!r} hangs on {parent!r} and was there before")
+            place[child] = len(bones)
+            bones.append(found[child]._replace(parent=place[parent]))
+            if len(bones) > MAX_JOINTS:
+                raise ValueError(f"it has more than {MAX_JOINTS} joints")
+    return tuple(bones)
+
+
 def _bones(lines: list[list[str]], degrees: bool) -> dict[str, Bone]:
     bones, entry = {}, {}
     for words in lines:
@@ -173,13 +200,15 @@ def _bones(lines: list[list[str]], degrees: bool) -> dict[str, Bone]:
         elif words[0] == "end":
             name, axis = entry["name"][0], entry["axis"]
             direction = _numbers(entry["direction"])
-            order = axis[3].lower() if len(axis) > 3 else "xyz"
+            # Of numbers up to 1, whose squares neither overflow nor vanish.
+            direction = direction / _above_zero(f"the direction of {name}", np.abs(direction).max())
+            order = _order(axis[3] if len(axis) > 3 else "xyz")
             bones[name] = Bone(
                 name,
                 -1,
-                float(entry["length"][0]) * direction / np.linalg.norm(direction),
+                _finite(f"the length of {name}", entry["length"][0]) * direction / np.linalg.norm(direction),
                 _rotation(_numbers(axis[:3]), order, degrees),
-                tuple(word.lower() for word in entry.get("dof", ())),
+                _freedoms(entry.get("dof", ())),
                 order,
             )
         else:
@@ -190,8 +219,39 @@ def _bones(lines: list[list[str]], degrees: bool) -> dict[str, Bone]:
 def _numbers(words: list[str]) -> np.ndarray:
     values = np.array([float(word) for word in words])
     if values.shape != (3,) or not np.isfinite(values).all():
-        raise ValueError(f"expected three numbers, got {' '.join(words)}")
+        raise ValueError(f"expected three numbers, got {' '.join(words[:6])}")
     return values
+
+
+def _finite(what: str, value: str | float) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{what} must be a finite number, got {value}")
+    return number
+
+
+def _above_zero(what: str, value: str | float) -> float:
+    number = _finite(what, value)
+    # Its inverse must be a number as well.
+    if not number > 0.0 or not math.isfinite(1.0 / number):
+        raise ValueError(f"{what} must be above 0, got {value}")
+    return number
+
+
+def _freedoms(words: Iterable[str]) -> tuple[str, ...]:
+    """The degrees of freedom of a bone, such as ("rx", "rz"), each once."""
+    found = tuple(word.lower() for word in words)
+    if len(set(found)) < len(found):
+        raise ValueError(f"a degree of freedom occurs twice in {' '.join(found[:12])}")
+    return found
+
+
+def _order(word: str) -> str:
+    """The order of rotations, such as "xyz": each axis at most once."""
+    found = word.lower()
+    if set(found) - set("xyz") or len(set(found)) < len(found):
+        raise ValueError(f"an order of rotations has the letters x, y and z once each, got {word[:12]}")
+    return found
 
 
 def _rotation(angles: np.ndarray, order: str, degrees: bool) -> np.ndarray:

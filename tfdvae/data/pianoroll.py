@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tfdvae.data.archives import read_flat, sequences_of
-from tfdvae.data.files import atomic_write, import_music, require_file
+from tfdvae.data.files import atomic_write, import_music, named_damage, require_file
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 
 __all__ = ["KEYS", "LOWEST_NOTE", "load_pianoroll", "save_pianoroll", "transpose", "transposed"]
@@ -43,14 +43,9 @@ def load_pianoroll(path: str | os.PathLike) -> Splits:
     suffix = path.suffix.lower()
     if suffix not in _EXPECTED:
         raise ValueError(f"{path} is no piano-roll file: expected the suffix {' or '.join(_EXPECTED)}.")
-    try:
+    with named_damage(path, f"cannot be read: expected {_EXPECTED[suffix]}"):
         contents = _read_mat(path) if suffix == ".mat" else _read_npz(path)
         return Splits(*(_split(contents, split) for split in Splits._fields))
-    except (ImportError, MemoryError):
-        raise
-    # A damaged file raises nearly anything inside zipfile, zlib, numpy and scipy.
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read: expected {_EXPECTED[suffix]}. {error}") from error
 
 
 def save_pianoroll(path: str | os.PathLike, splits: Splits) -> None:
@@ -116,9 +111,9 @@ def _room(roll: np.ndarray) -> tuple[int, int]:
 
 
 def _read_npz(path: Path) -> dict[str, list[np.ndarray]]:
-    arrays, contents = read_flat(path, "piano-rolls"), {}
+    arrays, contents = read_flat(path, _EXPECTED[".npz"]), {}
     for split in Splits._fields:
-        contents[split] = sequences_of(arrays, path, split, "frames", [(None,)])
+        contents[split] = sequences_of(arrays, "it", split, "frames", [(None,)])
         if f"{split}_names" in arrays:
             contents[f"{split}_names"] = arrays[f"{split}_names"].tolist()
     return contents

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdvae.data.files import finite_float32
 from tfdvae.data.sequences import Sequences, Splits, from_arrays, windows
 from tfdvae.data.spectrograms import HOP, WINDOW, check_window, peak_normalised, power_spectrogram, trim_silence
 from tfdvae.data.speech_files import SpeechSplits, Utterances, read_speech
@@ -159,7 +160,8 @@ def waveform_moments(waveforms: Iterable[np.ndarray]) -> tuple[float, float]:
     count = sum(map(len, waveforms))
     mean = sum(float(np.sum(w, dtype=np.float64)) for w in waveforms) / count
     std = (sum(float(np.square(w - mean, dtype=np.float64).sum()) for w in waveforms) / count) ** 0.5
-    if not std > 0.0:
+    # In float32, in which samples are divided by it.
+    if not np.float32(std) > 0.0:
         raise ValueError("All training samples are equal, so they cannot be standardised.")
     return mean, std
 
@@ -187,7 +189,9 @@ def _sequences(
     arrays, names = [], []
     for waveform, name in zip(part.waveforms, part.names, strict=True):
         try:
-            array = frames(waveform)
+            # Samples are finite; their squares, and what is divided by a small scale, need not be.
+            with np.errstate(over="ignore"):
+                array = finite_float32(frames(waveform), "what is made of it")
         except ValueError as error:
             raise ValueError(f"The recording {name}: {error}") from error
         if len(array):

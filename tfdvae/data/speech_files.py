@@ -13,14 +13,32 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tfdvae.data.files import atomic_write, cache_folder, import_extra, require_file, require_folder
+from tfdvae.data.files import (
+    atomic_write,
+    cache_folder,
+    finite_float32,
+    import_extra,
+    named_damage,
+    read_json,
+    require_file,
+    require_folder,
+)
 from tfdvae.data.splitting import Lists, check_disjoint, split_by_lists, split_by_ratio
 
 __all__ = ["SpeechSplits", "Utterances", "read_audio", "read_speech"]
 
 SUFFIXES = (".wav", ".flac")
 
+MOST_RESAMPLING = 64
+"""How many times higher or lower than its own rate a file may be resampled: with a rate of 1 Hz in its header, 2 kB
+would become 64 MB."""
+
+MOST_SAMPLES_PER_BYTE = 1024
+"""How many samples, of all channels, a byte of a file may stand for: 1 in WAV, 290 in FLAC for silence in the usual
+blocks of 4,096 samples, and beyond 5,000 in files that were made to be large."""
+
 _FORMAT = 1
+_BLOCK = 1 << 16
 _FOLDERS = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
 _LIBRISPEECH = re.compile(r"(\d+)-\d+-\d+")
 
@@ -141,32 +159,44 @@ def read_audio(path: str | os.PathLike, rate: int = 16000) -> np.ndarray:
     """One WAV or FLAC file as a waveform float32 [L], one channel (the mean of several), resampled by soxr where the
     file has another rate.
 
+    Memory follows from what the file holds, not from what its header states: it is decoded piece by piece, and
+    `MOST_SAMPLES_PER_BYTE` and `MOST_RESAMPLING` are limits.
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is damaged, cut off, empty, or holds NaN or infinity.
+        ValueError: it is damaged, cut off, empty, holds NaN or infinity, states a rate that is implausibly far from
+            `rate`, or more samples than a file of its size can hold.
         ImportError: soundfile is not installed, or soxr where it is needed.
     """
     path = require_file(path)
     soundfile = import_extra("soundfile", "Reading WAV and FLAC files", "speech")
-    try:
-        with soundfile.SoundFile(path) as file:
-            expected, found = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise ValueError(f"{path} is no WAV or FLAC file, or it is damaged: {error}") from error
-    if len(samples) != expected or _is_cut_off(path):
+    most = MOST_SAMPLES_PER_BYTE * path.stat().st_size
+    with named_damage(path, "is no WAV or FLAC file, or it is damaged"), soundfile.SoundFile(path) as file:
+        expected, found = file.frames, file.samplerate
+        if expected * file.channels > most:
+            raise ValueError(f"{path} is damaged: it states {expected} samples, more than its bytes can hold.")
+        parts = [
+            # In float64, in which the sum over channels cannot overflow.
+            finite_float32(part.mean(axis=1, dtype=np.float64), str(path))
+            for part in file.blocks(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True)
+        ]
+    waveform = np.concatenate([np.zeros(0, np.float32), *parts])
+    if len(waveform) != expected or _is_cut_off(path):
         raise ValueError(f"{path} is damaged: it ends before the length that it states.")
-    if not len(samples):
+    if not len(waveform):
         raise ValueError(f"{path} is empty: it holds no sample.")
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{path} holds NaN or infinity.")
-    waveform = samples.mean(axis=1)
     if found != rate:
+        if not found * MOST_RESAMPLING >= rate >= found / MOST_RESAMPLING:
+            raise ValueError(
+                f"{path} states {found} samples per second, more than {MOST_RESAMPLING} times off the {rate} that are "
+                "asked for: it is likely to be damaged. If it is not, resample it, or ask for another rate."
+            )
         soxr = import_extra("soxr", f"Resampling {path} from {found} to {rate} Hz", "speech")
-        waveform = soxr.resample(waveform, found, rate)
+        with named_damage(path, f"cannot be resampled from {found} to {rate} Hz"):
+            waveform = finite_float32(soxr.resample(waveform, found, rate), str(path))
         if not len(waveform):
             raise ValueError(f"{path} is too short: no sample is left at {rate} Hz.")
-    return np.asarray(waveform, np.float32)
+    return waveform
 
 
 def _find(folder: Path, pattern: str | None) -> list[_File]:
@@ -219,8 +249,8 @@ def _decoded(files: list[_File], rate: int, cache_dir: str | os.PathLike | None,
     index, samples = base.with_suffix(".json"), base.with_suffix(".f32")
     if index.exists():
         try:
-            return _mapped(index, samples, key)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            return _mapped(index, samples, key, len(files))
+        except (OSError, ValueError) as error:
             warnings.warn(f"The recordings are decoded again: their cache is damaged. {error}", stacklevel=5)
     lengths = []
     try:
@@ -230,7 +260,7 @@ def _decoded(files: list[_File], rate: int, cache_dir: str | os.PathLike | None,
                 lengths.append(len(waveform))
         with atomic_write(index) as file:
             file.write(json.dumps({"key": key, "lengths": lengths}).encode())
-        return _mapped(index, samples, key)
+        return _mapped(index, samples, key, len(files))
     except OSError as error:
         warnings.warn(f"The recordings are not cached and will be decoded again: {error}", stacklevel=5)
         return list(_progress(files, rate, verbose))
@@ -244,10 +274,18 @@ def _progress(files: Iterable[_File], rate: int, verbose: int) -> Iterator[np.nd
         bar.update(i + 1, finalize=i + 1 == len(files))
 
 
-def _mapped(index: Path, samples: Path, key: str) -> list[np.ndarray]:
-    contents = json.loads(require_file(index).read_text())
-    lengths = [int(length) for length in contents["lengths"]]
-    if contents["key"] != key or require_file(samples).stat().st_size != 4 * sum(lengths):
+def _mapped(index: Path, samples: Path, key: str, count: int) -> list[np.ndarray]:
+    """The `count` waveforms of the cache.
+
+    Raises:
+        FileNotFoundError, ValueError: it is incomplete, damaged, or holds others.
+    """
+    contents = read_json(index, "cannot be read: expected the lengths of recordings")
+    lengths = contents.get("lengths")
+    if not isinstance(lengths, list) or not all(type(length) is int and length > 0 for length in lengths):
+        raise ValueError(f"{index} does not hold the lengths of recordings.")
+    whole = require_file(samples).stat().st_size == 4 * sum(lengths)
+    if contents.get("key") != key or len(lengths) != count or not whole:
         raise ValueError(f"{samples} does not hold what {index} says.")
     everything = np.memmap(samples, dtype="<f4", mode="r")
     return [np.asarray(part) for part in np.split(everything, np.cumsum(lengths)[:-1])]

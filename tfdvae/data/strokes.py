@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tfdvae.data.archives import read_flat, sequences_of
-from tfdvae.data.files import require_file
+from tfdvae.data.files import finite_float32, require_file
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 from tfdvae.data.splitting import Lists, Scaled, loader_of, split_by_lists, split_by_ratio
 from tfdvae.data.strokes_iam import points_to_offsets, read_iam
@@ -76,9 +76,9 @@ def scaled_handwriting(
             raise ValueError(f"{file} has its own split: train_list, valid_list and test_list are for IAM-OnDB.")
         arrays = read_flat(file, _EXPECTED)
         raw = {split: _read_split(arrays, file, split, limit) for split in Splits._fields}
-    scale = _offset_scale(raw["train"]) if standardise else 1.0
+    scale = _offset_scale(raw["train"], path) if standardise else 1.0
     scales = np.array([scale, scale, 1.0], np.float32)
-    splits = Splits(**{split: part._replace(x=tuple(x / scales for x in part.x)) for split, part in raw.items()})
+    splits = Splits(**{split: _divided(part, scales, f"{path}: {split}") for split, part in raw.items()})
     return Scaled(splits, np.zeros(3, np.float32), scales, "units of the pen")
 
 
@@ -119,6 +119,16 @@ def _read_split(arrays: dict[str, np.ndarray], file: Path, split: str, limit: in
     return from_arrays(sequences)
 
 
+def _divided(part: Sequences, scales: np.ndarray, what: str) -> Sequences:
+    """Frames over their scales [3]; raises ValueError where offsets are so much larger than those of the training set
+    that the quotient overflows."""
+    with np.errstate(over="ignore"):
+        divided = [x / scales for x in part.x]
+    return part._replace(
+        x=tuple(finite_float32(x, f"{what} sequence {i}, standardised,") for i, x in enumerate(divided))
+    )
+
+
 def _iam_parts(
     folder: Path, names: list[str], given: dict[str, Lists | None], valid: float, test: float, seed: int
 ) -> dict[str, list[int]]:
@@ -136,9 +146,10 @@ def _form(name: str) -> str:
     return name.rpartition("-")[0] or name
 
 
-def _offset_scale(train: Sequences) -> float:
+def _offset_scale(train: Sequences, path: Path) -> float:
     offsets = np.concatenate([x[:, :2] for x in train.x]).astype(np.float64)
     std = float(offsets.std())
-    if not std > 0.0:
-        raise ValueError("All training offsets are equal, so they cannot be standardised.")
+    # In float32, in which frames are divided by it.
+    if not np.float32(std) > 0.0:
+        raise ValueError(f"{path}: All training offsets are equal, so they cannot be standardised.")
     return std

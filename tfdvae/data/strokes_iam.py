@@ -4,17 +4,25 @@ import hashlib
 import json
 import os
 import warnings
+from pathlib import Path
 from xml.parsers import expat
 
 import keras
 import numpy as np
 
-from tfdvae.data.archives import read_flat
-from tfdvae.data.files import atomic_write, cache_folder, require_file, require_folder
+from tfdvae.data.archives import read_flat, sequences_of
+from tfdvae.data.files import (
+    atomic_write,
+    cache_folder,
+    finite_float32,
+    named_damage,
+    require_file,
+    require_folder,
+)
 
 __all__ = ["points_to_offsets", "read_iam", "read_line_strokes"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def read_line_strokes(path: str | os.PathLike) -> list[np.ndarray]:
@@ -27,7 +35,7 @@ def read_line_strokes(path: str | os.PathLike) -> list[np.ndarray]:
     Raises:
         FileNotFoundError: no such file.
         ValueError: it is damaged, has a document type, no stroke, an empty stroke, or coordinates that are no finite
-            numbers.
+            numbers in float32. Names the file.
     """
     path = require_file(path)
     strokes: list[list[tuple[float, float]]] = []
@@ -49,16 +57,11 @@ def read_line_strokes(path: str | os.PathLike) -> list[np.ndarray]:
 
     parser.StartElementHandler = start
     parser.StartDoctypeDeclHandler = refuse
-    try:
+    with named_damage(path, "is no lineStrokes file of IAM-OnDB, or it is damaged"):
         parser.Parse(path.read_bytes(), True)
         if not strokes or not all(strokes):
             raise ValueError("it has no stroke" if not strokes else "a stroke has no point")
-        arrays = [np.array(stroke, np.float32) for stroke in strokes]
-        if not all(np.isfinite(array).all() for array in arrays):
-            raise ValueError("a coordinate is no finite number")
-    except (expat.ExpatError, ValueError) as error:
-        raise ValueError(f"{path} is no lineStrokes file of IAM-OnDB, or it is damaged: {error}.") from error
-    return arrays
+        return [finite_float32(np.array(stroke), "a coordinate is no finite number: it") for stroke in strokes]
 
 
 def read_iam(
@@ -86,30 +89,46 @@ def read_iam(
     names = [path.stem for path in paths]
     if cache.exists():
         try:
-            arrays = read_flat(cache, "frames and lengths")
-            if str(arrays["key"]) != key or arrays["lengths"].sum() != len(arrays["frames"]):
-                raise ValueError(f"{cache} holds something else.")
-            return names, np.split(arrays["frames"], np.cumsum(arrays["lengths"])[:-1])
-        except (KeyError, ValueError) as error:
+            return names, _cached(cache, key, len(names))
+        except ValueError as error:
             warnings.warn(f"The strokes are read again: their cache is damaged. {error}", stacklevel=3)
     bar = keras.utils.Progbar(len(paths), unit_name="line", verbose=verbose)
     lines = []
     for i, path in enumerate(paths):
-        lines.append(points_to_offsets(read_line_strokes(path)))
+        with named_damage(path, "is damaged"):
+            lines.append(points_to_offsets(read_line_strokes(path)))
         bar.update(i + 1, finalize=i + 1 == len(paths))
     try:
         with atomic_write(cache) as file:
             lengths = np.array([len(line) for line in lines])
-            np.savez_compressed(file, frames=np.concatenate(lines), lengths=lengths, key=np.array(key))
+            np.savez_compressed(file, line_frames=np.concatenate(lines), line_len=lengths, key=np.array(key))
     except OSError as error:
         warnings.warn(f"The strokes are not cached and will be read again: {error}", stacklevel=3)
     return names, lines
 
 
+def _cached(cache: Path, key: str, count: int) -> list[np.ndarray]:
+    """The frames of `count` lines from the cache.
+
+    Raises:
+        ValueError: it is damaged, or holds other lines.
+    """
+    arrays = read_flat(cache, "frames and lengths of lines")
+    lines = sequences_of(arrays, cache, "line", "frames", [(3,)])
+    if str(arrays.get("key")) != key or len(lines) != count:
+        raise ValueError(f"{cache} holds something else.")
+    return lines
+
+
 def points_to_offsets(strokes: list[np.ndarray]) -> np.ndarray:
     """Frames float32 [T, 3] of strokes, each an array of points [n, 2] with n of at least 1; the first point is the
-    origin."""
+    origin.
+
+    Raises:
+        ValueError: offsets that are not finite in float32, such as between points at 3e38 and at -3e38.
+    """
     points = np.concatenate(strokes).astype(np.float64)
     pen = np.zeros(len(points))
     pen[np.cumsum([len(stroke) for stroke in strokes]) - 1] = 1.0
-    return np.column_stack([np.diff(points, axis=0, prepend=points[:1]), pen]).astype(np.float32)
+    frames = np.column_stack([np.diff(points, axis=0, prepend=points[:1]), pen])
+    return finite_float32(frames, "the way from a point to the next")

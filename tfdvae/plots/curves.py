@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfdvae.data.files import named_damage
 from tfdvae.plots.figures import new_figure
 
 if TYPE_CHECKING:
@@ -55,10 +56,8 @@ def plot_history(history: Mapping[str, Sequence[float]] | str | os.PathLike) -> 
 def _read(path: Path) -> dict[str, list[float]]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = rows[0].keys() if rows else ()
-    try:
+    with named_damage(path, "is no log of numbers as keras.callbacks.CSVLogger writes it"):
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = rows[0].keys() if rows else ()
         return {name: [float(row[name]) for row in rows] for name in names if rows[0][name] != "NA"}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no log of numbers as keras.callbacks.CSVLogger writes it: {error}") from error

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, ParamSpec
 import keras
 import numpy as np
 
-from tfdvae.data.files import atomic_write, cache_folder, require_file
+from tfdvae.data.archives import read_flat
+from tfdvae.data.files import atomic_write, cache_folder, named_damage
 from tfdvae.data.sequences import Splits, from_arrays
 
 __all__ = ["Simulated", "cached", "check_positive", "counts_of", "generators", "picture", "splits_of"]
@@ -158,11 +159,10 @@ def picture(
 
 
 def _read(path: Path, key: str, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
-    try:
-        with np.load(require_file(path), allow_pickle=False) as archive:
-            if str(archive["options"]) != key:
-                raise ValueError(f"It was simulated with {archive['options']}, expected {key}.")
-            arrays = {name: archive[name] for name in shapes}
+    arrays = read_flat(path, "a cached simulation")
+    with named_damage(path, "cannot be read"):
+        if str(arrays["options"]) != key:
+            raise ValueError(f"It was simulated with {arrays['options']}, expected {key}.")
         for name, shape in shapes.items():
             if arrays[name].shape != tuple(shape) or arrays[name].dtype != np.float32:
                 raise ValueError(
@@ -170,9 +170,4 @@ def _read(path: Path, key: str, shapes: Mapping[str, tuple[int, ...]]) -> Arrays
                 )
             if not np.isfinite(arrays[name]).all():
                 raise ValueError(f"{name} holds NaN or infinity.")
-        return arrays
-    except MemoryError:
-        raise
-    # A damaged file raises nearly anything inside zipfile, zlib and numpy.
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        return {name: arrays[name] for name in shapes}
