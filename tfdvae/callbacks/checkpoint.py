@@ -1,6 +1,5 @@
 """The file in which `Resume` keeps the state of a run: one `.npz` without pickles."""
 
-import io
 import json
 import os
 import re
@@ -10,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfdvae.data.files import atomic_write
+from tfdvae.data.archives import read_flat
+from tfdvae.data.files import atomic_write, named_damage
+from tfdvae.data.unfinished import remove_leftovers
 
 __all__ = ["Checkpoint", "newest", "write"]
 
@@ -46,6 +47,8 @@ def write(directory: Path, checkpoint: Checkpoint, keep: int) -> None:
 def newest(directory: Path) -> Checkpoint | None:
     """The newest checkpoint that can be read, with a warning for newer ones that cannot; None where there is none.
 
+    What writers that were killed left in the folder is removed, unless none can be read (see `tfdvae.data.unfinished`).
+
     Raises:
         ValueError: there are checkpoints, and none can be read.
     """
@@ -53,10 +56,10 @@ def newest(directory: Path) -> Checkpoint | None:
     for path in _files(directory):
         try:
             checkpoint = _read(path)
-        # A damaged file raises nearly anything inside zipfile, zlib, json and numpy.
-        except Exception as error:
-            damaged.append(f"{path}: {error}")
+        except ValueError as error:
+            damaged.append(str(error))
             continue
+        remove_leftovers(directory, _NAME)
         if damaged:
             warnings.warn(
                 f"Training goes on from {path.name}, since a newer checkpoint is damaged. {damaged[0]}", stacklevel=3
@@ -66,6 +69,7 @@ def newest(directory: Path) -> Checkpoint | None:
         raise ValueError(
             f"No checkpoint in {directory} can be read: move them away to start anew. " + "; ".join(damaged)
         )
+    remove_leftovers(directory, _NAME)
     return None
 
 
@@ -76,9 +80,38 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Checkpoint:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-        contents = {name: archive[name] for name in archive.files}
-    meta = json.loads(contents.pop("meta").tobytes().decode())
-    if meta["format"] != FORMAT:
-        raise ValueError(f"it has format {meta['format']}, this version reads format {FORMAT}.")
-    return Checkpoint(meta, {name.removeprefix("array/"): array for name, array in contents.items()})
+    """One checkpoint.
+
+    Raises:
+        ValueError: it is damaged, of another format, or lacks what it says that it has; names the file.
+    """
+    contents = read_flat(path, "a checkpoint of Resume")
+    with named_damage(path, "cannot be read"):
+        meta = json.loads(contents.pop("meta").tobytes().decode())
+        if meta["format"] != FORMAT:
+            raise ValueError(f"it has format {meta['format']}, this version reads format {FORMAT}.")
+        checkpoint = Checkpoint(meta, {name.removeprefix("array/"): array for name, array in contents.items()})
+        _check(checkpoint)
+    return checkpoint
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    """Raises ValueError, KeyError or TypeError where `Resume` would look for something that is not there."""
+    meta, arrays = checkpoint
+    kinds = {"epoch": int, "stopped": bool, "history": dict, "fingerprint": dict, "callbacks": list}
+    for name, kind in kinds.items():
+        if type(meta[name]) is not kind:
+            raise ValueError(f"its {name} is {meta[name]!r:.80}, expected {kind.__name__}")
+    if meta["epoch"] < 1 or not all(isinstance(values, list) for values in meta["history"].values()):
+        raise ValueError("it is of no epoch, or its history is none")
+    shapes = {f"weights/{i}": shape for i, (_, shape, _) in enumerate(meta["fingerprint"]["weights"])}
+    shapes |= {f"optimizer/{i}": shape for i, (shape, _) in enumerate(meta["fingerprint"]["optimizer"])}
+    for i, callback in enumerate(meta["callbacks"]):
+        if type(callback["class"]) is not str:
+            raise ValueError(f"callback {i} has no class")
+        for name, value in callback["state"].items():
+            listed = range(value["arrays"]) if isinstance(value, dict) else ()
+            shapes |= dict.fromkeys((f"callbacks/{i}/{name}/{j}" for j in listed if j <= len(arrays)), None)
+    for name, shape in shapes.items():
+        if name not in arrays or (shape is not None and list(arrays[name].shape) != shape):
+            raise ValueError(f"it has no array {name}" + ("" if shape is None else f" of shape {shape}"))

@@ -46,7 +46,8 @@ class Resume(keras.callbacks.Callback):
 
     The learning rate is state where it is a number. A checkpoint is written completely or not at all, and the one
     before is kept beside it: a crash while writing loses nothing, and a damaged newest file falls back to the one
-    before, with a warning.
+    before, with a warning. What a run that was killed left half written in the directory is removed when the next one
+    makes its Resume: only what surely nobody writes any more, which `tfdvae.data.unfinished` tells by a lock.
 
     Args:
         directory: where checkpoints are.
