@@ -7,20 +7,19 @@ This file needs numpy and ai-edge-litert, and nothing else of its repository: co
         pushed = stream.push(frame)       # latents by name, score in nats, prediction of the next frame, ...
     future = stream.generate(20)          # [20, D], drawn from where the stream is
 
-Threads: every public method holds the object's lock while it runs, since an interpreter runs one call at a time, so any
-number of threads may share an object; a frame, or one call of `generate`, is never interrupted by another. Which
-thread's frame comes first is the callers' to arrange. Separate objects share nothing.
-
+Threads: every public method holds the object's lock while it runs, so any number of threads may share an object; a
+frame, or one call of `generate`, is never interrupted. Which thread's frame comes first is the callers' to arrange.
 Memory: one state and the buffers of the interpreter, however many frames are pushed; no frame is kept.
 """
 
+import contextlib
 import json
+import math
 import operator
 import os
 import threading
 import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +27,9 @@ import numpy as np
 __all__ = ["Arrays", "Model", "Pushed", "Stream"]
 
 FORMAT, VERSION = "tfdvae.signatures", 2
-DESCRIPTION = "signatures.json"
+DESCRIPTION, SIZES = "signatures.json", ("features", "inputs", "context")
+MOST = 1 << 24  # bytes of a description, and numbers in a frame
+MIDDLE = {"normal": 0.0, "uniform": 0.5}
 
 Arrays = dict[str, np.ndarray]
 Shape = tuple[int | str, ...]
@@ -38,8 +39,7 @@ class Pushed(NamedTuple):
     """What a frame x_t says.
 
     Attributes:
-        latents: each latent of the frame by name, `[Z]`: what the middle of its noise makes of its posterior, the mean
-            of a Gaussian; a draw where the stream samples.
+        latents: each latent of the frame by name, `[Z]`: the middle of its posterior, or a draw if it samples.
         latent_scales: their standard deviations under the posterior, `[Z]`.
         prediction: mean of p(x_{t+1} | .) along the prior mean, in the shape of a frame; None in driven mode without
             `next_u`.
@@ -85,7 +85,7 @@ class Model:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, something else, or of another version.
+        ValueError: it is damaged, which may show at a later call too, something else, or of another version.
         ImportError: ai-edge-litert is not installed.
     """
 
@@ -93,27 +93,25 @@ class Model:
         if operator.index(num_threads) < 1:
             raise ValueError(f"`num_threads` must be at least 1, got {num_threads}.")
         self.path = os.fspath(path)
-        self.description, self._runners = _open(self.path, num_threads)
-        self.frame_shape: tuple[int, ...] = tuple(self.description["frame_shape"])
-        self.features: int = self.description["features"]
-        self.inputs: int = self.description["inputs"]
-        self.context: int = self.description["context"]
-        self.latents: tuple[str, ...] = tuple(self.description["latents"])
-        self.signatures = tuple(self._runners)
-        self._takes = {name: _fields(one["inputs"]) for name, one in self.description["signatures"].items()}
+        with _damage(self.path, "read"):
+            self.description, self._runners = _open(self.path, num_threads)
+            self.frame_shape: tuple[int, ...] = tuple(self.description["frame_shape"])
+            self.features, self.inputs, self.context = (self.description[key] for key in SIZES)
+            self.latents: tuple[str, ...] = tuple(self.description["latents"])
+            self.signatures = tuple(self._runners)
+            described = self.description["signatures"]
+            self._takes = {name: _fields(one["inputs"]) for name, one in described.items()}
+            self._states = _fields(described["reset"]["outputs"]) if "reset" in described else {}
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
 
     def run(self, name: str, **arrays: Any) -> Arrays:
-        """Calls a function of the file.
+        """Calls a function of the file, and returns its outputs by name.
 
         Args:
             name: one of `signatures`.
             arrays: its inputs by name, such as x `[1, T, D]`. Noise may be left out, and is drawn then; x may hold
                 anything where `observed` is given and false.
-
-        Returns:
-            Its outputs by name.
 
         Raises:
             ValueError: no such function; inputs that are missing, unknown, of another shape, no numbers, or not finite.
@@ -126,7 +124,7 @@ class Model:
         for key in sorted(arrays, key=lambda key: key != "observed"):
             known = given.get("observed") if key == "x" else None
             given[key] = _numbers(repr(key), arrays[key], takes[key], sizes, known)
-        with self._lock:
+        with self._lock, _damage(self.path, "run"):
             drawn = {key: self._noise(field, sizes) for key, field in takes.items() if key not in given}
             return self._runners[name](**given, **drawn)
 
@@ -147,15 +145,13 @@ class Stream(Model):
 
     Args:
         path, num_threads, seed: as in `Model`.
-        sample: latents of pushed frames are drawn from their posteriors instead of following its mean; of a categorical
-            one, its class at the middle of the distribution.
+        sample: latents of pushed frames are drawn from their posteriors instead of following its mean or middle class.
         context: `[C]`, what is known of the sequence, where the model has a context.
-        given: `[T, D]`, the first frames of the sequence, where the model takes its units from them
-            (standardize="sequence").
+        given: `[T, D]`, the first frames of the sequence, where the model takes its units from them.
 
     Raises:
-        ValueError: as `Model`; a context or given frames that are missing, of another size or without use; a file that
-            cannot stream, since it has no `reset`, or neither `step` nor `generate_step`.
+        ValueError: as `Model`; a context or given frames that are missing, of another size or without use; a file
+            without `reset`, or with neither `step` nor `generate_step`.
     """
 
     def __init__(
@@ -172,7 +168,6 @@ class Stream(Model):
         self._require("reset")
         if "step" not in self.signatures:
             self._require("generate_step")
-        self._states = _fields(self.description["signatures"]["reset"]["outputs"])
         self._of_sequence = self._known(context) | self._given(given)
         self.reset()
 
@@ -188,7 +183,7 @@ class Stream(Model):
         """
         known = self._of_sequence | ({} if context is None else self._known(context))
         known |= {} if given is None else self._given(given)
-        with self._lock:
+        with self._lock, _damage(self.path, "run"):
             if seed is not None:
                 self._rng = np.random.default_rng(seed)
             self._of_sequence = known
@@ -206,45 +201,38 @@ class Stream(Model):
 
         Raises:
             ValueError: a frame or inputs of another size, not finite or no numbers; u missing or without use, observed
-                without use; a file without `step`, since the model's latents hang on later frames; a frame at which its
-                numbers overflow.
+                without use; a file without `step`; a frame at which its numbers overflow.
         """
         self._require("step")
         takes, seen = self._takes["step"], None
         if observed is not None and "observed" not in takes:
-            raise ValueError(
-                f"The model in {self.path} was not built for partly observed frames: leave out `observed`."
-            )
+            raise ValueError(f"{self.path} was not built for partly observed frames: leave out `observed`.")
         if "observed" in takes:
             observed = np.ones(self.frame_shape, bool) if observed is None else observed
             seen = _numbers("`observed`", observed, Field(self.frame_shape, "bool", ""))
         given = {"x": _numbers("The frame", frame, Field(self.frame_shape, "float32", ""), known=seen)[None]}
         given |= {} if seen is None else {"observed": seen[None]}
         given |= self._driven("u", u)
-        if self.inputs and next_u is None:
-            given["next_u"] = np.zeros((1, self.inputs), np.float32)
-        else:
-            given |= self._driven("next_u", next_u)
-        with self._lock:
-            given |= self._drawn("step") if self.sample else _middle(takes)
-            out, self._state = self._advance("step", self._state, given, "score")
-        if self.inputs and next_u is None:
-            out.pop("next_mean"), out.pop("next_stddev", None)
-        latents, scales = ({name: out[name + suffix][0] for name in self.latents} for suffix in ("", "_scale"))
-        predicted = (out[name][0] if name in out else None for name in ("next_mean", "next_stddev"))
-        return Pushed(latents, scales, *predicted, *(float(out[name][0]) for name in ("score", "log_px", "kl")))
+        unknown = self.inputs and next_u is None
+        given |= self._driven("next_u", np.zeros(self.inputs, np.float32) if unknown else next_u)
+        with self._lock, _damage(self.path, "run"):
+            given |= self._drawn("step", not self.sample)
+            out, state = self._advance("step", self._state, given, "score")
+            if unknown:
+                out.pop("next_mean"), out.pop("next_stddev", None)
+            latents, scales = ({name: out[name + suffix][0] for name in self.latents} for suffix in ("", "_scale"))
+            predicted = (out[name][0] if name in out else None for name in ("next_mean", "next_stddev"))
+            pushed = Pushed(latents, scales, *predicted, *(float(out[name][0]) for name in ("score", "log_px", "kl")))
+            self._state = state
+        return pushed
 
     def generate(self, n: int, u: Any = None, advance: bool = True) -> np.ndarray:
-        """Draws the next frames, each from p(x_t | .) given all before it.
+        """Draws the next frames `[n, D]`, or `[n, ...]` in the shape of a frame, each given all before it.
 
         Args:
             n: how many.
             u: their inputs `[n, U]`, in driven mode.
-            advance: whether the stream moves on with what was drawn. Otherwise it stays where it is, and another call
-                draws another future of the same past.
-
-        Returns:
-            `[n, D]`, or `[n, ...]` in the shape of a frame.
+            advance: whether the stream moves on with what was drawn; else another call draws another future.
 
         Raises:
             ValueError: n below 1; u missing, without use, or unfit; a file without `generate_step`.
@@ -253,7 +241,7 @@ class Stream(Model):
         if operator.index(n) < 1:
             raise ValueError(f"`n` must be at least 1, got {n}.")
         rows, frames = self._driven("u", u, (n,)), np.empty((n, *self.frame_shape), np.float32)
-        with self._lock:
+        with self._lock, _damage(self.path, "run"):
             state = self._state
             for t in range(n):
                 given = {name: value[t : t + 1] for name, value in rows.items()} | self._drawn("generate_step")
@@ -269,11 +257,8 @@ class Stream(Model):
             return {name: value.copy() for name, value in self._state.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes to a place that `state` returned, of this stream or of another one of the same model.
-
-        Raises:
-            ValueError: it is none of this model.
-        """
+        """Goes to a place that `state` returned, of this stream or of another one of the same model; ValueError for one
+        that is none of this model."""
         if state.keys() != self._states.keys():
             raise ValueError(f"A state of {self.path} has {', '.join(self._states)}; got {', '.join(state) or 'none'}.")
         fresh = {name: _numbers(name, state[name], field).copy() for name, field in self._states.items()}
@@ -286,8 +271,8 @@ class Stream(Model):
         state = {key: out[key] for key in self._states}
         if not all(np.isfinite(value).all() for value in (out[result], *state.values())):
             raise ValueError(
-                f"{name!r} gave numbers that are not finite: the frames may lie far outside of what the model was "
-                "trained on, or of what its p(x | .) allows."
+                f"{name!r} gave numbers that are not finite: the frames may lie far outside of what the model in "
+                f"{self.path} was trained on, or of what its p(x | .) allows."
             )
         return out, state
 
@@ -296,19 +281,16 @@ class Stream(Model):
         if (value is None) == (self.inputs > 0):
             how = f"is driven by {self.inputs} inputs per frame: give" if self.inputs else "takes no inputs: leave out"
             raise ValueError(f"The model in {self.path} {how} `{name}`.")
-        if value is None:
-            return {}
         field = Field((*rows, self.inputs), "float32", "")
-        return {name: _numbers(f"`{name}`", value, field).reshape(-1, self.inputs)}
+        return {} if value is None else {name: _numbers(f"`{name}`", value, field).reshape(-1, self.inputs)}
 
     def _known(self, context: Any) -> Arrays:
         """The context as `reset` takes it; nothing for a model without."""
         if (context is None) == (self.context > 0):
             has = f"a context of {self.context} numbers: give" if self.context else "no context: leave out"
             raise ValueError(f"The model in {self.path} has {has} `context`.")
-        if context is None:
-            return {}
-        return {"context": _numbers("`context`", context, Field((self.context,), "float32", ""))[None]}
+        field = Field((self.context,), "float32", "")
+        return {} if context is None else {"context": _numbers("`context`", context, field)[None]}
 
     def _given(self, frames: Any) -> Arrays:
         """The first frames of the sequence as `reset` takes them; nothing for a model of other units."""
@@ -322,57 +304,81 @@ class Stream(Model):
         whole = {"given_observed": np.ones(frames.shape, bool)} if "given_observed" in takes else {}
         return {"given": frames, **whole}
 
-    def _drawn(self, name: str) -> Arrays:
-        """Noise for one call of a function."""
-        return {key: self._noise(field, {}) for key, field in self._takes[name].items() if field.random}
+    def _drawn(self, name: str, middle: bool = False) -> Arrays:
+        """Noise for one call of a function, or the middle of what it is drawn from."""
+        fields = {key: field for key, field in self._takes[name].items() if field.random}
+        if middle:
+            return {key: np.full(field.shape, MIDDLE[field.random], np.float32) for key, field in fields.items()}
+        return {key: self._noise(field, {}) for key, field in fields.items()}
 
 
 def _open(path: str, num_threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A file's description, and its functions."""
+    """A file's description, and its functions, which are as it says."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise ImportError("Running .tflite files needs ai-edge-litert: pip install ai-edge-litert") from error
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {path}.")
+    with zipfile.ZipFile(path) as attached:
+        if attached.getinfo(DESCRIPTION).file_size > MOST:
+            raise ValueError("its description is too long")
+        description = json.loads(attached.read(DESCRIPTION))
+    found = description["format"], description["version"]
+    if found != (FORMAT, VERSION):
+        raise ValueError(
+            f"{path} was written as {found[0]} version {found[1]}, this module reads {FORMAT} version {VERSION}: "
+            "export the model again, or take the module that came with that version."
+        )
+    interpreter = Interpreter(model_path=path, num_threads=num_threads)
+    runners = {name: interpreter.get_signature_runner(name) for name in description["signatures"]}
+    _check(description, runners)
+    return description, runners
+
+
+@contextlib.contextmanager
+def _damage(path: str, done: str) -> Iterator[None]:
+    """Whatever a damaged file leads to, nearly anything, becomes one ValueError that names it."""
     try:
-        with zipfile.ZipFile(path) as attached:
-            description = json.loads(attached.read(DESCRIPTION))
-        found = description["format"], description["version"]
-        if found == (FORMAT, VERSION):
-            interpreter = Interpreter(model_path=path, num_threads=num_threads)
-            return description, {name: interpreter.get_signature_runner(name) for name in description["signatures"]}
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a model that tfdvae exported to LiteRT: {error}") from error
-    raise ValueError(
-        f"{path} was written as {found[0]} version {found[1]}, this module reads {FORMAT} version {VERSION}: export "
-        "the model again, or take the module that came with that version."
-    )
+        yield
+    except Exception as error:
+        if isinstance(error, FileNotFoundError | ImportError) or (isinstance(error, ValueError) and path in str(error)):
+            raise
+        raise ValueError(f"{path} cannot be {done} as a model that tfdvae exported to LiteRT: {error!r}") from error
+
+
+def _check(description: Mapping[str, Any], runners: Mapping[str, Any]) -> None:
+    """Raises an error where the description has no sizes, or says of functions what they are not."""
+    frame, sizes = tuple(description["frame_shape"]), [description[key] for key in SIZES]
+    if any(type(n) is not int or not 0 <= n <= MOST for n in (*frame, *sizes)) or math.prod(frame) != sizes[0]:
+        raise ValueError(f"frames of {frame} with {SIZES} of {sizes} are none")
+    for name, runner in runners.items():
+        for side, there in (("inputs", runner.get_input_details()), ("outputs", runner.get_output_details())):
+            for key, field in _fields(description["signatures"][name][side]).items():
+                pairs = zip(field.shape, there[key]["shape_signature"].tolist(), strict=True)
+                # The runtime may not know the size of an output before it has made it.
+                other = any(n != m for n, m in pairs if isinstance(n, int) and (m >= 0 or side == "inputs"))
+                other |= key == "x" and field.shape[-len(frame) :] != frame
+                if other or field.dtype != np.dtype(there[key]["dtype"]).name:
+                    raise ValueError(f"{name!r} has no {key!r} of {field.dtype} {list(field.shape)}")
 
 
 def _fields(described: Iterable[Mapping[str, Any]]) -> dict[str, Field]:
     """Fields by name."""
-
-    def field(one: Mapping[str, Any]) -> Field:
-        shape = tuple(n if n >= 0 else one["axes"][i] for i, n in enumerate(one["shape"]))
-        return Field(shape, one["dtype"], one.get("random", ""))
-
-    return {one["name"]: field(one) for one in described}
-
-
-def _middle(fields: Mapping[str, Field]) -> Arrays:
-    """Noise that follows the middle of what it would draw from."""
-    still = {"normal": 0.0, "uniform": 0.5}
-    return {name: np.full(f.shape, still[f.random], np.float32) for name, f in fields.items() if f.random}
+    found = {}
+    for one in described:
+        shape = tuple(n if n >= 0 else str(one["axes"][i]) for i, n in enumerate(one["shape"]))
+        field = found[one["name"]] = Field(shape, one["dtype"], one.get("random", ""))
+        if any(type(n) not in (int, str) for n in shape) or field.random not in ("", *MIDDLE):
+            raise ValueError(f"{one} is no input or output")
+    return found
 
 
 def _numbers(
     what: str, value: Any, field: Field, sizes: dict[str, int] | None = None, known: np.ndarray | None = None
 ) -> np.ndarray:
-    """The value as a field takes it, finite; zeros stand where it is not `known`.
-
-    The sizes of words are noted, and the same everywhere.
-    """
+    """The value as a field takes it, finite; zeros where it is not `known`. Sizes of words are noted, and the same
+    everywhere."""
     shape = field.shape
     try:
         array = np.asarray(value)
