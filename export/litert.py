@@ -17,7 +17,6 @@ one of `--data`, which then is not held out. They exist for signatures without a
 
 import argparse
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -158,6 +157,7 @@ def write(
     """
     from export import parity
     from tfdvae import serving
+    from tfdvae.data.unfinished import unfinished
 
     path = Path(path)
     if path.exists():
@@ -165,8 +165,7 @@ def write(
     if precision not in TOLERANCES:
         raise ValueError(f"`precision` must be one of {', '.join(TOLERANCES)}, got {precision!r}.")
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
-    candidate = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tflite")
-    try:
+    with unfinished(path) as candidate:
         options = {}
         if precision in serving.INTEGER:
             options["representative"] = representative or parity.sequences(model, 16, 50, seed=1)
@@ -181,8 +180,6 @@ def write(
         if any(not one.relative <= tolerance for one in errors):
             raise ValueError(f"{path} was not written, it would be too inaccurate:\n{text}")
         candidate.rename(path)
-    finally:
-        candidate.unlink(missing_ok=True)
     return text
 
 
@@ -194,6 +191,7 @@ def read_held_out(path: str | Path, model: "DVAE") -> "Batch":
         ValueError: it is not such a file, or does not fit the model.
     """
     from tfdvae import validation
+    from tfdvae.data.files import named_damage
     from tfdvae.types import Batch
 
     found = program.read_arrays(path)
@@ -201,7 +199,8 @@ def read_held_out(path: str | Path, model: "DVAE") -> "Batch":
         frame = ", ".join(map(str, model.frame_shape))
         raise ValueError(f"{path} holds no array 'x' of held-out sequences [N, T, {frame}].")
     batch = Batch(*(found.get(name) for name in Batch._fields))._replace(mask=None)
-    return validation.check_arrays(batch, model.built_sizes)
+    with named_damage(path, "does not hold sequences for this model"):
+        return validation.check_arrays(batch, model.built_sizes)
 
 
 def main(given: argparse.Namespace) -> int:

@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,26 +18,18 @@ __all__ = ["load_model", "read_arrays", "run"]
 
 
 def load_model(path: str | Path) -> "DVAE":
-    """A trained model from a .keras file.
+    """A trained model from a .keras file, without optimizer and bound.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no saved model, or a model of another kind.
+        ValueError: it is no saved model, damaged, or a model of another kind; names the file.
     """
-    import keras
-
-    from tfdvae.models import DVAE
+    from tfdvae import model_files
 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no saved model {path}. trainers.train and model.save write .keras files.")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} cannot be read as a saved model: {error}") from error
-    if not isinstance(model, DVAE):
-        raise ValueError(f"{path} holds a {type(model).__name__}, which is no model of tfdvae.")
-    return model
+    return model_files.load_model(path, compile=False)
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -46,15 +37,11 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is something else.
+        ValueError: it is something else, or damaged; names the file.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no .npz file of arrays: {error}") from error
+    from tfdvae.data.archives import read_flat
+
+    return read_flat(path, "an .npz file of arrays")
 
 
 def run(

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfdvae.data.archives import check_members
+from tfdvae.data.files import named_damage
 from tfdvae.serving import Target
 from tfdvae.serving.fields import parse
 from tfdvae.serving.litert import LITERT
@@ -45,23 +47,24 @@ def find_saved_model(path: str | Path) -> tuple[Path, dict[str, Any]]:
         ValueError: it is no SavedModel, or was written by something else.
     """
     path = Path(path)
-    versions = sorted((p for p in path.glob("*") if p.name.isdigit() and p.is_dir()), key=lambda p: int(p.name))
+    versions = sorted((p for p in path.glob("*") if p.name.isdecimal() and p.is_dir()), key=lambda p: int(p.name))
     path = versions[-1] if versions else path
     if not path.is_dir():
         raise FileNotFoundError(f"There is no exported model at {path}.")
     if not (path / "saved_model.pb").is_file() or not (path / DESCRIPTION).is_file():
         raise ValueError(f"{path} holds no SavedModel with {DESCRIPTION}: was it written by model.export?")
-    return path, parse((path / DESCRIPTION).read_bytes(), path)
+    with named_damage(path / DESCRIPTION, "cannot be read"):
+        return path, _checked(parse((path / DESCRIPTION).read_bytes(), path / DESCRIPTION))
 
 
 def _load_saved_model(path: Path) -> Artefact:
     import tensorflow as tf
 
     path, description = find_saved_model(path)
-    try:
+    # A damaged protocol buffer raises nearly anything on the way from its bytes to functions.
+    with named_damage(path, "cannot be read as a SavedModel, it may be damaged"):
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
-        raise ValueError(f"The SavedModel in {path} cannot be read, it may be damaged: {error}") from error
+        signatures = {name: loaded.signatures[name] for name in description["signatures"]}
 
     def function(signature: Any) -> Callable[[Arrays], Arrays]:
         # A signature refers to its module weakly.
@@ -73,28 +76,40 @@ def _load_saved_model(path: Path) -> Artefact:
     def _tensors(given: Arrays) -> dict[str, tf.Tensor]:
         return {name: tf.convert_to_tensor(value) for name, value in given.items()}
 
-    functions = {name: function(loaded.signatures[name]) for name in description["signatures"]}
+    functions = {name: function(signature) for name, signature in signatures.items()}
     return Artefact(path, functions, Target(), description)
 
 
 def _load_litert(path: Path) -> Artefact:
     from ai_edge_litert.interpreter import Interpreter
 
-    try:
+    damage = "cannot be read as a model that was exported to LiteRT"
+    with named_damage(path, damage):
         with zipfile.ZipFile(path) as attached:
-            text = attached.read(DESCRIPTION)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{path} cannot be read as a model that was exported to LiteRT: {error}") from error
-    description = parse(text, path)
-    try:
+            check_members(attached, path.stat().st_size)
+            description = _checked(parse(attached.read(DESCRIPTION), path))
+        num_samples = int(description["num_samples"])
         interpreter = Interpreter(model_path=str(path))
         runners = {name: interpreter.get_signature_runner(name) for name in description["signatures"]}
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be read as a model that was exported to LiteRT: {error}") from error
 
     def function(runner: Any) -> Callable[[Arrays], Arrays]:
-        # What a runner returns may change with its next call.
-        return lambda given: {name: np.array(value) for name, value in runner(**given).items()}
+        def run(given: Arrays) -> Arrays:
+            # The interpreter reads an operation when it first comes to it, a damaged one too.
+            with named_damage(path, "cannot be run, it may be damaged"):
+                # What a runner returns may change with its next call.
+                return {name: np.array(value) for name, value in runner(**given).items()}
+
+        return run
 
     functions = {name: function(runner) for name, runner in runners.items()}
-    return Artefact(path, functions, LITERT._replace(num_samples=description["num_samples"]), description)
+    return Artefact(path, functions, LITERT._replace(num_samples=num_samples), description)
+
+
+def _checked(description: dict[str, Any]) -> dict[str, Any]:
+    """The description; raises ValueError, KeyError or TypeError where it has no signatures, or none of fields."""
+    for name, one in description["signatures"].items():
+        for field in (*one["inputs"], *one["outputs"]):
+            kinds = {"name": str, "dtype": str, "shape": list, "axes": list}
+            if any(type(field[key]) is not kind for key, kind in kinds.items()):
+                raise ValueError(f"its description of {name!r} has fields that are none")
+    return description

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 from ml_collections import ConfigDict
 
-from tfdvae import MODELS, bounds, schedules
+from tfdvae import MODELS, bounds, model_files, schedules
 from tfdvae.callbacks import BestWeights, FreezeLayers, KLWarmup, ScheduledSampling
 from tfdvae.data import Sequences
 from tfdvae.models import DVAE
@@ -211,11 +211,4 @@ def load_model(workdir: Path) -> DVAE:
             else "--workdir must be the folder of a run of trainers.train"
         )
         raise FileNotFoundError(f"There is no {path}: {advice}.")
-    try:
-        model = keras.models.load_model(path)
-    # A damaged file raises nearly anything inside zipfile, json and h5py.
-    except Exception as error:
-        raise ValueError(f"{path} cannot be loaded as a model of this library: {error}") from error
-    if not isinstance(model, DVAE):
-        raise ValueError(f"{path} holds a {type(model).__name__}, expected a model of this library.")
-    return model
+    return model_files.load_model(path)

@@ -21,7 +21,7 @@ import keras
 from absl import flags
 from ml_collections import ConfigDict
 
-from tfdvae.data.files import atomic_write
+from tfdvae.data.files import atomic_write, named_damage, read_json
 from trainers import settings, train
 from trainers.tables import TABLES, Finished, Row, Table, markdown
 
@@ -117,7 +117,10 @@ def _figures(table: Table, workdir: Path) -> dict[tuple[str, ...], list[Mapping[
     found: dict[tuple[str, ...], list[Mapping[str, float | None]]] = {}
     for row in table.rows:
         for path in sorted(_folder(workdir, row.labels, 0).parent.glob(f"seed*/{FIGURES}")):
-            found.setdefault(row.labels, []).append(json.loads(path.read_text())["figures"])
+            figures = read_json(path, "cannot be read: expected the figures of a row").get("figures")
+            if not isinstance(figures, dict):
+                raise ValueError(f"{path} has no figures: move it away, and the row is run again.")
+            found.setdefault(row.labels, []).append(figures)
     return found
 
 
@@ -132,7 +135,10 @@ def _claim(workdir: Path, changes: Sequence[str]) -> None:
     if not path.exists():
         with atomic_write(path) as file:
             file.write(f"{text}\n".encode())
-    elif json.loads(path.read_text()) != json.loads(text):
+        return
+    with named_damage(path, "cannot be read: expected the list of what --set changed"):
+        there = json.loads(path.read_text())
+    if there != json.loads(text):
         raise ValueError(
             f"{workdir} was begun with --set {path.read_text().strip()}, and now {text} is asked for: choose another "
             "--workdir, or the same settings."

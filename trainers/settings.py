@@ -15,12 +15,13 @@ from ml_collections import ConfigDict
 from configs import defaults
 from tfdvae.bounds import BOUNDS
 from tfdvae.data import DATASETS
-from tfdvae.data.files import atomic_write
+from tfdvae.data.files import atomic_write, named_damage, read_json
 from tfdvae.observations import OBSERVATIONS
 
 __all__ = ["DATA_KEYS", "as_json", "check", "claim", "load", "loader_options", "override", "run_app"]
 
 FILE = "config.json"
+NO_CONFIG = "is no config of a run"
 DATA_KEYS = {*defaults.base().data, "set", "steps_per_quarter"}
 """Keys of the section `data` that mean something to the programs, whatever the loader takes."""
 
@@ -67,7 +68,7 @@ def claim(workdir: Path, config: ConfigDict) -> None:
         with atomic_write(path) as file:
             file.write((json.dumps(as_json(config), indent=2) + "\n").encode())
         return
-    here, there = _flat(as_json(config)), _flat(_read(path))
+    here, there = _flat(as_json(config)), _flat(read_json(path, NO_CONFIG))
     different = [
         f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
         for key in sorted(here.keys() | there.keys())
@@ -91,12 +92,13 @@ def load(workdir: Path) -> ConfigDict:
     path = workdir / FILE
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}: --workdir must be the folder of a run of trainers.train.")
-    found = _read(path)
+    found = read_json(path, NO_CONFIG)
     for section, values in defaults.base().items():
         if section in ("data", "optimizer", "training", "evaluation") and isinstance(found.get(section), dict):
             found[section] |= {key: value for key, value in values.to_dict().items() if key not in found[section]}
-    config = ConfigDict(found)
-    check(config)
+    with named_damage(path, NO_CONFIG):
+        config = ConfigDict(found)
+        check(config)
     return config
 
 
@@ -189,16 +191,6 @@ def _compare(what: str, got: Iterable[str], known: Iterable[str], required: Iter
 def _arguments(function: Callable) -> list[str]:
     parameters = inspect.signature(function).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        contents = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no config of a run: {error}") from error
-    if not isinstance(contents, dict):
-        raise ValueError(f"{path} is no config of a run: expected a JSON object.")
-    return contents
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -23,7 +23,8 @@ from ml_collections import ConfigDict, config_flags
 
 from tfdvae.callbacks import Resume
 from tfdvae.data import Sequences, Splits, batches, describe, steps_per_epoch
-from tfdvae.data.files import atomic_write
+from tfdvae.data.files import atomic_write, named_damage
+from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
 from trainers import building, loading, scoring, settings
 from trainers.scoring import Scores
@@ -104,18 +105,18 @@ def _adapt(model: DVAE, train: Sequences) -> None:
 
 def save_model(model: DVAE, path: Path) -> None:
     """Writes a .keras file, completely or not at all."""
-    temporary = path.with_name(f".unfinished.{path.name}")
-    model.save(temporary)
-    temporary.replace(path)
+    with unfinished(path) as temporary:
+        model.save(temporary)
+        temporary.replace(path)
 
 
 def _cut_log(path: Path, epochs: int) -> None:
     """Removes epochs that were logged but not finished, and will be run again."""
     if not path.is_file():
         return
-    with path.open(newline="") as file:
+    with named_damage(path, "is no log of epochs"), path.open(newline="") as file:
         rows = list(csv.reader(file))
-    kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdigit() and int(row[0]) < epochs]
+    kept = rows[:1] + [row for row in rows[1:] if row and row[0].isdecimal() and int(row[0]) < epochs]
     if len(kept) < len(rows):
         text = io.StringIO()
         csv.writer(text).writerows(kept if epochs else [])

@@ -85,7 +85,7 @@ def test_verify_tells_when_numbers_differ(model: tfdvae.DVAE, served: Path, tmp_
 
 @pytest.mark.parametrize("program", [saved_model, litert])
 def test_a_model_that_is_none(program, tmp_path: Path, capsys) -> None:
-    for name, message in (("absent.keras", "There is no saved model"), ("text.keras", "cannot be read as a saved")):
+    for name, message in (("absent.keras", "There is no saved model"), ("text.keras", "cannot be loaded as a model")):
         (tmp_path / "text.keras").write_text("text")
         assert program.run(["--model", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
