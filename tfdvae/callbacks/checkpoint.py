@@ -110,8 +110,9 @@ def _check(checkpoint: Checkpoint) -> None:
         if type(callback["class"]) is not str:
             raise ValueError(f"callback {i} has no class")
         for name, value in callback["state"].items():
-            listed = range(value["arrays"]) if isinstance(value, dict) else ()
-            shapes |= dict.fromkeys((f"callbacks/{i}/{name}/{j}" for j in listed if j <= len(arrays)), None)
+            # One more than there are is enough to find that one is missing.
+            count = min(value["arrays"], len(arrays) + 1) if isinstance(value, dict) else 0
+            shapes |= {f"callbacks/{i}/{name}/{j}": None for j in range(count)}
     for name, shape in shapes.items():
         if name not in arrays or (shape is not None and list(arrays[name].shape) != shape):
             raise ValueError(f"it has no array {name}" + ("" if shape is None else f" of shape {shape}"))
