@@ -177,7 +177,7 @@ def read_audio(path: str | os.PathLike, rate: int = 16000) -> np.ndarray:
             raise ValueError(f"{path} is damaged: it states {expected} samples, more than its bytes can hold.")
         parts = [
             # In float64, in which the sum over channels cannot overflow.
-            finite_float32(part.mean(axis=1, dtype=np.float64), str(path))
+            finite_float32(part, str(path)).mean(axis=1, dtype=np.float64).astype(np.float32)
             for part in file.blocks(max(1, _BLOCK // file.channels), dtype="float32", always_2d=True)
         ]
     waveform = np.concatenate([np.zeros(0, np.float32), *parts])
