@@ -117,7 +117,7 @@ def test_discrete_frames_have_no_units_and_positive_ones_no_shift() -> None:
     ):
         tfdvae.VRNN(2, observation="bernoulli", standardize="feature")
     with pytest.raises(
-        ValueError, match="`standardize` must be one of 'auto', 'feature', 'global', None, got 'minmax'"
+        ValueError, match="`standardize` must be one of 'auto', 'feature', 'global', 'sequence', None, got 'minmax'"
     ):
         tfdvae.VRNN(2, standardize="minmax")
     x = np.random.default_rng(0).exponential([2.0, 700.0], (40, 3, 2))
