@@ -200,7 +200,7 @@ def read_held_out(path: str | Path, model: "DVAE") -> "Batch":
         raise ValueError(f"{path} holds no array 'x' of held-out sequences [N, T, {frame}].")
     batch = Batch(*(found.get(name) for name in Batch._fields))._replace(mask=None)
     with named_damage(path, "does not hold sequences for this model"):
-        return validation.check_arrays(batch, model.built_sizes)
+        return validation.check_arrays(batch, model.built_sizes, support=model.frames)
 
 
 def main(given: argparse.Namespace) -> int:

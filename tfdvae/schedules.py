@@ -4,6 +4,7 @@ They are Keras schedules, run inside the train step, and are saved with the mode
 the same per epoch.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -72,8 +73,10 @@ def check_warmup(unit: str, length: int, start: float, end: float) -> None:
     """Raises ValueError for a warm-up that takes no time or passes a negative weight."""
     if length < 1:
         raise ValueError(f"`{unit}` of a warm-up must be at least 1, got {length}.")
-    if start < 0.0 or end < 0.0:
-        raise ValueError(f"A weight of the KL must not be negative, got start={start} and end={end}.")
+    if not (0.0 <= start < math.inf and 0.0 <= end < math.inf):
+        raise ValueError(
+            f"A weight of the KL must be finite and must not be negative, got start={start} and end={end}."
+        )
 
 
 def check_stairs(unit: str, length: int, stairs: int) -> None:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfdvae import random
 from tfdvae.types import Batch, LatentTerms, StepTerms
+from tfdvae.validation import whole
 
 if TYPE_CHECKING:
     from tfdvae.models import DVAE
@@ -59,9 +60,7 @@ class Bound:
     """Whether it is made of whole paths of `infer`; a particle filter's is not."""
 
     def __init__(self, num_samples: int = 1):
-        if num_samples < 1:
-            raise ValueError(f"`num_samples` must be at least 1, got {num_samples}.")
-        self.num_samples = num_samples
+        self.num_samples = whole("num_samples", num_samples, at_least=1)
 
     def check(self, model: "DVAE", weighing: Weighing | None = None) -> None:
         """Raises ValueError where the model cannot have this bound, or `compile` weighs what it does not have."""
@@ -149,6 +148,7 @@ class IWAE(Bound):
 
     def __init__(self, num_samples: int = 5, chunk: int | None = None):
         super().__init__(num_samples)
+        chunk = None if chunk is None else whole("chunk", chunk)
         if chunk is not None and (chunk < 1 or num_samples % chunk):
             raise ValueError(f"`chunk` must divide `num_samples`, {num_samples}; got {chunk}.")
         self.chunk = chunk

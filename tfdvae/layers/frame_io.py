@@ -363,6 +363,18 @@ class FrameIO(keras.layers.Layer):
         self.observation.validate(frames, observed)
         check_frames(frames if observed is None else frames[observed], self.x_scale)
 
+    @property
+    def support(self) -> str:
+        """What frames are expected to hold, and what to do about others, as a part of a sentence."""
+        what, advice = self.observation.support
+        expected = f"{type(self.observation).__name__} expects {what} ({advice})"
+        return f"{expected}, and x_scale='log' frames that are not negative" if self.x_scale == "log" else expected
+
+    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        """Which entries of finite frames `[..., D]` the observation and the networks can take, bool `[..., D]`."""
+        found = self.observation.supported(x)
+        return found & (x >= 0.0) if self.x_scale == "log" else found
+
     def get_config(self) -> dict[str, Any]:
         names = (*FRAME_OPTIONS, "activation", "dropout")
         observation = keras.saving.serialize_keras_object(self.observation)

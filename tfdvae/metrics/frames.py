@@ -13,10 +13,19 @@ ACTIVE_NATS = 0.01
 """A latent dimension whose mean KL is above this many nats per frame counts as active."""
 
 
+DIRECTIONS = {
+    "loss": "min",
+    "elbo_nats_per_frame": "max",
+    "log_likelihood_nats_per_frame": "max",
+    "skipped_batches": "min",
+}
+"""Which way is better, by the names of the logs. A KL, or a number of active units, is not better for being larger."""
+
+
 @keras.saving.register_keras_serializable(package="tfdvae")
 class FrameMean(keras.metrics.Metric):
     """Sum of totals over sum of frames: a mean over all frames, however sequences were batched. A vector if `width`
-    is given.
+    is given. NaN where there was no frame, which is no number, and least of all a loss of 0.
     """
 
     def __init__(self, name: str, width: int | None = None, **kwargs):
@@ -32,7 +41,7 @@ class FrameMean(keras.metrics.Metric):
         self.frames.assign_add(frames)
 
     def result(self) -> tf.Tensor:
-        return tf.math.divide_no_nan(tf.convert_to_tensor(self.total), self.frames)
+        return tf.convert_to_tensor(self.total) / self.frames
 
     def get_config(self) -> dict:
         return {**super().get_config(), "width": self.width}
@@ -78,6 +87,13 @@ class ObjectiveMetrics:
         self.skipped.update_state(tf.where(valid, 0.0, 1.0))
         for metric, total in zip(self.metrics[:-1], totals, strict=True):
             metric.update_state(tf.where(valid, total, tf.zeros_like(total)), tf.where(valid, frames, 0.0))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all values of `result`, in the order in which Keras' `evaluate` lists them."""
+        known = set(self.result())
+        first = [metric.name for metric in self.metrics if metric.name in known]
+        return [*first, *sorted(known - set(first))]
 
     def result(self) -> dict[str, tf.Tensor]:
         """Name to value."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfdvae import masks, observations, random, validation
 from tfdvae.layers.frame_io import FRAME_OPTIONS, FrameIO
 from tfdvae.layers.frame_shapes import restore_frames
+from tfdvae.layers.initial_weights import BUILDING, initial_weights_from
 from tfdvae.layers.latent import DeclaresLatents, counted_frames, latent_terms
 from tfdvae.layers.units import Units
 from tfdvae.models.drawing import DrawingMixin
@@ -66,7 +67,7 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
 
     Args:
         observation: p(x_t | .), a name in `tfdvae.observations.OBSERVATIONS` or an Observation.
-        seed: all randomness of training and evaluation follows from it.
+        seed: initial weights, and all randomness of training and evaluation, follow from it.
         missing: "nan" lets NaN in x mean a value that was not observed; None refuses it.
         frame_networks: activation and dropout of the frame networks.
         **options: how frames enter and leave the model, `standardize`, `given_frames`, `x_scale`, `fill`, `indicator`,
@@ -88,7 +89,8 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         frame_networks: Mapping[str, Any] | None = None,
         **options: Any,
     ):
-        own = {name: options.pop(name) for name in FRAME_OPTIONS if name in options}
+        seed = validation.whole("seed", seed)
+        own = {name: validation.plain(options.pop(name)) for name in FRAME_OPTIONS if name in options}
         super().__init__(**options)
         self.frames = FrameIO(observation, **own, **(frame_networks or {}), dtype=self.dtype_policy, name="frames")
         if missing not in (None, "nan"):
@@ -252,6 +254,11 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
                 f"Expected frames of shape [batch, time, features], or [batch, time, ...] with the shape of a frame "
                 f"known, got {shapes['x']}."
             )
+        with initial_weights_from(self, self.seed):
+            self._build_all(shapes)
+        self.build_metrics()
+
+    def _build_all(self, shapes: Mapping[str, Sequence[int | None]]) -> None:
         self.frame_shape = tuple(shapes["x"][2:])
         self.u_dim = shapes["u"][-1] if shapes.get("u") is not None else 0
         self.context_dim = shapes["context"][-1] if shapes.get("context") is not None else 0
@@ -259,7 +266,6 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         self.frames.build_input(self.frame_shape)
         self.build_parts(self.frames.seen_dim, self.u_dim + self.context_dim)
         self.frames.build_output(self.features_dim + self.context_dim)
-        self.build_metrics()
 
     def get_build_config(self) -> dict:
         names = ("frame_shape", "u_dim", "context_dim", "partly_observed")
@@ -276,16 +282,34 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
 
     def build_for(self, frame_shape: int | Sequence[int], u_dim: int = 0, context_dim: int = 0) -> None:
         """Builds for frames of D features or of any shape, U inputs and C entries of a context, where not yet done."""
-        if not self.built:
-            frame_shape = (frame_shape,) if isinstance(frame_shape, int) else tuple(frame_shape)
-            shapes = {"x": (None, None, *frame_shape)}
-            shapes |= {"u": (None, None, u_dim)} if u_dim else {}
-            self.build(shapes | {"context": (None, context_dim)} if context_dim else shapes)
+        if self.built:
+            return
+        sizes = frame_shape if isinstance(frame_shape, Sequence | np.ndarray) else (frame_shape,)
+        shapes = {"x": (None, None, *(validation.whole("frame_shape", n, at_least=1) for n in sizes))}
+        for name, width in (("u", u_dim), ("context", context_dim)):
+            width = validation.whole(f"{name}_dim", width, at_least=0)
+            if width:
+                shapes[name] = (None, None, width) if name == "u" else (None, width)
+        # Of several threads that call a new model for the first time, one builds it, and the others wait.
+        with BUILDING:
+            if not self.built:
+                self.build(shapes)
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.built and not isinstance(inputs, list):
+            batch = validation.as_batch(inputs)
+            validation.check_static(batch)
+            self.build_as(batch)
+        return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         """Mean of p(x_t | .) along the posterior modes, under teacher forcing, in the shape of x."""
-        batch = self.tensors(inputs)
-        validation.check_static(batch, self.built_sizes)
+        if validation.is_symbolic(*validation.as_batch(inputs)):
+            # The data of Keras' verbs were checked on their way here.
+            batch = self.tensors(inputs)
+            validation.check_static(batch, self.built_sizes)
+        else:
+            batch = self.check(inputs)
         means = masks.zero_masked(self.frames.mean(self.infer(*batch).x), batch.mask)
         return restore_frames(means, self.frame_shape)
 
@@ -310,27 +334,29 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         Training then starts at the data's mean and scale, whatever their units.
         """
         given = validation.as_batch(x, mask, u, observed, context)
-        batch = validation.check_arrays(given, self.built_sizes, self.missing)
+        batch = validation.check_arrays(given, self.built_sizes, self.missing, self.frames)
         self.build_as(batch)
         self.partly_observed |= batch.observed is not None
         flat = validation.flat(batch, self.frame_shape)
         self.frames.adapt(flat.x, flat.mask, flat.observed)
 
-    def check_frames(self, batch: Batch) -> None:
-        """Raises ValueError where frames that exist and were observed are none that the model can take."""
-        x, mask, _, observed, _ = validation.flat(batch, tuple(batch.x.shape[2:]))
-        exists = np.ones(x.shape[:2], bool) if mask is None else mask
-        self.frames.validate(x[exists], None if observed is None else observed[exists])
-
     def check(self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> Batch:
-        """What a verb was given, as tensors: checked by value where there are values, and the model built for it."""
+        """What a verb was given, as tensors: checked by value, and the model built for it.
+
+        Within a graph, where there are no values yet, assertions check them when it runs.
+        """
         batch = validation.as_batch(x, mask, u, observed, context)
-        if validation.is_symbolic(*batch):
-            validation.check_static(batch, self.built_sizes)
-        else:
-            batch = validation.check_arrays(batch, self.built_sizes, self.missing)
+        if not validation.is_symbolic(*batch):
+            batch = validation.check_arrays(batch, self.built_sizes, self.missing, self.frames)
+            self.build_as(batch)
+            return self.tensors(batch)
+        validation.check_static(batch, self.built_sizes)
         self.build_as(batch)
-        return self.tensors(batch)
+        if any(isinstance(y, keras.KerasTensor) for y in batch):
+            return self.tensors(batch)
+        given = Batch(*(None if y is None else tf.convert_to_tensor(y) for y in batch))
+        given = validation.with_missing(given, self.missing)
+        return self.tensors(validation.after(validation.value_checks(given, self.frames, self.frame_shape), given))
 
     def build_as(self, batch: Batch) -> None:
         """Builds for sequences like these."""
@@ -338,8 +364,10 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         self.build_for(tuple(batch.x.shape[2:]), *sizes)
 
     def next_seed(self, seed: int | None) -> tf.Tensor:
-        """A seed tensor from an integer, or the next of the model's own."""
-        return random.make_seed(seed) if seed is not None else tf.cast(self.verb_seeds.next(), tf.int32)
+        """A seed tensor from a whole number, or the next of the model's own."""
+        if seed is None:
+            return tf.cast(self.verb_seeds.next(), tf.int32)
+        return random.make_seed(validation.whole("seed", seed))
 
     def tensors(self, inputs: Any) -> Batch:
         """Arrays or tensors as a Batch of tensors, with frames `[B, T, D]`."""

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfdvae import masks, random, recurrence
+from tfdvae import masks, random, recurrence, validation
 from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import StochasticCell
@@ -26,7 +26,7 @@ class RecurrentDVAE(DVAE):
     Args:
         latent_dim: Z.
         observation: p(x_t | .), a name or an Observation.
-        seed: all randomness of training and evaluation follows from it.
+        seed: initial weights, and all randomness of training and evaluation, follow from it.
         name, dtype: as in Keras; `dtype` may be a mixed-precision policy.
         **options: how frames enter and leave the model (`standardize`, `missing` and so on: see `DVAE`); everything
             else goes to the cell, `cell_class`.
@@ -47,6 +47,7 @@ class RecurrentDVAE(DVAE):
         own = {k: options.pop(k) for k in (*FRAME_OPTIONS, "missing") if k in options}
         if latent_dim is not None:
             options["latent_dim"] = latent_dim
+        options = validation.plain(options)
         # The frame networks have the cell's activation and dropout, which may be its defaults.
         cell = self.cell_class(**options, dtype=dtype, name="cell")
         networks = {"activation": cell.activation, "dropout": cell.dropout}

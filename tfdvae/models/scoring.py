@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfdvae import random
+from tfdvae import random, validation
 from tfdvae.bounds import FIVO, Filtered, Particles, log_weight, particle_filter
 from tfdvae.bounds.resampling import noise_dim as resampling_noise
 from tfdvae.types import Batch
@@ -46,7 +46,12 @@ class ScoringMixin:
         A lower bound in expectation that tightens with K = `num_samples` (Burda et al. 2016; the VRNN paper takes
         40). Memory is bounded by `chunk` paths per sequence at a time. Without latent variables it is exact. Of partly
         observed frames it is the likelihood of what was observed.
+
+        Raises:
+            ValueError: sequences that cannot be right, or no samples.
         """
+        num_samples = validation.whole("num_samples", num_samples, at_least=1)
+        chunk = validation.whole("chunk", chunk, at_least=1)
         batch = self.check(x, mask, u, observed, context)
         seed_tensor = self.next_seed(seed)
         partial = []
@@ -85,6 +90,7 @@ class ScoringMixin:
         Raises:
             ValueError: the posterior of a frame sees later ones; see `FIVO` for the others.
         """
+        num_samples = validation.whole("num_samples", num_samples, at_least=1)
         self.check_particles("`particle_log_prob`")
         FIVO(num_samples, resampling, criterion, ess_ratio)
         batch = self.check(x, mask, u, observed, context)

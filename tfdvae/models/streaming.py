@@ -263,7 +263,8 @@ class StreamingMixin:
             raise ValueError(
                 "`given` tells the units of sequences, which a model made with standardize='sequence' alone asks for."
             )
-        batch = validation.check_arrays(validation.as_batch(given), self.built_sizes._replace(u_dim=None), self.missing)
+        sizes = self.built_sizes._replace(u_dim=None)
+        batch = validation.check_arrays(validation.as_batch(given), sizes, self.missing, self.frames)
         if batch.x.shape[0] != batch_size:
             raise ValueError(f"Expected `given` for {batch_size} sequences, got {batch.x.shape[0]}.")
         batch = self.tensors(batch)

@@ -54,6 +54,8 @@ class AutoregressiveBernoulli(Observation):
     Raises ValueError for hidden < 1, and at `build` for D < 2 or hidden < D - 1.
     """
 
+    support = ("every feature to be 0 or 1", numerics.BINARISE)
+
     def __init__(
         self, hidden: int | None = None, activation: str | Callable | dict | None = "relu", **kwargs: Any
     ) -> None:
@@ -189,8 +191,8 @@ class AutoregressiveBernoulli(Observation):
         x = tf.reshape(x, tf.concat([tf.shape(params)[:-1], [self.x_dim]], axis=0))
         return tf.ensure_shape(x, params.shape[:-1].concatenate(self.x_dim))
 
-    def _check_support(self, x: np.ndarray) -> None:
-        self._check_binary(x, "every feature")
+    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        return numerics.is_binary(x)
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         return np.concatenate([np.zeros(self.hidden_dim), numerics.frequency_logits(frames)])

@@ -15,9 +15,10 @@ class Observation(keras.layers.Layer):
     """p(x_t | features): maps features [.., H] to parameters [.., P] (always float32) and knows what they
     mean.
 
-    A family implements `params_dim`, `noise_dim`, `distribution`, `_log_prob`, `sample`, `mean`,
-    `_check_support` and `_bias_from`. Leading dimensions are free: [B, H], [B, T, H], [K, B, T, H].
-    Log-probabilities are nats per frame, summed over the D features.
+    A family implements `params_dim`, `noise_dim`, `distribution`, `_log_prob`, `sample`, `mean` and `_bias_from`, and
+    where it cannot explain every number, `supported`, which says so in graphs as well, with `support` in words. Leading
+    dimensions are free: [B, H], [B, T, H], [K, B, T, H]. Log-probabilities are nats per frame, summed over the D
+    features.
 
     Of a partly observed frame only some features were measured: `observed` [.., D] is true where x holds data, and
     nothing depends on what stands elsewhere. A family that overrides `log_prob(params, x)` itself in place of
@@ -33,11 +34,13 @@ class Observation(keras.layers.Layer):
         units: what a change of units may do to x, of all features or of each: "affine" for real numbers, "scale" for
             positive ones, "none" where x cannot be standardised (see `tfdvae.layers.FrameIO`).
         standardized_by_default: whether models standardise x unless told not to.
+        support: what x is expected to be, and what to do about other data, in words.
     """
 
     stand_in: float = 0.0
     units: str | tuple[str, ...] = "none"
     standardized_by_default = False
+    support: tuple[str, str] = ("real numbers", "choose another observation")
     _takes_observed = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -254,16 +257,24 @@ class Observation(keras.layers.Layer):
             )
         return observed if observed.ndim == x.ndim else np.broadcast_to(observed[..., None], x.shape)
 
+    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        """Which entries of finite x [.., D] lie in the support, bool [.., D]. Default: all.
+
+        It is written in operators that arrays and tensors share: Datasets, graphs and exported models ask it in graphs,
+        data loaders in processes of their own, where TensorFlow must not run.
+        """
+        return x == x
+
     def _check_support(self, x: np.ndarray) -> None:
         """Raises ValueError for finite x [.., D] outside of the support."""
+        bad = ~self.supported(x)
+        if bad.any():
+            what, advice = self.support
+            raise ValueError(
+                f"{type(self).__name__} expects {what}, got values between {x[bad].min():.6g} and {x[bad].max():.6g}: "
+                f"{advice}."
+            )
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         """Output bias [P] from valid float64 frames [N, D], NaN at values that were not observed."""
         raise NotImplementedError
-
-    def _check_binary(self, x: np.ndarray, what: str) -> None:
-        if not np.all((np.abs(x) <= 1e-6) | (np.abs(x - 1.0) <= 1e-6)):
-            raise ValueError(
-                f"{type(self).__name__} expects {what} to be 0 or 1, got values between {x.min():.6g} and "
-                f"{x.max():.6g}: binarise the data or choose a continuous observation."
-            )

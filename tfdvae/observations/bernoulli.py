@@ -18,6 +18,8 @@ class Bernoulli(Observation):
     """prod_i Bernoulli(x_ti; sigmoid(logit_i)), for binary frames such as piano-rolls; parameters [.., D] are
     logits. A feature that `adapt` never sees observed starts at probability one half."""
 
+    support = ("every feature to be 0 or 1", numerics.BINARISE)
+
     @property
     def params_dim(self) -> int:
         return self._built_x_dim()
@@ -39,8 +41,8 @@ class Bernoulli(Observation):
     def mean(self, params: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(tf.cast(params, tf.float32))
 
-    def _check_support(self, x: np.ndarray) -> None:
-        self._check_binary(x, "every feature")
+    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        return numerics.is_binary(x)
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         return numerics.frequency_logits(frames)

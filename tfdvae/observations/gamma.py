@@ -33,6 +33,12 @@ class Gamma(Observation):
     Raises ValueError unless 0 < min_mean < max_mean, at least a factor of 100 apart.
     """
 
+    support = (
+        "frames that are not negative",
+        "pass the power |STFT|^2 itself, neither its logarithm nor a standardised version, or choose a Gaussian "
+        "observation",
+    )
+
     units = "scale"
 
     def __init__(self, min_mean: float = 1e-10, max_mean: float = 1e10, **kwargs: Any) -> None:
@@ -72,12 +78,8 @@ class Gamma(Observation):
     def mean(self, params: tf.Tensor) -> tf.Tensor:
         return tf.exp(self.log_mean(params))
 
-    def _check_support(self, x: np.ndarray) -> None:
-        if np.any(x < 0.0):
-            raise ValueError(
-                f"Gamma expects non-negative frames, got a minimum of {x.min():.6g}: pass the power |STFT|^2 "
-                "itself, neither its logarithm nor a standardised version, or choose a Gaussian observation."
-            )
+    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        return x >= 0.0
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         mean = np.clip(numerics.observed_mean(frames, 1.0), 2.0 * self.min_mean, 0.5 * self.max_mean)

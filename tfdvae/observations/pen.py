@@ -45,6 +45,8 @@ class Pen(Observation):
     Raises ValueError for arguments out of range, and at `build` unless D = 3.
     """
 
+    support = ("the last feature (pen) to be 0 or 1", numerics.BINARISE)
+
     units = ("affine", "affine", "none")
 
     def __init__(
@@ -151,7 +153,10 @@ class Pen(Observation):
     def _check_support(self, x: np.ndarray) -> None:
         if x.shape[-1] != 3:
             raise ValueError(f"Pen expects frames (dx, dy, pen) with 3 features, got shape {x.shape}.")
-        self._check_binary(x[..., 2], "the last feature (pen)")
+        super()._check_support(x)
+
+    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        return numerics.is_binary(x) | np.array([True, True, False])
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         count = self.num_components

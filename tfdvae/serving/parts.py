@@ -132,13 +132,13 @@ class Parts:
         """The same, checked."""
         if not self.target.seeded:
             return batch
-        return _after(validation.value_checks(batch), batch)
+        return validation.after(validation.value_checks(batch, self.model.frames, self.frame_shape), batch)
 
     def positive(self, given: Tensors, *names: str) -> list[tf.Tensor]:
         """Counts, checked."""
         message = "`{}` must be at least 1, got"
         checks = [tf.debugging.Assert(given[name] >= 1, [message.format(name), given[name]]) for name in names]
-        return _after(checks, [given[name] for name in names])
+        return validation.after(checks, [given[name] for name in names])
 
     def drawn_noise(self, given: Tensors, x: tf.Tensor) -> Any:
         """Noise for paths along x from the seed; the same as that of `log_prob` with all its paths in one chunk."""
@@ -190,12 +190,6 @@ def inlined(method: Callable) -> Callable:
     any batch size, and LiteRT's converter fails on some of those.
     """
     return method if tf.executing_eagerly() else getattr(method, "python_function", method)
-
-
-def _after(checks: list, tensors: Any) -> Any:
-    """The tensors, once the checks have passed: what bad values would break later on is not reached."""
-    with tf.control_dependencies([check for check in checks if check is not None]):
-        return tf.nest.map_structure(lambda y: None if y is None else tf.identity(y), tensors)
 
 
 def seed_of(given: Tensors) -> tf.Tensor:

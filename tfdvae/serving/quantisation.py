@@ -44,7 +44,7 @@ def check_representative(representative: Any, model: DVAE) -> Batch:
             f"measured on them: {shapes}."
         )
     try:
-        batch = validation.check_arrays(given._replace(mask=None), model.built_sizes)
+        batch = validation.check_arrays(given._replace(mask=None), model.built_sizes, support=model.frames)
     except ValueError as error:
         raise ValueError(f"`representative` must be {shapes}. {error}") from error
     if model.partly_observed and batch.observed is None:

@@ -1,4 +1,4 @@
-"""Checks of what users hand in: one clear exception each, before any work is lost."""
+"""Sequences as users hand them over, and what their shapes and types alone tell of them."""
 
 import math
 from collections.abc import Mapping
@@ -15,14 +15,17 @@ __all__ = [
     "Sizes",
     "as_batch",
     "as_observed",
-    "check_arrays",
-    "check_dataset",
+    "as_training_data",
     "check_static",
+    "check_weights_static",
     "flat",
     "is_symbolic",
     "with_missing",
-    "value_checks",
 ]
+
+NO_TARGETS = "A DVAE models x itself: pass frames (or a dict with 'x', 'mask', 'u') and no y."
+WEIGHTS = "sample_weight"
+"""The key under which the weights of sequences travel beside x, since Keras drops weights that have no targets."""
 
 
 class Sizes(NamedTuple):
@@ -41,9 +44,11 @@ class Sizes(NamedTuple):
 
 def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> Batch:
     """A Batch from frames and what belongs to them, or from one dict of all that. Raises on any other key."""
+    given = x if isinstance(x, Batch) else Batch(x, mask, u, observed, context)
+    if given.x is None:
+        raise ValueError("Expected frames of shape [batch, time, features], or a dict with 'x'; got None.")
     if isinstance(x, Batch):
         return x
-    given = Batch(x, mask, u, observed, context)
     if not isinstance(x, Mapping):
         return given
     unknown = sorted(set(x) - set(Batch._fields))
@@ -54,6 +59,35 @@ def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, cont
     if twice:
         raise ValueError(f"Got {', '.join(twice)} twice: in the dict and as an argument.")
     return Batch(x["x"], *(x.get(name, getattr(given, name)) for name in Batch._fields[1:]))
+
+
+def as_training_data(data: Any, sample_weight: Any = None) -> tuple[Batch, Any]:
+    """What `fit` and `evaluate` take, as a Batch and the weights of its sequences, None where all count alike.
+
+    Args:
+        data: frames, or a dict with "x" and so on, which may hold "sample_weight"; or a tuple of that, None in place of
+            targets, and weights: one batch of a Dataset, a generator or a PyDataset.
+        sample_weight: of the sequences, where they are an argument of their own.
+
+    Raises:
+        ValueError: targets, weights that are given twice, unknown keys, or nothing at all.
+    """
+    x, targets, weights = data if type(data) is tuple and len(data) == 3 else (data, None, None)
+    if type(data) is tuple and len(data) < 3:
+        x, targets = (*data, None, None)[:2]
+    elif type(data) is tuple and len(data) > 3:
+        raise ValueError(f"{NO_TARGETS} Weights of sequences may follow, as (x, None, weights); got {len(data)} parts.")
+    # In the element spec of a Dataset, None has a spec of its own, which is that of no tensor.
+    if targets is not None and (hasattr(targets, "shape") or not isinstance(targets, tf.TypeSpec)):
+        raise ValueError(NO_TARGETS)
+    if isinstance(x, Mapping):
+        weights = [w for w in (sample_weight, weights, x.get(WEIGHTS)) if w is not None]
+        x = {name: value for name, value in x.items() if name != WEIGHTS}
+    else:
+        weights = [w for w in (sample_weight, weights) if w is not None]
+    if len(weights) > 1:
+        raise ValueError(f"Got `{WEIGHTS}` twice: the weights of sequences belong into one place.")
+    return as_batch(x), weights[0] if weights else None
 
 
 def is_symbolic(*values: Any) -> bool:
@@ -90,7 +124,7 @@ def with_missing(batch: Batch, missing: str | None) -> Batch:
     if missing is None:
         return batch
     symbolic = tf.is_tensor(batch.x)
-    known = ~tf.math.is_nan(batch.x) if symbolic else ~np.isnan(np.asarray(batch.x, np.float32))
+    known = ~tf.math.is_nan(tf.cast(batch.x, tf.float32)) if symbolic else ~np.isnan(np.asarray(batch.x, np.float32))
     if batch.observed is not None:
         observed = as_observed(batch.observed if symbolic else np.asarray(batch.observed), batch.x)
         known = known & (tf.cast(observed, tf.bool) if symbolic else observed.astype(bool))
@@ -114,6 +148,9 @@ def flat(batch: Batch, frame_shape: tuple[int, ...]) -> Batch:
 def check_static(batch: Batch, sizes: Sizes | None = None) -> None:
     """Ranks and sizes, as far as shapes tell, of each other and of what a built model expects."""
     frame_shape, u_dim, context_dim = sizes or Sizes()
+    for name, value in batch._asdict().items():
+        if value is not None:
+            _check_type(name, value)
     shape = list(batch.x.shape)
     if len(shape) < 3:
         raise ValueError(
@@ -148,6 +185,39 @@ def check_static(batch: Batch, sizes: Sizes | None = None) -> None:
         _check_width("a `context`", "entries", batch.context, context_dim)
 
 
+def check_weights_static(weights: Any, batch: Batch) -> None:
+    """Raises ValueError where weights of sequences are not one number for each sequence of the batch."""
+    if weights is None:
+        return
+    _check_type(WEIGHTS, weights)
+    if not _agree(list(weights.shape), list(batch.x.shape[:1])):
+        raise ValueError(
+            f"Expected `{WEIGHTS}` of shape [batch] = {list(batch.x.shape[:1])}, one weight for each sequence; got "
+            f"{list(weights.shape)}."
+        )
+
+
+def _check_type(name: str, value: Any) -> None:
+    """Raises ValueError for what is no dense array of real numbers, or of a shape that nobody knows."""
+    if isinstance(value, tf.RaggedTensor | tf.RaggedTensorSpec | tf.SparseTensor | tf.SparseTensorSpec):
+        raise ValueError(f"Expected `{name}` as a dense array (pad and mask ragged ones), got {type(value).__name__}.")
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise ValueError(f"Expected `{name}` as an array of numbers, got {type(value).__name__}.")
+    kind = str(getattr(value.dtype, "name", value.dtype))
+    if kind.startswith("complex"):
+        raise ValueError(
+            f"Expected `{name}` of real numbers, got {kind}, whose imaginary part would be lost: pass its absolute "
+            "value, or real and imaginary part as features."
+        )
+    if not kind.startswith(("float", "bfloat", "int", "uint", "bool")):
+        raise ValueError(f"Expected arrays of numbers, got `{name}` of type {kind}.")
+    if getattr(value.shape, "rank", 0) is None:
+        raise ValueError(
+            f"The number of axes of `{name}` is not known: give a Dataset from a generator its `output_signature`, for "
+            "frames tf.TensorSpec([None, None, features], tf.float32)."
+        )
+
+
 def _agree(a: list, b: list) -> bool:
     return len(a) == len(b) and all(m == n for m, n in zip(a, b, strict=True) if None not in (m, n))
 
@@ -157,111 +227,3 @@ def _check_width(what: str, of: str, value: Any, expected: int) -> None:
     if got != expected:
         wanted = f"{what} with {expected} {of}" if expected else f"no {what.removeprefix('a ')}"
         raise ValueError(f"The model was built for {wanted}, got {'none' if value is None else f'{got} {of}'}.")
-
-
-def check_arrays(batch: Batch, sizes: Sizes | None = None, missing: str | None = None) -> Batch:
-    """Checks arrays by value as well, and returns them as numpy arrays (float32 and bool).
-
-    Args:
-        batch: what users handed over.
-        sizes: what a built model expects.
-        missing: "nan" lets NaN in x mean a value that was not observed.
-
-    Raises:
-        ValueError: wrong rank or size, no frame at all in some sequence, NaN or infinity where a frame exists and was
-            observed.
-    """
-    try:
-        x, u, context = (None if y is None else np.asarray(y, np.float32) for y in (batch.x, batch.u, batch.context))
-        mask, observed = (None if y is None else np.asarray(y) for y in (batch.mask, batch.observed))
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"Expected arrays of numbers with equal lengths (pad and mask ragged ones): {error}"
-        ) from error
-    check_static(Batch(x, mask, u, observed, context), sizes)
-    for name, value in (("mask", mask), ("observed", observed)):
-        if value is not None and not np.isin(value, (0, 1)).all():
-            article = "a mask" if name == "mask" else "`observed`"
-            raise ValueError(f"Expected {article} of booleans (or 0 and 1), got other values.")
-    if mask is not None:
-        mask = mask.astype(bool)
-        empty = np.flatnonzero(~mask.any(axis=1))
-        if empty.size:
-            raise ValueError(
-                f"Every sequence needs a frame that exists; the mask is false everywhere in sequence {empty[0]}."
-            )
-    if observed is not None:
-        observed = np.asarray(as_observed(observed.astype(bool), x))
-    found = with_missing(Batch(x, mask, u, observed, context), missing)
-    _check_finite(found)
-    return found
-
-
-def _check_finite(batch: Batch) -> None:
-    for name, value in (("x", batch.x), ("u", batch.u)):
-        if value is None:
-            continue
-        bad = ~np.isfinite(value)
-        if name == "x" and batch.observed is not None:
-            bad &= batch.observed
-        bad = bad.reshape(*bad.shape[:2], -1).any(axis=-1)
-        bad = bad if batch.mask is None else bad & batch.mask
-        if bad.any():
-            b, t = np.argwhere(bad)[0]
-            raise ValueError(
-                f"`{name}` holds NaN or infinity at sequence {b}, frame {t} ({bad.sum()} such frames). "
-                "Mask frames that do not exist; say by `observed` which values are missing, or make the model with "
-                "missing='nan'."
-            )
-    if batch.context is not None and not np.isfinite(batch.context).all():
-        row = np.argwhere(~np.isfinite(batch.context))[0][0]
-        raise ValueError(
-            f"`context` holds NaN or infinity at sequence {row}: give what is not known a value of its own."
-        )
-
-
-def check_dataset(dataset: tf.data.Dataset, sizes: Sizes | None = None, missing: str | None = None) -> tf.data.Dataset:
-    """The dataset with the same checks made on each batch, on the host, while the model is busy with the one before.
-
-    Raises ValueError at once for what the element spec tells, InvalidArgumentError while iterating for what the
-    values tell.
-    """
-    check_static(_first(dataset.element_spec), sizes)
-
-    def check(*element: Any) -> Any:
-        batch = with_missing(_first(element if len(element) > 1 else element[0]), missing)
-        with tf.control_dependencies(value_checks(batch)):
-            return tf.nest.map_structure(tf.identity, element if len(element) > 1 else element[0])
-
-    return dataset.map(check, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def _first(element: Any) -> Batch:
-    return as_batch(element[0] if isinstance(element, tuple) else element)
-
-
-def value_checks(batch: Batch) -> list[tf.Operation]:
-    """Assertions on the values of a batch of tensors."""
-    mask = tf.ones(tf.shape(batch.x)[:2], tf.bool) if batch.mask is None else tf.cast(batch.mask, tf.bool)
-    checks = [
-        tf.debugging.Assert(
-            tf.reduce_all(tf.reduce_any(mask, axis=1)),
-            [
-                "Every sequence needs a frame that exists; shape of the mask, and frames per sequence:",
-                tf.shape(mask),
-                tf.math.count_nonzero(mask, 1),
-            ],
-        )
-    ]
-    for name, value in (("x", batch.x), ("u", batch.u)):
-        if value is not None and value.dtype.is_floating:
-            bad = ~tf.math.is_finite(value)
-            if name == "x" and batch.observed is not None:
-                bad &= as_observed(tf.cast(batch.observed, tf.bool), value)
-            bad = mask & tf.reduce_any(bad, axis=list(range(2, value.shape.rank)))
-            message = f"`{name}` holds NaN or infinity in frames that exist; (sequence, frame):"
-            checks.append(tf.debugging.Assert(~tf.reduce_any(bad), [message, tf.where(bad)]))
-    if batch.context is not None and batch.context.dtype.is_floating:
-        finite = tf.reduce_all(tf.math.is_finite(batch.context))
-        checks.append(tf.debugging.Assert(finite, ["`context` holds NaN or infinity."]))
-    return checks

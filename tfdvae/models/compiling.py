@@ -1,0 +1,245 @@
+"""How training is configured: `compile`, its checks, and what of it is saved with a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfdvae import bounds, validation
+from tfdvae.metrics import ObjectiveMetrics
+
+__all__ = ["CompilingMixin", "Factor"]
+
+KERAS_LOSSES = ("loss", "loss_weights", "metrics", "weighted_metrics")
+"""Arguments of Keras' own `compile` that speak of targets."""
+
+
+class Factor:
+    """A factor on a setting of `compile` that callbacks may move; kept out of the model's saved state on purpose."""
+
+    def __init__(self, name: str) -> None:
+        self.variable = keras.Variable(1.0, trainable=False, name=name, dtype="float32")
+
+    def assign(self, value: float) -> None:
+        """Sets it from now on; ValueError for a number that is negative, NaN or infinite."""
+        self.variable.assign(validation.real(self.variable.name, value))
+
+
+class CompilingMixin:
+    """`compile` of a DVAE, whose loss is a bound and whose metrics are its parts."""
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: None = None,
+        *,
+        bound: str | bounds.Bound = "elbo",
+        beta: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
+        free_bits: float | Mapping[str, float] = 0.0,
+        free_bits_per: str = "group",
+        kl_balance: float | None = None,
+        temperature: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
+        clip_norm: float | None = 5.0,
+        kl_per_dimension: bool = False,
+        reconstruction_weight: float = 1.0,
+        penalty_weight: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
+        scheduled_sampling: float | keras.optimizers.schedules.LearningRateSchedule = 0.0,
+        hide: float = 0.0,
+        jit_compile: bool | str = "auto",
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        auto_scale_loss: bool = True,
+        **others: Any,
+    ) -> None:
+        """Configures training.
+
+        Args:
+            optimizer: as in Keras.
+            loss: must stay None, as Keras' `metrics` must: the loss is the bound, and the metrics are its parts.
+            bound: what to maximise: "elbo", "iwae", "fivo", "nasmc", or a Bound such as `tfdvae.bounds.FIVO(8)`.
+            beta: weight of the KL, a number or any Keras schedule of the optimizer's step (see `tfdvae.schedules`);
+                multiplied by `model.kl_weight`, which the callback `KLWarmup` moves per epoch.
+            free_bits: nats per frame that the KL of each group of each latent of frames is not pushed below; a dict
+                gives them by the names of latents.
+            free_bits_per: "group": each dimension of a Gaussian, each group of categoricals; "latent": all of a latent
+                together (RSSM's free nats).
+            kl_balance: alpha of KL balancing (Hafner et al. 2021): the KL's gradient reaches the prior alpha-fold and
+                the posterior (1 - alpha)-fold. None: the plain KL. Its value is the same.
+            temperature: c of DVBF's annealing (Karl et al. 2017), E[c log p(x, z) - log q(z | x)] in place of the ELBO,
+                a number or a schedule as for `beta`; 1 is the bound.
+            clip_norm: largest global norm of the gradient of the loss (nats per frame), a positive finite number; None
+                does not clip.
+            kl_per_dimension: report the KL of each latent dimension.
+            reconstruction_weight: weight of log p(x_t | .) in training (KVAE's authors take 0.3); reports keep 1.
+            penalty_weight: weight of a model's auxiliary losses (Z-forcing), a number or a schedule as for `beta`.
+            scheduled_sampling: part of the frames in whose place training feeds the model its own output E[x_t | .]
+                (Bengio et al. 2015; survey 13.3.3), a number in [0, 1] or a schedule as for `beta`, multiplied by
+                `model.own_output`, which the callback `ScheduledSampling` moves. q(z_t | .) still sees what `encode`
+                hoists from the data. With it the logs of training tell of p(x_t | .) along that path, which is no
+                bound; `evaluate` stays teacher-forced.
+            hide: part of the observed entries of x, drawn anew at each step, that training hides from the networks, as
+                if they had not been observed, and still scores. The bound is then one by a posterior that knows less
+                (and by p(x_t | .) given less of x_<t), and what training asks for is what `impute` does: values
+                that nothing showed. In logs of training alone; `evaluate` hides nothing.
+            jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU.
+            run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
+            **others: none; an argument of Keras' `compile` that has no meaning here is named.
+
+        Raises:
+            ValueError: a bound that this model cannot have, weights that have no meaning for it or are negative, NaN or
+                infinite, scheduled sampling for a model that feeds nothing back, or together with `hide`; a loss,
+                metrics, or no optimizer.
+            TypeError: an argument that neither this nor Keras knows.
+        """
+        self._check_arguments(optimizer, {"loss": loss, **others})
+        beta = validation.scheduled("beta", beta)
+        temperature = validation.scheduled("temperature", temperature)
+        penalty_weight = validation.scheduled("penalty_weight", penalty_weight)
+        reconstruction_weight = validation.real("reconstruction_weight", reconstruction_weight)
+        if clip_norm is not None:
+            clip_norm = validation.real("clip_norm", clip_norm, positive=True, hint="; None does not clip")
+        kl_per_dimension = validation.switch("kl_per_dimension", kl_per_dimension)
+        run_eagerly = validation.switch("run_eagerly", run_eagerly)
+        steps_per_execution = validation.whole("steps_per_execution", steps_per_execution, at_least=1)
+        free_bits, scheduled_sampling, hide = map(validation.plain, (free_bits, scheduled_sampling, hide))
+        kl_balance = validation.plain(kl_balance)
+        if jit_compile == "auto":
+            jit_compile = bool(tf.config.list_physical_devices("GPU")) and not run_eagerly
+        jit_compile = validation.switch("jit_compile", jit_compile)
+        self._check_weights(free_bits, free_bits_per, kl_balance)
+        bound = bounds.get(bound)
+        bound.check(self, bounds.Weighing(beta, free_bits, reconstruction_weight, 1.0, kl_balance, temperature))
+        if scheduled_sampling != 0.0:
+            self._check_feedback(scheduled_sampling, bound)
+        self._check_hide(hide, scheduled_sampling)
+        super().compile(
+            optimizer=optimizer,
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            auto_scale_loss=auto_scale_loss,
+        )
+        self.bound = bound
+        self.beta = beta
+        self.free_bits = free_bits
+        self.free_bits_per = free_bits_per
+        self.kl_balance = kl_balance
+        self.temperature = temperature
+        self.clip_norm = clip_norm
+        self.kl_per_dimension = kl_per_dimension
+        self.reconstruction_weight = reconstruction_weight
+        self.penalty_weight = penalty_weight
+        self.scheduled_sampling = scheduled_sampling
+        self.hide = hide
+        self.kl_weight = Factor("kl_weight")
+        self.own_output = Factor("own_output")
+        self.objective_metrics = None
+        if self.built:
+            self.build_metrics()
+
+    def build_metrics(self) -> None:
+        """Creates the metrics, which need to know the latents."""
+        if self.compiled:
+            groups = {latent.name: latent.kl_groups for latent in self.latents}
+            framed = {latent.name for latent in self.frame_latents}
+            self.objective_metrics = ObjectiveMetrics(groups, framed, self.kl_per_dimension)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        if not self.compiled or self.objective_metrics is None:
+            return []
+        return self.objective_metrics.metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of the values that `evaluate` returns, in their order; empty until the model is built and compiled."""
+        return self.objective_metrics.names if self.metrics else []
+
+    def get_compile_config(self) -> dict | None:
+        if not self.compiled:
+            return None
+        names = (
+            "optimizer",
+            "bound",
+            "beta",
+            "free_bits",
+            "free_bits_per",
+            "kl_balance",
+            "temperature",
+            "clip_norm",
+            "kl_per_dimension",
+            "reconstruction_weight",
+            "penalty_weight",
+            "scheduled_sampling",
+            "hide",
+            "jit_compile",
+            "run_eagerly",
+            "steps_per_execution",
+        )
+        return keras.saving.serialize_keras_object({k: getattr(self, k) for k in names})
+
+    def compile_from_config(self, config: dict) -> None:
+        if config:
+            self.compile(**keras.saving.deserialize_keras_object(config))
+            if self.built:
+                self.optimizer.build(self.trainable_variables)
+
+    # Checks.
+
+    @staticmethod
+    def _check_arguments(optimizer: Any, others: Mapping[str, Any]) -> None:
+        """Raises for what only models with targets have, for unknown arguments, and where there is no optimizer."""
+        for name, value in others.items():
+            if name not in KERAS_LOSSES:
+                raise TypeError(f"`compile` of a DVAE has no argument {name!r}.")
+            if value is not None:
+                raise ValueError(
+                    f"A DVAE's loss is its bound (`bound`, `beta`, `free_bits` and so on say which), and its metrics "
+                    f"are the parts of it, so `compile` takes no `{name}`; got {value!r}. Compute other measures from "
+                    "`predict`, `forecast` or `generate`, in a callback if need be."
+                )
+        if not isinstance(optimizer, str | Mapping | keras.optimizers.Optimizer):
+            raise ValueError(f"`optimizer` must be a name such as 'adam' or an Optimizer of Keras, got {optimizer!r}.")
+
+    def _check_weights(self, free_bits: Any, free_bits_per: str, kl_balance: float | None) -> None:
+        """Raises ValueError for weights of the KL that mean nothing."""
+        given = free_bits if isinstance(free_bits, Mapping) else {"free_bits": free_bits}
+        if any(value < 0.0 for value in given.values()):
+            raise ValueError(f"`free_bits` must not be negative, got {free_bits}.")
+        for value in given.values():
+            validation.real("free_bits", value)
+        names = [latent.name for latent in self.frame_latents]
+        unknown = sorted(set(given) - set(names)) if isinstance(free_bits, Mapping) else []
+        if unknown:
+            raise ValueError(
+                f"`free_bits` names {', '.join(map(repr, unknown))}; the latents of frames are {', '.join(names)}."
+            )
+        if free_bits_per not in ("group", "latent"):
+            raise ValueError(f"`free_bits_per` must be 'group' or 'latent', got {free_bits_per!r}.")
+        if kl_balance is not None and not 0.0 <= kl_balance <= 1.0:
+            raise ValueError(f"`kl_balance` must be in [0, 1] or None, got {kl_balance}.")
+
+    def _check_feedback(self, rate: Any, bound: bounds.Bound) -> None:
+        """Raises ValueError where scheduled sampling is impossible."""
+        if not callable(rate) and not 0.0 <= rate <= 1.0:
+            raise ValueError(f"`scheduled_sampling` must be a part of all frames, from 0 to 1, got {rate}.")
+        if not self.feeds_back:
+            raise ValueError(
+                f"{type(self).__name__} decodes whole latent sequences and is fed no frames: compile it without "
+                "`scheduled_sampling`."
+            )
+        if not bound.by_path:
+            raise ValueError(
+                f"{type(bound).__name__} weighs particles by the data that they were fed: use scheduled sampling with "
+                "bound='elbo' or 'iwae'."
+            )
+
+    def _check_hide(self, hide: float, scheduled_sampling: Any) -> None:
+        """Raises ValueError where nothing can be hidden."""
+        if not 0.0 <= hide < 1.0:
+            raise ValueError(f"`hide` must be a part of what was observed, from 0 to below 1, got {hide}.")
+        if hide and scheduled_sampling != 0.0:
+            raise ValueError(
+                "`hide` hides entries of the data, and scheduled sampling feeds frames that are none: take one of them."
+            )

@@ -1,0 +1,170 @@
+"""Keras' verbs on data: fit, evaluate, predict, each on batches as well. All data pass one gate here, `_checked`."""
+
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdvae import validation
+from tfdvae.callbacks.skipped import SkippedBatches
+from tfdvae.metrics.frames import DIRECTIONS
+
+__all__ = ["FittingMixin"]
+
+
+class FittingMixin:
+    """A model that is fitted, evaluated and asked for predictions as in Keras, without targets.
+
+    Data are arrays, dicts of arrays, a tf.data.Dataset, a generator, or a PyDataset. Weights of sequences `[B]`, which
+    weigh the loss of each, are `sample_weight`, or stand in each batch: as "sample_weight" in its dict, or as
+    (x, None, weights).
+    """
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As in Keras. There are no targets: `y` must stay None, and `class_weight` with it.
+
+        Where every batch of an epoch was skipped, since its gradient was not finite, the loss is NaN, and a warning
+        says so.
+
+        Raises:
+            ValueError: for data that cannot be right, before anything else happens (see `tfdvae.validation`).
+        """
+        if not self.compiled:
+            raise ValueError("Call `compile` before `fit`.")
+        options = _by_name(super().fit, args, kwargs)
+        if options.get("validation_data") is not None:
+            options["validation_data"] = self._checked(options["validation_data"])
+        x = self._checked(x, y, options.pop("sample_weight", None), options.pop("class_weight", None))
+        if not isinstance(x, Mapping | keras.utils.PyDataset):
+            options.setdefault("shuffle", False)  # Keras warns otherwise: such sources shuffle themselves
+        options["callbacks"] = _with_own(options.get("callbacks"))
+        self._build_optimizer()
+        return super().fit(x, None, **options)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As in Keras; see `fit`. The values are the plain bound and its parts, whatever weights training used."""
+        options = _by_name(super().evaluate, args, kwargs)
+        weights = options.pop("sample_weight", None)
+        if not options.get("_use_cached_eval_dataset"):
+            x = self._checked(x, y, weights)
+        return super().evaluate(x, None, **options)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        """As in Keras: mean reconstructions `[N, T, D]`."""
+        return super().predict(self._checked(x, weighed=False), *args, **kwargs)
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """As in Keras, one step on arrays; see `fit`."""
+        batch = self._one_batch(x, y, sample_weight, class_weight)
+        self._build_optimizer()
+        return super().train_on_batch(batch, return_dict=return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """As in Keras, on arrays; see `evaluate`."""
+        return super().test_on_batch(self._one_batch(x, y, sample_weight), return_dict=return_dict)
+
+    def predict_on_batch(self, x: Any) -> np.ndarray:
+        """As in Keras: mean reconstructions of arrays, `[B, T, D]`."""
+        return super().predict_on_batch(self._one_batch(x, weighed=False))
+
+    def save(self, filepath: Any, overwrite: bool = True, **options: Any) -> None:
+        """As in Keras, to a `.keras` file.
+
+        Raises:
+            ValueError: another ending. Keras would write `.h5` and `.hdf5` files, which it cannot load again.
+        """
+        if str(os.fspath(filepath)).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"A DVAE is saved as '.keras', and its weights alone by `save_weights` as '.weights.h5'; got "
+                f"{filepath}."
+            )
+        super().save(filepath, overwrite=overwrite, **options)
+
+    # The gate.
+
+    def _checked(
+        self, data: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, weighed: bool = True
+    ) -> Any:
+        """Data as Keras takes them, each batch a dict, checked; the model built for them.
+
+        Args:
+            weighed: whether weights of sequences have a meaning.
+
+        Raises:
+            ValueError: targets, weights of classes, data of an unknown kind, or such as cannot be right.
+        """
+        if y is not None:
+            raise ValueError(validation.NO_TARGETS)
+        if class_weight is not None:
+            raise ValueError(
+                "A DVAE has no targets whose classes `class_weight` could weigh: weigh sequences by `sample_weight`."
+            )
+        if isinstance(data, tf.data.Dataset | keras.utils.PyDataset | Iterator) and sample_weight is not None:
+            raise ValueError(
+                "Weights of sequences belong into the batches of a Dataset, a generator or a PyDataset, as "
+                "'sample_weight' beside 'x' or as (x, None, weights), not beside them."
+            )
+
+        def one(batch: Any) -> dict[str, np.ndarray]:
+            return self._checked_arrays(batch, weighed=weighed)
+
+        if isinstance(data, tf.data.Dataset):
+            checked = validation.check_dataset(data, self.built_sizes, self.missing, self.frames)
+            first = checked.element_spec
+            self._check_weighed(first, weighed)
+        elif isinstance(data, keras.utils.PyDataset):
+            checked, first = validation.CheckedPyDataset(data, one), one(data[0])
+        elif isinstance(data, Iterator):
+            first, checked = validation.first_of(data, one)
+        else:
+            checked = first = self._checked_arrays(data, sample_weight, weighed)
+        self.build_as(validation.as_training_data(first)[0])
+        return checked
+
+    def _checked_arrays(self, data: Any, sample_weight: Any = None, weighed: bool = True) -> dict[str, np.ndarray]:
+        """Arrays as one dict, checked."""
+        given, weights = validation.as_training_data(data, sample_weight)
+        batch = validation.check_arrays(given, self.built_sizes, self.missing, self.frames)
+        found = validation.named(batch, validation.check_weights(weights, batch), validation.WEIGHTS)
+        self._check_weighed(found, weighed)
+        return found
+
+    def _one_batch(self, x: Any, *others: Any, **options: Any) -> dict[str, np.ndarray]:
+        """One batch of arrays, checked."""
+        if isinstance(x, tf.data.Dataset | keras.utils.PyDataset | Iterator):
+            raise ValueError(f"Expected one batch of frames [batch, time, features], got a {type(x).__name__}.")
+        return self._checked(x, *others, **options)
+
+    @staticmethod
+    def _check_weighed(batch: Mapping[str, Any], weighed: bool) -> None:
+        if not weighed and validation.WEIGHTS in batch:
+            raise ValueError("`predict` has no loss that `sample_weight` could weigh: leave it out.")
+
+    def _build_optimizer(self) -> None:
+        if self.compiled and self.built and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
+
+def _by_name(verb: Callable, args: tuple, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of one of Keras' verbs after x and y, by their names."""
+    names = list(inspect.signature(verb).parameters)[2:]
+    return {**dict(zip(names, args, strict=False)), **options}
+
+
+def _with_own(callbacks: Any) -> Any:
+    """Callbacks of `fit` with those that it always has, told which way is better for what they monitor."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    given = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks is not None else []
+    for callback in given:
+        # Keras looks for directions in metrics of `compile(metrics=...)` alone, which a DVAE does not have.
+        monitor = getattr(callback, "monitor", None)
+        if getattr(callback, "mode", None) == "auto" and isinstance(monitor, str):
+            callback.mode = DIRECTIONS.get(monitor.removeprefix("val_"), "auto")
+    return [SkippedBatches(), *given]

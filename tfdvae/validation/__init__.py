@@ -1,0 +1,55 @@
+"""The one gate for what users hand over: one clear exception each, before any work is lost.
+
+Sequences pass `check_arrays` where they have values, on the host; where they have none yet, in Datasets, in graphs and
+in exported signatures, `check_static` and the assertions of `value_checks` say the same. Numbers and switches pass
+`whole`, `real`, `one_of` and so on; tensors that verbs take beside sequences pass `tensors`.
+"""
+
+from tfdvae.validation.batches import (
+    NO_TARGETS,
+    WEIGHTS,
+    Sizes,
+    as_batch,
+    as_observed,
+    as_training_data,
+    check_static,
+    check_weights_static,
+    flat,
+    is_symbolic,
+    with_missing,
+)
+from tfdvae.validation.graphs import after, check_dataset, finite_check, support_check, value_checks
+from tfdvae.validation.scalars import one_of, plain, real, scheduled, switch, whole
+from tfdvae.validation.sources import CheckedPyDataset, first_of, named
+from tfdvae.validation.values import Support, check_arrays, check_weights
+
+__all__ = [
+    "CheckedPyDataset",
+    "NO_TARGETS",
+    "Sizes",
+    "Support",
+    "WEIGHTS",
+    "after",
+    "as_batch",
+    "as_observed",
+    "as_training_data",
+    "check_arrays",
+    "check_dataset",
+    "check_static",
+    "check_weights",
+    "check_weights_static",
+    "finite_check",
+    "first_of",
+    "flat",
+    "is_symbolic",
+    "named",
+    "one_of",
+    "plain",
+    "real",
+    "scheduled",
+    "support_check",
+    "switch",
+    "value_checks",
+    "whole",
+    "with_missing",
+]

@@ -1,0 +1,115 @@
+"""The same checks where there are no values yet: assertions in graphs, of Datasets, tf.functions and signatures."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfdvae.types import Batch
+from tfdvae.validation.batches import (
+    WEIGHTS,
+    Sizes,
+    as_observed,
+    as_training_data,
+    check_static,
+    check_weights_static,
+    flat,
+    with_missing,
+)
+from tfdvae.validation.sources import named
+from tfdvae.validation.values import Support
+
+__all__ = ["after", "check_dataset", "finite_check", "support_check", "value_checks"]
+
+
+def check_dataset(
+    dataset: tf.data.Dataset, sizes: Sizes | None = None, missing: str | None = None, support: Support | None = None
+) -> tf.data.Dataset:
+    """The dataset with the same checks made on each batch, on the host, while the model is busy with the one before.
+
+    Its elements become dicts with "x" and what else there is, "sample_weight" for the weights of sequences.
+
+    Raises ValueError at once for what the element spec tells, InvalidArgumentError while iterating for what the
+    values tell.
+    """
+    batch, weights = as_training_data(dataset.element_spec)
+    check_static(batch, sizes)
+    check_weights_static(weights, batch)
+
+    def check(*element: Any) -> dict[str, tf.Tensor]:
+        batch, weights = as_training_data(element if len(element) > 1 else element[0])
+        shape = (sizes and sizes.frame_shape) or tuple(batch.x.shape[2:])
+        checks = value_checks(with_missing(batch, missing), support, shape)
+        if weights is not None:
+            given = tf.cast(weights, tf.float32)
+            allowed = tf.reduce_all(tf.math.is_finite(given) & (given >= 0.0))
+            checks.append(tf.debugging.Assert(allowed, [f"`{WEIGHTS}` must be finite and not negative, got", given]))
+        return after(checks, named(batch, weights, WEIGHTS))
+
+    return dataset.map(check, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def after(checks: list, tensors: Any) -> Any:
+    """The tensors, once the checks have passed: what bad values would break later on is not reached."""
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        return tf.nest.map_structure(lambda y: None if y is None else tf.identity(y), tensors)
+
+
+def value_checks(
+    batch: Batch, support: Support | None = None, frame_shape: tuple[int, ...] | None = None
+) -> list[tf.Operation]:
+    """Assertions on the values of a batch of tensors.
+
+    Args:
+        batch: of any types that a model takes.
+        support: says which values x may have; None allows all that are finite.
+        frame_shape: of x, where frames are no vectors.
+    """
+    checks = []
+    for name in ("mask", "observed"):
+        value = getattr(batch, name)
+        if value is not None and value.dtype != tf.bool:
+            allowed = tf.reduce_all((value == tf.zeros([], value.dtype)) | (value == tf.ones([], value.dtype)))
+            what = "a mask" if name == "mask" else "`observed`"
+            checks.append(tf.debugging.Assert(allowed, [f"Expected {what} of booleans (or 0 and 1), got", value]))
+    mask = tf.ones(tf.shape(batch.x)[:2], tf.bool) if batch.mask is None else tf.cast(batch.mask, tf.bool)
+    checks.append(
+        tf.debugging.Assert(
+            tf.reduce_all(tf.reduce_any(mask, axis=1)),
+            [
+                "Every sequence needs a frame that exists; shape of the mask, and frames per sequence:",
+                tf.shape(mask),
+                tf.math.count_nonzero(mask, 1),
+            ],
+        )
+    )
+    observed = None if batch.observed is None else as_observed(tf.cast(batch.observed, tf.bool), batch.x)
+    for name, value in (("x", batch.x), ("u", batch.u)):
+        if value is not None and value.dtype.is_floating:
+            # As the model will see it: what float32 cannot hold is infinite there.
+            bad = ~tf.math.is_finite(tf.cast(value, tf.float32))
+            if name == "x" and observed is not None:
+                bad &= observed
+            bad = mask & tf.reduce_any(bad, axis=list(range(2, value.shape.rank)))
+            message = f"`{name}` holds NaN or infinity in frames that exist; (sequence, frame):"
+            checks.append(tf.debugging.Assert(~tf.reduce_any(bad), [message, tf.where(bad)]))
+    if batch.context is not None and batch.context.dtype.is_floating:
+        checks.append(finite_check("context", batch.context))
+    if support is not None:
+        shape = frame_shape or tuple(batch.x.shape[2:])
+        frames = flat(Batch(tf.cast(batch.x, tf.float32), None, None, observed), shape)
+        checks.append(support_check(frames.x, mask, frames.observed, support))
+    return checks
+
+
+def finite_check(name: str, value: tf.Tensor) -> tf.Operation:
+    """Asserts that a tensor of any shape holds neither NaN nor infinity."""
+    finite = tf.reduce_all(tf.math.is_finite(tf.cast(value, tf.float32)))
+    return tf.debugging.Assert(finite, [f"`{name}` holds NaN or infinity."])
+
+
+def support_check(x: tf.Tensor, mask: tf.Tensor, observed: tf.Tensor | None, support: Support) -> tf.Operation:
+    """Asserts that what was observed of frames `[B, T, D]` that exist, `mask` `[B, T]`, can be explained."""
+    bad = ~support.supported(x)
+    bad = mask & tf.reduce_any(bad if observed is None else bad & observed, axis=-1)
+    message = f"`x` holds values that cannot be: {support.support}; (sequence, frame):"
+    return tf.debugging.Assert(~tf.reduce_any(bad), [message, tf.where(bad)])
