@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfdvae import masks, random
+from tfdvae import masks, random, validation
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.units import Units
 from tfdvae.types import Batch, Forecast, Generated, Imputed
@@ -62,6 +62,7 @@ class DrawingMixin:
         """
         if mode not in ("teacher_forced", "generation"):
             raise ValueError(f"`mode` must be 'teacher_forced' or 'generation', got {mode!r}.")
+        sample = validation.switch("sample", sample)
         batch = self.check(x, mask, u, observed, context)
         found = self._reconstruct(batch, self.next_seed(seed), mode == "teacher_forced", sample)
         return restore_frames(found, self.frame_shape)
@@ -96,13 +97,15 @@ class DrawingMixin:
                 another size.
         """
         self._require_built("generate")
-        if length < 1:
-            raise ValueError(f"`length` must be at least 1, got {length}.")
+        length = validation.whole("length", length, at_least=1)
+        batch_size = validation.whole("batch_size", batch_size, at_least=1)
+        sample = validation.switch("sample", sample)
         past = None if prefix is None else self.check(prefix)
         u, latents = self._inputs(u, length), self._latents(latents)
         context = past.context if past is not None and context is None else self._context(context)
-        given = (None if past is None else past.x, u, context, *latents.values())
-        sizes = [tf.shape(y)[0] for y in given if y is not None]
+        given = {"prefix": None if past is None else past.x, "u": u, "context": context, **latents}
+        validation.same_rows(**given)
+        sizes = [tf.shape(y)[0] for y in given.values() if y is not None]
         size = tf.convert_to_tensor(sizes[0] if sizes else batch_size)
         seed_tensor = self.next_seed(seed)
         drawn = self.draw_frames(Request(size, tf.constant(length), seed_tensor, sample, u, context, latents, past))
@@ -135,9 +138,11 @@ class DrawingMixin:
             future_u: `[B, horizon, U]`, in driven mode.
         """
         batch = self.check(x, mask, u, observed, context)
+        horizon, num_samples = (validation.whole(*y) for y in (("horizon", horizon), ("num_samples", num_samples)))
         if horizon < 1 or num_samples < 1:
             raise ValueError(f"`horizon` and `num_samples` must be at least 1, got {horizon} and {num_samples}.")
-        future_u = self._inputs(future_u, horizon)
+        future_u = self._inputs(future_u, horizon, "future_u")
+        validation.same_rows(x=batch.x, future_u=future_u)
         found = self.draw_forecast(batch, future_u, tf.constant(horizon), num_samples, self.next_seed(seed))
         return Forecast(*(restore_frames(y, self.frame_shape) for y in found))
 
@@ -183,6 +188,8 @@ class DrawingMixin:
         batch = self.check(x, mask, u, observed, context)
         if batch.observed is None:
             raise ValueError("`impute` needs `observed`, true where x holds data: the rest is what it fills in.")
+        num_samples = validation.whole("num_samples", num_samples)
+        num_sweeps = validation.whole("num_sweeps", num_sweeps)
         if num_samples < 1 or num_sweeps < 1:
             raise ValueError(f"`num_samples` and `num_sweeps` must be at least 1, got {num_samples} and {num_sweeps}.")
         chain = not self.partly_observed
@@ -263,7 +270,7 @@ class DrawingMixin:
 
     def _latents(self, latents: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:
         """Given latents of whole sequences, checked."""
-        found = {k: tf.cast(tf.convert_to_tensor(v), tf.float32) for k, v in (latents or {}).items()}
+        found = {name: tf.convert_to_tensor(value) for name, value in (latents or {}).items()}
         widths = {latent.name: latent.latent_dim for latent in self.sequence_latents}
         expected = {k: f"[batch, {width}]" for k, width in widths.items()}
         for name, value in found.items():
@@ -272,10 +279,10 @@ class DrawingMixin:
                     f"`latents` may give {expected or 'nothing, since this model has latents of frames only'}; "
                     f"got {name!r} of shape {tuple(value.shape)}."
                 )
-        return found
+        return {name: validation.as_rows(name, value, [widths[name]]) for name, value in found.items()}
 
-    def _inputs(self, u: Any, length: int) -> tf.Tensor | None:
-        """Inputs for frames to come, checked."""
+    def _inputs(self, u: Any, length: int, name: str = "u") -> tf.Tensor | None:
+        """Inputs for frames to come, checked; `name` is that of the argument."""
         if u is None and not self.u_dim:
             return None
         expected = f"inputs `u` of shape [batch, {length}, {self.u_dim}]" if self.u_dim else "no inputs `u`"
@@ -283,7 +290,7 @@ class DrawingMixin:
         if got is None or not self.u_dim or len(got) != 3 or got[1:] != (length, self.u_dim):
             came = "none" if got is None else f"shape {got}"
             raise ValueError(f"The model was built for {expected}; got {came} for the new frames.")
-        return tf.cast(u, tf.float32)
+        return validation.as_rows(name, u, [length, self.u_dim])
 
     def _context(self, context: Any) -> tf.Tensor | None:
         """What is known of sequences, checked."""
@@ -294,7 +301,7 @@ class DrawingMixin:
         got = None if context is None else tuple(tf.convert_to_tensor(context).shape)
         if got is None or not width or len(got) != 2 or got[1] != width:
             raise ValueError(f"The model was built for {expected}; got {'none' if got is None else f'shape {got}'}.")
-        return tf.cast(context, tf.float32)
+        return validation.as_rows("context", context, [width])
 
     def _require_built(self, verb: str) -> None:
         if not self.built:

@@ -1,5 +1,6 @@
 """Verbs that take one frame at a time, in constant time and memory; and the export of all verbs."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from tfdvae import validation
 from tfdvae.bounds.filtering import Draw
-from tfdvae.layers.frame_shapes import flatten_frames, restore_frames
+from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.types import Generated, State, StepOutput
@@ -44,11 +45,18 @@ class StreamingMixin:
                 and "observed", which its units are taken from; where they are not known, those of the data set hold.
 
         Raises:
-            ValueError: if frames cannot be drawn one after the other, or `given` means nothing to the model.
+            ValueError: if frames cannot be drawn one after the other, `given` means nothing to the model, or latents or
+                context hold NaN or are for another number of sequences.
         """
         self._require_stepwise("initial_state")
+        if not validation.is_symbolic(batch_size):
+            batch_size = validation.whole("batch_size", batch_size, at_least=1)
         units = None if given is None else self._given_units(given, batch_size)
-        return self.start_stream(batch_size, self._latents(latents), self._context(context), units=units)
+        latents, context = self._latents(latents), self._context(context)
+        for name, value in {**latents, "context": context}.items():
+            if isinstance(batch_size, int) and value is not None and value.shape[0] not in (None, batch_size):
+                raise ValueError(f"Expected `{name}` for {batch_size} sequences, got {value.shape[0]} rows.")
+        return self.start_stream(batch_size, latents, context, units=units)
 
     def step(self, state: State, x: Any, u: Any = None, observed: Any = None, noise: Any = None) -> StepOutput:
         """Takes in one frame, in constant time and memory; T steps equal one call on the sequence.
@@ -62,27 +70,13 @@ class StreamingMixin:
             noise: of each latent by name, `[B, n]`; None follows the posterior modes.
 
         Raises:
-            ValueError: if the posterior looks into the future, or x is not a frame.
+            ValueError: if the posterior looks into the future, x is not a frame, the state is not one of this model for
+                as many sequences, or anything holds NaN.
         """
         self._require_causal()
-        x = tf.cast(tf.convert_to_tensor(x), tf.float32)
-        if x.shape.rank != 1 + len(self.frame_shape) or tuple(x.shape[1:]) != self.frame_shape:
-            shape = ", ".join(map(str, self.frame_shape))
-            raise ValueError(f"Expected one frame [batch, {shape}] per step, got shape {x.shape}.")
-        if observed is not None:
-            observed = validation.as_observed(tf.cast(tf.convert_to_tensor(observed), tf.bool), x, 1)
-        if self.missing == "nan":
-            known = ~tf.math.is_nan(x)
-            observed = known if observed is None else observed & known
-        if observed is not None:
-            x, observed = tf.where(observed, x, 0.0), flatten_frames(observed, self.frame_shape)
-        if not validation.is_symbolic(x) and not bool(tf.reduce_all(tf.math.is_finite(x))):
-            raise ValueError(
-                "The frame holds NaN or infinity. Where values are missing, say so by `observed`; where a whole frame "
-                "is, `generate_step` moves time on without it."
-            )
-        u = None if u is None else tf.cast(u, tf.float32)
-        return self.take_frame(state, flatten_frames(x, self.frame_shape), u, observed, self._noise(noise))
+        x, observed = validation.one_frame(x, observed, self.frame_shape, self.missing, self.frames)
+        size = validation.check_state(state, self._state_template, x.shape[0])
+        return self.take_frame(state, x, self._frame_inputs(u, size), observed, self._noise(noise, size))
 
     def generate_step(
         self, state: State, u: Any = None, noise: Any = None, uniform: Any = None
@@ -94,10 +88,17 @@ class StreamingMixin:
         Args:
             noise: of each latent by name, `[B, n]`; None takes the modes of the priors.
             uniform: in (0, 1), `[B, observation.noise_dim]`; None takes the mean of p(x_t | .).
+
+        Raises:
+            ValueError: if frames cannot be drawn one after the other, the state is not one of this model, or anything
+                has another shape or holds NaN.
         """
         self._require_stepwise("generate_step")
-        u = None if u is None else tf.cast(u, tf.float32)
-        drawn, state = self.draw_frame(state, u, self._noise(noise), uniform)
+        size = validation.check_state(state, self._state_template)
+        if uniform is not None:
+            shape = [self.observation.noise_dim]
+            uniform = validation.as_rows("uniform", uniform, shape, size, uniform=True)
+        drawn, state = self.draw_frame(state, self._frame_inputs(u, size), self._noise(noise, size), uniform)
         return drawn._replace(x=restore_frames(drawn.x, self.frame_shape)), state
 
     def export(
@@ -275,14 +276,43 @@ class StreamingMixin:
         parts = [y for y in (u, beside.get("context")) if y is not None]
         return tf.concat(parts, axis=-1) if parts else None
 
-    def _noise(self, noise: Any) -> dict[str, tf.Tensor] | None:
-        """Noise of one frame by the names of the latents; a bare tensor is that of the only one."""
-        if noise is None or isinstance(noise, Mapping):
-            return noise
-        names = [latent.name for latent in self.frame_latents]
-        if len(names) != 1:
-            raise ValueError(f"Expected `noise` as a dict with {', '.join(names) or 'nothing'}, got one tensor.")
-        return {names[0]: tf.convert_to_tensor(noise)}
+    @functools.cached_property
+    def _state_template(self) -> State:
+        """A state for one sequence, which every state must resemble."""
+        with tf.init_scope():
+            return self.initial_state(1, context=tf.zeros([1, self.context_dim]) if self.context_dim else None)
+
+    def _frame_inputs(self, u: Any, size: int | None) -> tf.Tensor | None:
+        """Inputs of one frame `[B, U]`, checked."""
+        if u is None and not self.u_dim:
+            return None
+        if u is None or not self.u_dim:
+            expected = f"inputs `u` of shape [batch, {self.u_dim}] at each frame" if self.u_dim else "no inputs `u`"
+            raise ValueError(f"The model was built for {expected}; got {'none' if u is None else 'some'}.")
+        return validation.as_rows("u", u, [self.u_dim], size)
+
+    def _noise(self, noise: Any, size: int | None) -> dict[str, tf.Tensor] | None:
+        """Noise of one frame by the names of the latents, checked; a bare tensor is that of the only one."""
+        if noise is None:
+            return None
+        latents = {latent.name: latent for latent in self.frame_latents}
+        if not isinstance(noise, Mapping):
+            if len(latents) != 1:
+                raise ValueError(f"Expected `noise` as a dict with {', '.join(latents) or 'nothing'}, got one tensor.")
+            noise = {next(iter(latents)): noise}
+        unknown = sorted(set(noise) - set(latents))
+        if unknown:
+            raise ValueError(f"`noise` names {', '.join(unknown)}; the latents of frames are {', '.join(latents)}.")
+        return {
+            name: validation.as_rows(
+                f"noise of {name}",
+                value,
+                [latents[name].q.noise_dim],
+                size,
+                uniform=latents[name].q.noise_kind == "uniform",
+            )
+            for name, value in noise.items()
+        }
 
     def _require_stepwise(self, verb: str) -> None:
         self._require_built(verb)

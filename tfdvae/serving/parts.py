@@ -10,7 +10,7 @@ from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.models import DVAE
-from tfdvae.serving.fields import Field, Target
+from tfdvae.serving.fields import Field, Signature, Target
 from tfdvae.serving.states import StateLayout
 from tfdvae.types import Batch, StepTerms
 
@@ -133,6 +133,22 @@ class Parts:
         if not self.target.seeded:
             return batch
         return validation.after(validation.value_checks(batch, self.model.frames, self.frame_shape), batch)
+
+    def guarded(self, signature: Signature) -> Signature:
+        """The same, which refuses NaN and infinity in noise, states and whatever else `read` does not look at, where
+        the target can raise errors."""
+        names = {field.name for field in signature.inputs if field.dtype.is_floating}
+        names -= {"x", "u", "context", "given"} if "x" in names else {"given"}
+        if not self.target.seeded or not names:
+            return signature
+        ordered = sorted(names)
+
+        def run(given: Tensors) -> Tensors:
+            finite = tf.stack([tf.reduce_all(tf.math.is_finite(given[name])) for name in ordered])
+            text = [f"NaN or infinity where False stands: {', '.join(ordered)}", finite]
+            return signature.function(validation.after([tf.debugging.Assert(tf.reduce_all(finite), text)], given))
+
+        return signature._replace(function=run)
 
     def positive(self, given: Tensors, *names: str) -> list[tf.Tensor]:
         """Counts, checked."""

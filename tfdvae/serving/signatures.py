@@ -279,4 +279,4 @@ def declare(model: DVAE, target: Target | None = None) -> dict[str, Signature]:
     model._require_built("export")
     declarations = Declarations(model, target or Target())
     found = {name: method(declarations) for name, method in SIGNATURES.items()}
-    return {name: signature for name, signature in found.items() if signature is not None}
+    return {name: declarations.guarded(signature) for name, signature in found.items() if signature is not None}

@@ -21,6 +21,7 @@ from tfdvae.validation.batches import (
 from tfdvae.validation.graphs import after, check_dataset, finite_check, support_check, value_checks
 from tfdvae.validation.scalars import one_of, plain, real, scheduled, switch, whole
 from tfdvae.validation.sources import CheckedPyDataset, first_of, named
+from tfdvae.validation.tensors import as_rows, check_state, one_frame, same_rows
 from tfdvae.validation.values import Support, check_arrays, check_weights
 
 __all__ = [
@@ -31,10 +32,12 @@ __all__ = [
     "WEIGHTS",
     "after",
     "as_batch",
+    "as_rows",
     "as_observed",
     "as_training_data",
     "check_arrays",
     "check_dataset",
+    "check_state",
     "check_static",
     "check_weights",
     "check_weights_static",
@@ -43,9 +46,11 @@ __all__ = [
     "flat",
     "is_symbolic",
     "named",
+    "one_frame",
     "one_of",
     "plain",
     "real",
+    "same_rows",
     "scheduled",
     "support_check",
     "switch",

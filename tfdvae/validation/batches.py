@@ -17,6 +17,7 @@ __all__ = [
     "as_observed",
     "as_training_data",
     "check_static",
+    "check_type",
     "check_weights_static",
     "flat",
     "is_symbolic",
@@ -150,7 +151,7 @@ def check_static(batch: Batch, sizes: Sizes | None = None) -> None:
     frame_shape, u_dim, context_dim = sizes or Sizes()
     for name, value in batch._asdict().items():
         if value is not None:
-            _check_type(name, value)
+            check_type(name, value)
     shape = list(batch.x.shape)
     if len(shape) < 3:
         raise ValueError(
@@ -189,7 +190,7 @@ def check_weights_static(weights: Any, batch: Batch) -> None:
     """Raises ValueError where weights of sequences are not one number for each sequence of the batch."""
     if weights is None:
         return
-    _check_type(WEIGHTS, weights)
+    check_type(WEIGHTS, weights)
     if not _agree(list(weights.shape), list(batch.x.shape[:1])):
         raise ValueError(
             f"Expected `{WEIGHTS}` of shape [batch] = {list(batch.x.shape[:1])}, one weight for each sequence; got "
@@ -197,7 +198,7 @@ def check_weights_static(weights: Any, batch: Batch) -> None:
         )
 
 
-def _check_type(name: str, value: Any) -> None:
+def check_type(name: str, value: Any) -> None:
     """Raises ValueError for what is no dense array of real numbers, or of a shape that nobody knows."""
     if isinstance(value, tf.RaggedTensor | tf.RaggedTensorSpec | tf.SparseTensor | tf.SparseTensorSpec):
         raise ValueError(f"Expected `{name}` as a dense array (pad and mask ragged ones), got {type(value).__name__}.")
