@@ -1,6 +1,9 @@
 """Dynamical variational autoencoders as Keras models."""
 
+# `backend` comes first, and says where Keras has another one than TensorFlow, before an import fails on it.
+
 from tfdvae import (
+    backend,
     bounds,
     callbacks,
     data,
@@ -105,6 +108,7 @@ __all__ = [
     "VSSNCell",
     "ZForcingVRNN",
     "ZForcingVRNNCell",
+    "backend",
     "bounds",
     "callbacks",
     "data",

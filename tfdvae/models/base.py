@@ -90,7 +90,8 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         **options: Any,
     ):
         seed = validation.whole("seed", seed)
-        own = {name: validation.plain(options.pop(name)) for name in FRAME_OPTIONS if name in options}
+        own = {name: options.pop(name) for name in FRAME_OPTIONS if name in options}
+        own = validation.like_defaults(FrameIO, own)
         super().__init__(**options)
         self.frames = FrameIO(observation, **own, **(frame_networks or {}), dtype=self.dtype_policy, name="frames")
         if missing not in (None, "nan"):

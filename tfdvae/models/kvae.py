@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import families, loop, masks, observations, random
+from tfdvae import families, loop, masks, observations, random, validation
 from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import concat
@@ -92,6 +92,11 @@ class KVAE(SequenceDVAE):
         seed: int = 0,
         **options,
     ):
+        sizes = {"encoding_dim": encoding_dim, "num_mixtures": num_mixtures, "units": units, "latent_dim": latent_dim}
+        latent_dim, encoding_dim, num_mixtures, units = (
+            validation.whole(name, sizes[name]) for name in ("latent_dim", "encoding_dim", "num_mixtures", "units")
+        )
+        encoder_units, decoder_units = map(validation.plain, (encoder_units, decoder_units))
         networks = {"activation": activation, "dropout": dropout}
         super().__init__(observation, seed, frame_networks=networks, **options)
         if encoding_dim < 1:

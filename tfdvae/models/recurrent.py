@@ -47,7 +47,7 @@ class RecurrentDVAE(DVAE):
         own = {k: options.pop(k) for k in (*FRAME_OPTIONS, "missing") if k in options}
         if latent_dim is not None:
             options["latent_dim"] = latent_dim
-        options = validation.plain(options)
+        options = validation.like_defaults(self.cell_class, options)
         # The frame networks have the cell's activation and dropout, which may be its defaults.
         cell = self.cell_class(**options, dtype=dtype, name="cell")
         networks = {"activation": cell.activation, "dropout": cell.dropout}

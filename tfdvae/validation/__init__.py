@@ -2,9 +2,11 @@
 
 Sequences pass `check_arrays` where they have values, on the host; where they have none yet, in Datasets, in graphs and
 in exported signatures, `check_static` and the assertions of `value_checks` say the same. Numbers and switches pass
-`whole`, `real`, `one_of` and so on; tensors that verbs take beside sequences pass `tensors`.
+`whole`, `real` and so on, arguments of constructors `like_defaults`; what verbs take beside sequences passes
+`as_rows` and `check_state`.
 """
 
+from tfdvae.validation.arguments import like_defaults, refuse_unused
 from tfdvae.validation.batches import (
     NO_TARGETS,
     WEIGHTS,
@@ -19,7 +21,7 @@ from tfdvae.validation.batches import (
     with_missing,
 )
 from tfdvae.validation.graphs import after, check_dataset, finite_check, support_check, value_checks
-from tfdvae.validation.scalars import one_of, plain, real, scheduled, switch, whole
+from tfdvae.validation.scalars import plain, real, scheduled, switch, whole
 from tfdvae.validation.sources import CheckedPyDataset, first_of, named
 from tfdvae.validation.tensors import as_rows, check_state, one_frame, same_rows
 from tfdvae.validation.values import Support, check_arrays, check_weights
@@ -32,8 +34,8 @@ __all__ = [
     "WEIGHTS",
     "after",
     "as_batch",
-    "as_rows",
     "as_observed",
+    "as_rows",
     "as_training_data",
     "check_arrays",
     "check_dataset",
@@ -45,11 +47,12 @@ __all__ = [
     "first_of",
     "flat",
     "is_symbolic",
+    "like_defaults",
     "named",
     "one_frame",
-    "one_of",
     "plain",
     "real",
+    "refuse_unused",
     "same_rows",
     "scheduled",
     "support_check",

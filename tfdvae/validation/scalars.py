@@ -2,13 +2,12 @@
 
 import math
 import operator
-from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-__all__ = ["one_of", "plain", "real", "scheduled", "switch", "whole"]
+__all__ = ["plain", "real", "scheduled", "switch", "whole"]
 
 
 def plain(value: Any) -> Any:
@@ -97,14 +96,3 @@ def switch(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"`{name}` must be True or False, got {value!r}.")
     return bool(value)
-
-
-def one_of(name: str, value: Any, known: Collection[str] | Mapping[str, Any]) -> str:
-    """One out of several words.
-
-    Raises:
-        ValueError: it is none of them.
-    """
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}.")
-    return value

@@ -1,0 +1,74 @@
+"""Arguments of constructors: of the kind of their defaults, numpy's numbers included, and none without use."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import tfdvae
+from tests.gate.support import D, frames
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("vrnn", {"units": 2.5}, "`units` must be a whole number, got 2.5"),
+    ("vrnn", {"num_layers": 1.5}, "`num_layers` must be a whole number, got 1.5"),
+    ("vrnn", {"latent_dim": 2.5}, "`latent_dim` must be a whole number, got 2.5"),
+    ("vrnn", {"latent_dim": True}, "`latent_dim` must be a whole number, got True"),
+    ("vrnn", {"dropout": float("nan")}, "`dropout` must be a finite number, got nan"),
+    ("vrnn", {"min_scale": -1.0}, "`min_scale` must be a finite number of at least 0, got -1"),
+    ("vrnn", {"phi_x": 8}, r"`phi_x` must be a sequence of whole numbers such as \(8,\), got 8"),
+    ("vrnn", {"phi_x": (4, 0)}, r"`phi_x\[1\]` must be at least 1, got 0"),
+    ("vrnn", {"conditional_prior": "no"}, "`conditional_prior` must be True or False, got 'no'"),
+    ("vrnn", {"given_frames": 1.5}, "`given_frames` must be a whole number, got 1.5"),
+    ("vrnn", {"indicator": "no"}, "`indicator` must be True or False, got 'no'"),
+    ("vrnn", {"seed": 1.5}, "`seed` must be a whole number, got 1.5"),
+    ("zforcing_vrnn", {"backward_weight": float("nan")}, "`backward_weight` must be a finite number, got nan"),
+    ("vssn", {"universal_dim": 2.5}, "`universal_dim` must be a whole number, got 2.5"),
+    ("kvae", {"units": 2.5}, "`units` must be a whole number, got 2.5"),
+    ("vae", {"cell": "nonsense"}, "VAE has no use for `cell`, since it has no recurrent layers: leave it out"),
+    ("vae", {"cell": "gru", "num_layers": 3}, "VAE has no use for `cell`, `num_layers`"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), REFUSED)
+def test_arguments_of_another_kind(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tfdvae.MODELS[name](**options)
+
+
+TAKEN: list[tuple[str, dict[str, Any]]] = [
+    ("vrnn", {"latent_dim": np.int64(2), "units": np.int32(4), "phi_x": np.array([4, 3]), "seed": np.int64(1)}),
+    ("vrnn", {"latent_dim": 2, "dropout": np.float32(0.5), "conditional_prior": np.bool_(True), "units": 4}),
+    ("kvae", {"latent_dim": np.int64(2), "num_mixtures": np.int64(2), "units": np.int64(3), "seed": np.int32(1)}),
+    ("vae", {"latent_dim": 2, "cell": "lstm", "num_layers": 1, "encoder_units": [np.int64(4)]}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), TAKEN)
+def test_numbers_of_numpy_are_as_good(name: str, options: dict[str, Any], tmp_path: Any) -> None:
+    model = tfdvae.MODELS[name](**options)
+    expected = model(frames())
+    model.save(tmp_path / "model.keras")
+    assert np.array_equal(keras.saving.load_model(tmp_path / "model.keras")(frames()), expected)
+
+
+def test_numbers_that_a_model_is_built_for() -> None:
+    model = tfdvae.VAE(2, encoder_units=(), decoder_units=())
+    for size in (0, 2.5, (3, None)):
+        with pytest.raises(ValueError, match="`frame_shape` must be"):
+            model.build_for(size)
+    model.build_for(np.int64(D))
+    assert model.frame_shape == (D,)
+
+
+def test_another_backend_is_named() -> None:
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-c", "import tfdvae"]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode != 0
+    assert "tfdvae runs on Keras' TensorFlow backend, and Keras is set to 'jax': set KERAS_BACKEND=tensorflow" in (
+        found.stderr
+    )

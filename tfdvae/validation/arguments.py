@@ -1,0 +1,81 @@
+"""Checks of constructor arguments by the kinds of their defaults: a whole number where the default is one, etc."""
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfdvae.validation.scalars import plain, switch, whole
+
+__all__ = ["like_defaults", "refuse_unused"]
+
+
+def like_defaults(made: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with Python's own numbers, each checked to be of the kind that its default is.
+
+    Ranges are for constructors to know; here 2.5 layers, a width of NaN, or "no" for False end, of which some would
+    otherwise mean something else without a word. What has no default, or None, or a text, is left to the constructor.
+
+    Args:
+        made: the class whose constructor takes the arguments, with those of its bases.
+        options: arguments by name.
+
+    Raises:
+        ValueError: an argument of another kind.
+    """
+    defaults = _defaults(made)
+    return {name: _like(name, plain(value), defaults.get(name)) for name, value in options.items()}
+
+
+def refuse_unused(made: type, options: Mapping[str, Any], names: Iterable[str], why: str) -> None:
+    """Raises ValueError where an argument that a class inherits, and has no use for, is given another value than its
+    default.
+
+    Args:
+        made: the class.
+        options: arguments by name.
+        names: of those without use.
+        why: the reason, as the end of a sentence.
+    """
+    defaults = _defaults(made)
+    given = {name: options[name] for name in names if name in options and options[name] != defaults[name]}
+    if given:
+        told = ", ".join(f"`{name}`" for name in given)
+        raise ValueError(f"{made.__name__.removesuffix('Cell')} has no use for {told}, {why}: leave it out.")
+
+
+def _defaults(made: type) -> dict[str, Any]:
+    """Defaults of all named arguments of a class and of its bases, the class itself first."""
+    found: dict[str, Any] = {}
+    for one in made.__mro__:
+        if "__init__" in vars(one):
+            for name, parameter in inspect.signature(one.__init__).parameters.items():
+                found.setdefault(name, parameter.default)
+    return found
+
+
+def _like(name: str, value: Any, default: Any) -> Any:
+    if isinstance(default, bool):
+        return switch(name, value)
+    if isinstance(default, int):
+        return whole(name, value)
+    if isinstance(default, float):
+        return _finite(name, value)
+    if isinstance(default, tuple) and all(isinstance(item, int) for item in default):
+        return _widths(name, value)
+    return value
+
+
+def _finite(name: str, value: Any) -> Any:
+    if isinstance(value, bool | str) or not isinstance(value, int | float) or not math.isfinite(value):
+        # NaN among numbers that constructors compare passes every comparison that refuses what is too small.
+        raise ValueError(f"`{name}` must be a finite number, got {value!r}.")
+    return value
+
+
+def _widths(name: str, value: Any) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        raise ValueError(f"`{name}` must be a sequence of whole numbers such as (8,), got {value!r}.")
+    return tuple(whole(f"{name}[{i}]", item, at_least=1) for i, item in enumerate(value))
