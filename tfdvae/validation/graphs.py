@@ -109,7 +109,8 @@ def finite_check(name: str, value: tf.Tensor) -> tf.Operation:
 
 def support_check(x: tf.Tensor, mask: tf.Tensor, observed: tf.Tensor | None, support: Support) -> tf.Operation:
     """Asserts that what was observed of frames `[B, T, D]` that exist, `mask` `[B, T]`, can be explained."""
-    bad = ~support.supported(x)
+    # What is not finite has a message of its own, and it would be chance which of the two comes first.
+    bad = ~support.supported(x) & tf.math.is_finite(x)
     bad = mask & tf.reduce_any(bad if observed is None else bad & observed, axis=-1)
     message = f"`x` holds values that cannot be: {support.support}; (sequence, frame):"
     return tf.debugging.Assert(~tf.reduce_any(bad), [message, tf.where(bad)])
