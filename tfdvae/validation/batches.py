@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfdvae.layers.frame_shapes import flatten_frames
 from tfdvae.types import Batch
+from tfdvae.validation.ragged import padded
 
 __all__ = [
     "Sizes",
@@ -44,14 +45,15 @@ class Sizes(NamedTuple):
 
 
 def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> Batch:
-    """A Batch from frames and what belongs to them, or from one dict of all that. Raises on any other key."""
+    """A Batch from frames and what belongs to them, or from one dict of all that. Raises on any other key.
+
+    Sequences of unequal lengths, as lists or ragged tensors, are padded and masked, see `padded`.
+    """
     given = x if isinstance(x, Batch) else Batch(x, mask, u, observed, context)
     if given.x is None:
         raise ValueError("Expected frames of shape [batch, time, features], or a dict with 'x'; got None.")
-    if isinstance(x, Batch):
-        return x
-    if not isinstance(x, Mapping):
-        return given
+    if isinstance(x, Batch) or not isinstance(x, Mapping):
+        return padded(given)
     unknown = sorted(set(x) - set(Batch._fields))
     if unknown or "x" not in x:
         known = ", ".join(repr(name) for name in Batch._fields[1:])
@@ -59,7 +61,7 @@ def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, cont
     twice = [name for name in Batch._fields[1:] if name in x and getattr(given, name) is not None]
     if twice:
         raise ValueError(f"Got {', '.join(twice)} twice: in the dict and as an argument.")
-    return Batch(x["x"], *(x.get(name, getattr(given, name)) for name in Batch._fields[1:]))
+    return padded(Batch(x["x"], *(x.get(name, getattr(given, name)) for name in Batch._fields[1:])))
 
 
 def as_training_data(data: Any, sample_weight: Any = None) -> tuple[Batch, Any]:
