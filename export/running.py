@@ -1,5 +1,6 @@
 """Exported models as functions of named arrays, whatever their format."""
 
+import hashlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,10 @@ def _load_litert(path: Path) -> Artefact:
         with zipfile.ZipFile(path) as attached:
             check_members(attached, path.stat().st_size)
             description = _checked(parse(attached.read(DESCRIPTION), path))
+            model = path.read_bytes()[: min(one.header_offset for one in attached.infolist())]
+        if hashlib.sha256(model).hexdigest() != description["model_sha256"]:
+            # A damaged one can crash the interpreter, and with it the process.
+            raise ValueError("the model is not the one that was written")
         num_samples = int(description["num_samples"])
         interpreter = Interpreter(model_path=str(path))
         runners = {name: interpreter.get_signature_runner(name) for name in description["signatures"]}

@@ -7,12 +7,12 @@ This file needs numpy and ai-edge-litert, and nothing else of its repository: co
         pushed = stream.push(frame)       # latents by name, score in nats, prediction of the next frame, ...
     future = stream.generate(20)          # [20, D], drawn from where the stream is
 
-Threads: every public method holds the object's lock while it runs, so any number of threads may share an object; a
-frame, or one call of `generate`, is never interrupted. Which thread's frame comes first is the callers' to arrange.
-Memory: one state and the buffers of the interpreter, however many frames are pushed; no frame is kept.
+Threads: every public method holds the object's lock while it runs, so any number of threads may share an object; whose
+frame comes first is theirs to arrange. Memory: one state and the buffers of the interpreter; no frame is kept.
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import operator
@@ -71,8 +71,7 @@ class Model:
 
     Args:
         path: a .tflite file that tfdvae wrote, of any precision; inputs and outputs are float32 in all of them.
-        num_threads: of the interpreter.
-        seed: of all that is drawn.
+        num_threads, seed: of the interpreter, and of all that is drawn.
 
     Attributes:
         description: what the file says about itself: model, precision, signatures with names, shapes and units.
@@ -85,7 +84,7 @@ class Model:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, which may show at a later call too, something else, or of another version.
+        ValueError: it is damaged, something else, or of another version.
         ImportError: ai-edge-litert is not installed.
     """
 
@@ -150,8 +149,7 @@ class Stream(Model):
         given: `[T, D]`, the first frames of the sequence, where the model takes its units from them.
 
     Raises:
-        ValueError: as `Model`; a context or given frames that are missing, of another size or without use; a file
-            without `reset`, or with neither `step` nor `generate_step`.
+        ValueError: as `Model`; a context or given frames that are missing or do not fit; a file that cannot stream.
     """
 
     def __init__(
@@ -320,16 +318,19 @@ def _open(path: str, num_threads: int) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ImportError("Running .tflite files needs ai-edge-litert: pip install ai-edge-litert") from error
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {path}.")
-    with zipfile.ZipFile(path) as attached:
+    with zipfile.ZipFile(path) as attached, open(path, "rb") as file:
         if attached.getinfo(DESCRIPTION).file_size > MOST:
             raise ValueError("its description is too long")
         description = json.loads(attached.read(DESCRIPTION))
+        model = hashlib.sha256(file.read(min(one.header_offset for one in attached.infolist()))).hexdigest()
     found = description["format"], description["version"]
     if found != (FORMAT, VERSION):
         raise ValueError(
             f"{path} was written as {found[0]} version {found[1]}, this module reads {FORMAT} version {VERSION}: "
             "export the model again, or take the module that came with that version."
         )
+    if model != description["model_sha256"]:  # A damaged model can crash the interpreter, and with it the process.
+        raise ValueError("the model is not the one that was written")
     interpreter = Interpreter(model_path=path, num_threads=num_threads)
     runners = {name: interpreter.get_signature_runner(name) for name in description["signatures"]}
     _check(description, runners)
@@ -377,8 +378,7 @@ def _fields(described: Iterable[Mapping[str, Any]]) -> dict[str, Field]:
 def _numbers(
     what: str, value: Any, field: Field, sizes: dict[str, int] | None = None, known: np.ndarray | None = None
 ) -> np.ndarray:
-    """The value as a field takes it, finite; zeros where it is not `known`. Sizes of words are noted, and the same
-    everywhere."""
+    """The value as a field takes it, finite, zeros where not `known`; sizes of words are noted, the same everywhere."""
     shape = field.shape
     try:
         array = np.asarray(value)

@@ -1,6 +1,7 @@
 """LiteRT: signatures for one sequence at a time in one file, with built-in operations alone."""
 
 import contextlib
+import hashlib
 import os
 import subprocess
 import sys
@@ -42,7 +43,8 @@ def export_litert(
     """Writes the signatures to a new .tflite file, complete or not at all.
 
     The converter runs in a process of its own, which may crash without harm. The file carries `signatures.json`, its
-    description, as a zip archive behind the model, where the standard library's `zipfile` finds it.
+    description, as a zip archive behind the model, where the standard library's `zipfile` finds it. By its SHA-256 of
+    the model readers tell a damaged file, which could crash the interpreter; it is no protection from malice.
 
     Args:
         model: a built model.
@@ -94,7 +96,8 @@ def export_litert(
             _save(inputs, samples(declared, list(chosen), data))
         _convert(frozen, converted, precision, inputs, list(chosen))
         _check_outputs(converted, chosen)
-        text = describe(chosen, **about(model), precision=precision, num_samples=num_samples)
+        digest = hashlib.sha256(converted.read_bytes()).hexdigest()
+        text = describe(chosen, **about(model), precision=precision, num_samples=num_samples, model_sha256=digest)
         with zipfile.ZipFile(converted, "a") as attached:
             attached.writestr(DESCRIPTION, text)
         converted.rename(path)

@@ -120,20 +120,17 @@ def flipped(content: bytes, rng: np.random.Generator) -> Iterator[bytes]:
         yield bytes(data)
 
 
-@pytest.mark.parametrize("count", [90, pytest.param(1500, marks=pytest.mark.exhaustive)])
-def test_damaged_models(parts, tmp_path: Path, count: int) -> None:
+def test_damaged_models_are_refused_before_the_interpreter_sees_them(parts, tmp_path: Path) -> None:
+    """One flipped byte can crash the interpreter: no exception, but the end of the process."""
     model, description = parts
     copies = flipped(model, np.random.default_rng(0))
-    for i in range(count):
-        path = write(tmp_path / "m.tflite", next(copies), json.dumps(description))
-        use(path)
-        if i % 10:
-            continue  # The interpreter that `running` makes takes half a second.
-        try:
-            functions = running.load(path).functions
-            functions["reset"]({})
-        except ValueError as error:
-            assert "m.tflite" in str(error), error
+    for damaged_model in (model[:-1], *(next(copies) for _ in range(20))):
+        path = write(tmp_path / "m.tflite", damaged_model, json.dumps(description))
+        if damaged_model == model:
+            continue
+        for read in (Model, Stream, running.load):
+            with pytest.raises(ValueError, match="m.tflite cannot be read.*the model is not the one that was written"):
+                read(path)
 
 
 def test_arrays_that_are_none(tmp_path: Path) -> None:
