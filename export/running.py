@@ -62,6 +62,8 @@ def _load_saved_model(path: Path) -> Artefact:
     import tensorflow as tf
 
     path, description = find_saved_model(path)
+    if not (path / "variables" / "variables.index").is_file():
+        raise ValueError(f"The SavedModel in {path} has no variables/variables.index: it is not complete.")
     # A damaged protocol buffer raises nearly anything on the way from its bytes to functions.
     with named_damage(path, "cannot be read as a SavedModel, it may be damaged"):
         loaded = tf.saved_model.load(str(path))

@@ -127,10 +127,12 @@ def test_inputs_of_driven_models_belong_to_their_frames() -> None:
 
 
 def test_long_data_is_thinned_out(model: tfdvae.DVAE) -> None:
-    x = np.arange(500.0)[:, None, None] * np.ones([1, 20, cases.X_DIM])
+    bits = (np.arange(500)[:, None] >> np.arange(20)) & 1  # each sequence holds its own number, in binary
+    x = bits[..., None] * np.ones([1, 1, cases.X_DIM])
     found = quantisation.check_representative(x, model).x
     assert found.shape == (quantisation.MOST_FRAMES // 20, 20, cases.X_DIM)
-    assert found[0, 0, 0] == 0.0 and found[-1, 0, 0] == 499.0
+    numbers = found[..., 0] @ 2.0 ** np.arange(20)
+    assert numbers[0] == 0.0 and numbers[-1] == 499.0 and (np.diff(numbers) > 0.0).all()
 
 
 @pytest.mark.parametrize(

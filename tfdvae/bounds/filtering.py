@@ -119,7 +119,9 @@ def particle_filter(
         parts = [tf.ensure_shape(tf.reshape(y, [-1, num_samples]), equal.shape) for y in parts]
         if exists is not None:
             parts = [tf.where(exists[:, None], y, tf.zeros_like(y)) for y in parts]
-        alpha = reconstruction * parts[0] + beta * (parts[1] - parts[2])
+        # Not as a sum of three: TensorFlow makes one AddN of such, whose order hangs on which buffer is free first, so
+        # that the same seed would not give the same bits.
+        alpha = tf.reduce_sum(tf.stack([reconstruction * parts[0], beta * (parts[1] - parts[2])]), axis=0)
         joint = log_weights + (tf.stop_gradient(alpha) if fixed else alpha)
         evidence = tf.reduce_logsumexp(joint, axis=1)
         weighed = joint - evidence[:, None]
