@@ -214,7 +214,9 @@ def test_every_model(name: str, precision: str, tmp_path: Path) -> None:
     model = cases.make(name)
     declared = serving.declare(model, serving.LITERT)
     loops = [key for key, one in declared.items() if graphs.has_loop(graphs.freeze(one))]
-    data = parity.sequences(model, 4, 12)
+    # A latent of the sequence shows its range by sequences, not by frames: VRAE's frames err by 27% of their deviation
+    # after ranges of 2 of them, by 5% after ranges of 8.
+    data = parity.sequences(model, 16, 12)
     if len(loops) == len(declared):
         with pytest.raises(ValueError, match=f"no {precision}"):
             serving.export_litert(model, tmp_path / "m.tflite", precision=precision, representative=data)
