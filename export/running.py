@@ -1,6 +1,5 @@
 """Exported models as functions of named arrays, whatever their format."""
 
-import hashlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from tfdvae.data.archives import check_members
 from tfdvae.data.files import named_damage
 from tfdvae.serving import Target
 from tfdvae.serving.fields import parse
-from tfdvae.serving.litert import LITERT
+from tfdvae.serving.litert import LITERT, digest
 from tfdvae.serving.saved_model import DESCRIPTION
 
 __all__ = ["Artefact", "Arrays", "find_saved_model", "load"]
@@ -54,6 +53,9 @@ def find_saved_model(path: str | Path) -> tuple[Path, dict[str, Any]]:
         raise FileNotFoundError(f"There is no exported model at {path}.")
     if not (path / "saved_model.pb").is_file() or not (path / DESCRIPTION).is_file():
         raise ValueError(f"{path} holds no SavedModel with {DESCRIPTION}: was it written by model.export?")
+    if not (path / "variables" / "variables.index").is_file():
+        # TensorFlow's loader takes that for a model without weights.
+        raise ValueError(f"The SavedModel in {path} has no variables/variables.index: it is not complete.")
     with named_damage(path / DESCRIPTION, "cannot be read"):
         return path, _checked(parse((path / DESCRIPTION).read_bytes(), path / DESCRIPTION))
 
@@ -62,8 +64,6 @@ def _load_saved_model(path: Path) -> Artefact:
     import tensorflow as tf
 
     path, description = find_saved_model(path)
-    if not (path / "variables" / "variables.index").is_file():
-        raise ValueError(f"The SavedModel in {path} has no variables/variables.index: it is not complete.")
     # A damaged protocol buffer raises nearly anything on the way from its bytes to functions.
     with named_damage(path, "cannot be read as a SavedModel, it may be damaged"):
         loaded = tf.saved_model.load(str(path))
@@ -91,8 +91,8 @@ def _load_litert(path: Path) -> Artefact:
         with zipfile.ZipFile(path) as attached:
             check_members(attached, path.stat().st_size)
             description = _checked(parse(attached.read(DESCRIPTION), path))
-            model = path.read_bytes()[: min(one.header_offset for one in attached.infolist())]
-        if hashlib.sha256(model).hexdigest() != description["model_sha256"]:
+            size = min(one.header_offset for one in attached.infolist())
+        if digest(path, size) != description["model_sha256"]:
             # A damaged one can crash the interpreter, and with it the process.
             raise ValueError("the model is not the one that was written")
         num_samples = int(description["num_samples"])

@@ -104,7 +104,7 @@ def test_free_bits_by_name_and_for_a_latent_as_a_whole() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"free_bits": {"z": -1.0}}, "`free_bits` must not be negative"),
+        ({"free_bits": {"z": -1.0}}, "`free_bits` must be a finite number that is not negative"),
         ({"free_bits": {"w": 1.0}}, "`free_bits` names 'w'; the latents of frames are z"),
         ({"free_bits_per": "frame"}, "`free_bits_per` must be 'group' or 'latent', got 'frame'"),
         ({"kl_balance": 1.5}, r"`kl_balance` must be in \[0, 1\] or None, got 1.5"),

@@ -80,7 +80,7 @@ def test_free_bits_hold_each_dimension_at_its_floor() -> None:
     expected = np.maximum(per_dimension, floor).sum() - logs["log_likelihood_nats_per_frame"]
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
     assert logs["kl_nats_per_frame"] == pytest.approx(plain["kl_nats_per_frame"], rel=1e-5)
-    with pytest.raises(ValueError, match="`free_bits` must not be negative"):
+    with pytest.raises(ValueError, match="`free_bits` must be a finite number that is not negative"):
         make(free_bits=-0.1)
 
 

@@ -18,7 +18,6 @@ __all__ = ["check_members", "read_array", "read_flat", "sequences_of"]
 # A byte of a deflated stream stands for at most so many (zlib's documentation, "Technical Details").
 _MOST_INFLATION = 1032
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_PIECE = 1 << 20
 
 
 def read_flat(path: str | os.PathLike, expected: str) -> dict[str, np.ndarray]:
@@ -122,12 +121,8 @@ def _array(file: IO[bytes], size: int) -> np.ndarray:
     stated, there = math.prod(shape) * dtype.itemsize, size - file.tell()
     if min(shape, default=0) < 0 or stated != there:
         raise ValueError(f"an array states {list(shape)} of {dtype}, {stated} bytes, and has {there}")
-    values = np.empty(stated, np.uint8)
-    for start in range(0, stated, _PIECE):
-        piece = file.read(min(_PIECE, stated - start))
-        # A shorter piece does not fit, and one byte would fill all of them.
-        values[start : start + _PIECE] = np.frombuffer(piece, np.uint8, min(_PIECE, stated - start))
-    return values.view(dtype).reshape(shape, order="F" if fortran else "C")
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

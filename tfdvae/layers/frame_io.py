@@ -19,10 +19,7 @@ from tfdvae.moments import observed_moments
 
 __all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO"]
 
-FRAME_OPTIONS = (
-    *("standardize", "given_frames", "x_scale", "fill", "indicator"),
-    *("frame_encoder", "frame_decoder"),
-)
+FRAME_OPTIONS = ("standardize", "given_frames", "x_scale", "fill", "indicator", "frame_encoder", "frame_decoder")
 """Arguments of a model that say how frames enter and leave it."""
 STANDARDIZE = ("auto", "feature", "global", "sequence", None)
 FILLS = ("zero", "last")
@@ -327,24 +324,19 @@ class FrameIO(keras.layers.Layer):
     def adapt(self, x: np.ndarray, mask: np.ndarray | None = None, observed: np.ndarray | None = None) -> None:
         """Sets the statistics and the output bias from what was observed of frames `[B, T, D]` that exist."""
         x = np.asarray(x, np.float64)
-        known = np.ones(x.shape, bool) if observed is None else np.asarray(observed, bool)
-        if mask is not None:
-            known = known & np.asarray(mask, bool)[..., None]
         exists = np.ones(x.shape[:2], bool) if mask is None else np.asarray(mask, bool)
-        given = exists & (np.cumsum(exists, axis=1) <= self.given_frames)
+        known = exists[..., None] & (np.ones(x.shape, bool) if observed is None else np.asarray(observed, bool))
+        given = masks.first(self.given_frames, x, tf.constant(exists)).numpy()
         if self.mode is not None:
             shift, scale = self._statistics(x, known, given)
             self.shift.assign(shift)
             self.scale.assign(scale)
-            units = self.usual
-            if self.mode == "sequence":
-                filled = tf.constant(np.where(known, x, shift), tf.float32)
-                units = self.units(filled, tf.constant(exists), tf.constant(known))
-                units = Units(*(y.numpy()[:, None] for y in units))
-            shift, scale = (np.asarray(y, np.float64) for y in units)
-            x = (np.where(known, x, shift) - shift) / scale
-        if (exists & ~given).any():
-            mask = exists & ~given if given.any() else mask
+            filled = tf.constant(np.where(known, x, shift), tf.float32)
+            units = self.units(filled, tf.constant(exists), tf.constant(known)) or self.usual
+            x = np.where(known, units.standardized(filled), 0.0)
+        scored = exists & ~given
+        if given.any() and scored.any():
+            mask = scored
         self.observation.adapt(x.astype(np.float32), mask, observed)
 
     def _statistics(self, x: np.ndarray, known: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfdvae.moments import observed_moments
+
 __all__ = ["Units", "units_of_sequences", "usual_units"]
 
 
@@ -70,13 +72,10 @@ def usual_units(x: np.ndarray, known: np.ndarray, given: np.ndarray, kinds: np.n
         kinds: as in `units_of_sequences`.
     """
 
-    def mean_of(y: np.ndarray, of: np.ndarray, axis: int | tuple[int, ...], fallback: np.ndarray) -> np.ndarray:
-        count = of.sum(axis=axis)
-        return np.where(count > 0, np.where(of, y, 0.0).sum(axis=axis) / np.maximum(count, 1), fallback)
-
-    mean = mean_of(x, known, (0, 1), np.zeros(x.shape[-1]))
-    own = mean_of(x, known & given[..., None], 1, mean)
-    deviation = np.sqrt(mean_of((x - own[:, None]) ** 2, known, (0, 1), np.ones(x.shape[-1])))
+    mean, _ = observed_moments(x, known)
+    first = tf.constant(known & given[..., None])
+    own = units_of_sequences(tf.constant(x), first, kinds, Units(mean, np.ones_like(mean))).shift.numpy()
+    deviation = np.sqrt(observed_moments((x - own[:, None]) ** 2, known)[0])
     positive = np.where(mean > 0.0, mean, 1.0)
     scale = np.select([kinds == "affine", kinds == "scale"], [np.where(deviation > 0.0, deviation, 1.0), positive], 1.0)
     return np.where(kinds == "affine", mean, 0.0), scale

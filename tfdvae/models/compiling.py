@@ -205,8 +205,6 @@ class CompilingMixin:
     def _check_weights(self, free_bits: Any, free_bits_per: str, kl_balance: float | None) -> None:
         """Raises ValueError for weights of the KL that mean nothing."""
         given = free_bits if isinstance(free_bits, Mapping) else {"free_bits": free_bits}
-        if any(value < 0.0 for value in given.values()):
-            raise ValueError(f"`free_bits` must not be negative, got {free_bits}.")
         for value in given.values():
             validation.real("free_bits", value)
         names = [latent.name for latent in self.frame_latents]

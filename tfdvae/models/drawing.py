@@ -138,9 +138,8 @@ class DrawingMixin:
             future_u: `[B, horizon, U]`, in driven mode.
         """
         batch = self.check(x, mask, u, observed, context)
-        horizon, num_samples = (validation.whole(*y) for y in (("horizon", horizon), ("num_samples", num_samples)))
-        if horizon < 1 or num_samples < 1:
-            raise ValueError(f"`horizon` and `num_samples` must be at least 1, got {horizon} and {num_samples}.")
+        horizon = validation.whole("horizon", horizon, at_least=1)
+        num_samples = validation.whole("num_samples", num_samples, at_least=1)
         future_u = self._inputs(future_u, horizon, "future_u")
         validation.same_rows(x=batch.x, future_u=future_u)
         found = self.draw_forecast(batch, future_u, tf.constant(horizon), num_samples, self.next_seed(seed))
@@ -188,10 +187,8 @@ class DrawingMixin:
         batch = self.check(x, mask, u, observed, context)
         if batch.observed is None:
             raise ValueError("`impute` needs `observed`, true where x holds data: the rest is what it fills in.")
-        num_samples = validation.whole("num_samples", num_samples)
-        num_sweeps = validation.whole("num_sweeps", num_sweeps)
-        if num_samples < 1 or num_sweeps < 1:
-            raise ValueError(f"`num_samples` and `num_sweeps` must be at least 1, got {num_samples} and {num_sweeps}.")
+        num_samples = validation.whole("num_samples", num_samples, at_least=1)
+        num_sweeps = validation.whole("num_sweeps", num_sweeps, at_least=1)
         chain = not self.partly_observed
         found = self.draw_missing(batch, tf.constant(num_sweeps), num_samples, self.next_seed(seed), chain)
         return Imputed(*(restore_frames(y, self.frame_shape) for y in found))

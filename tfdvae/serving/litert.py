@@ -96,12 +96,18 @@ def export_litert(
             _save(inputs, samples(declared, list(chosen), data))
         _convert(frozen, converted, precision, inputs, list(chosen))
         _check_outputs(converted, chosen)
-        digest = hashlib.sha256(converted.read_bytes()).hexdigest()
-        text = describe(chosen, **about(model), precision=precision, num_samples=num_samples, model_sha256=digest)
+        own = {"precision": precision, "num_samples": num_samples, "model_sha256": digest(converted)}
+        text = describe(chosen, **about(model), **own)
         with zipfile.ZipFile(converted, "a") as attached:
             attached.writestr(DESCRIPTION, text)
         converted.rename(path)
     return chosen
+
+
+def digest(path: Path, size: int = -1) -> str:
+    """SHA-256 of the first `size` bytes of a file, by default of all of them, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read(size)).hexdigest()
 
 
 @contextlib.contextmanager

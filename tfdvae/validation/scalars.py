@@ -4,7 +4,6 @@ import math
 import operator
 from typing import Any
 
-import keras
 import numpy as np
 
 __all__ = ["plain", "real", "scheduled", "switch", "whole"]
@@ -48,22 +47,19 @@ def whole(name: str, value: Any, at_least: int | None = None) -> int:
     return number
 
 
-def real(name: str, value: Any, *, positive: bool = False, at_most: float | None = None, hint: str = "") -> float:
+def real(name: str, value: Any, *, positive: bool = False, hint: str = "") -> float:
     """A finite number that is not negative, as a Python float.
 
     Args:
         name: of the argument, for the message.
         value: a number of Python or numpy.
         positive: whether 0 is refused as well.
-        at_most: the largest that is allowed.
         hint: what to do instead, as the end of the message.
 
     Raises:
         ValueError: it is anything else.
     """
     wanted = "a positive finite number" if positive else "a finite number that is not negative"
-    if at_most is not None:
-        wanted = f"a number {'above' if positive else 'from'} 0 {'and up ' if positive else ''}to {at_most}"
     try:
         if isinstance(value, bool | np.bool_ | str | bytes):
             raise TypeError
@@ -71,20 +67,20 @@ def real(name: str, value: Any, *, positive: bool = False, at_most: float | None
     except (TypeError, ValueError):
         raise ValueError(f"`{name}` must be {wanted}, got {value!r}{hint}.") from None
     allowed = math.isfinite(number) and number >= 0.0 and not (positive and number == 0.0)
-    if not allowed or (at_most is not None and number > at_most):
+    if not allowed:
         raise ValueError(f"`{name}` must be {wanted}, got {value!r}{hint}.")
     return number
 
 
-def scheduled(name: str, value: Any, at_most: float | None = None) -> Any:
+def scheduled(name: str, value: Any) -> Any:
     """A number as for `real`, or a Keras schedule of the optimizer's step, which is returned as it is.
 
     Raises:
         ValueError: it is neither.
     """
-    if isinstance(value, keras.optimizers.schedules.LearningRateSchedule) or callable(value):
+    if callable(value):
         return value
-    return real(name, value, at_most=at_most, hint="; or a schedule of Keras")
+    return real(name, value, hint="; or a schedule of Keras")
 
 
 def switch(name: str, value: Any) -> bool:
