@@ -21,6 +21,7 @@ import pytest
 
 from export.edge import anomaly
 from export.edge.midi import read_midi as read_midi_on_a_device
+from tests.data.motion_files import AMC, ASF
 from tfdvae.data import (
     ICU_VARIABLES,
     events_to_grid,
@@ -37,33 +38,6 @@ from tfdvae.data import (
 from tfdvae.data.motion_asf import read_amc, read_asf
 from tfdvae.plots import plot_history
 
-ASF = """:units
-  length 0.5
-  angle deg
-:root
-   order TX TY TZ RX RY RZ
-   axis XYZ
-:bonedata
-  begin
-     name thigh
-     direction 0 -2 0
-     length 3.0
-     axis 0 0 90  XYZ
-    dof rx rz
-  end
-  begin
-     name shin
-     direction 0 -1 0
-     length 2.0
-     axis 0 0 0  XYZ
-  end
-:hierarchy
-  begin
-    root thigh
-    thigh shin
-  end
-"""
-AMC = ":DEGREES\n1\nroot 1 10 0 0 0 0\nthigh 0 0\n2\nroot 1 10 0 0 90 0\nthigh 0 90\n"
 XML = (
     '<?xml version="1.0" encoding="ISO-8859-1"?><WhiteboardCaptureSession><StrokeSet><Stroke><Point x="1" y="2" '
     'time="0.1"/><Point x="3" y="4" time="0.2"/></Stroke></StrokeSet></WhiteboardCaptureSession>'
