@@ -192,7 +192,7 @@ def test_masked_values_may_be_anything(plain: tfdvae.DVAE, verb: Callable) -> No
     plain.set_weights(weights)
 
 
-@pytest.mark.parametrize("what", ["NaN in inputs", "strings", "ragged", "a mask of other numbers"])
+@pytest.mark.parametrize("what", ["NaN in inputs", "strings", "lengths of their own", "a mask of other numbers"])
 def test_arrays_that_are_not_numbers_or_not_booleans(driven: tfdvae.DVAE, what: str) -> None:
     data, message = {
         "NaN in inputs": (
@@ -200,7 +200,10 @@ def test_arrays_that_are_not_numbers_or_not_booleans(driven: tfdvae.DVAE, what: 
             "`u` holds NaN or infinity at sequence 0, frame 1",
         ),
         "strings": ({"x": np.full((B, T, D), "a"), "u": frames(B, T, U)}, "Expected arrays of numbers"),
-        "ragged": ({"x": [[[1.0] * D] * 2, [[1.0] * D]], "u": frames(B, T, U)}, "equal lengths .pad and mask ragged"),
+        "lengths of their own": (
+            {"x": [[[1.0] * D] * 2, [[1.0] * D]], "u": frames(B, T, U)},
+            r"Expected `u` of the lengths of the sequences in x, \[2, 1\]; got \[5, 5, 5\]",
+        ),
         "a mask of other numbers": (
             {"x": frames(), "mask": np.full((B, T), 0.5), "u": frames(B, T, U)},
             "Expected a mask of booleans",
