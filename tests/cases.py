@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfdvae
+from tests import turns
 from tfdvae.testing import sequences
 from tfdvae.testing.sequences import BATCH, LENGTH
 from tfdvae.types import Batch
@@ -205,7 +206,7 @@ PRIMARY = (
 )
 """Every model once, for what costs a compilation."""
 
-EVERYDAY = (*PRIMARY, "vrnn-gru2-u", "srnn-filter-u", "dkf-st_l-u", "dkf-mf_lr-u", "vrae-free_running-u")
+EVERYDAY = (*PRIMARY, "srnn-filter-u", "dkf-st_l-u")
 """What the contract suite runs unless it is asked for all of SUITE by --exhaustive: every model, both kinds of cell,
 and causal forms of models that have others."""
 
@@ -232,6 +233,18 @@ def params(names: Iterable[str] = SUITE) -> list:
 def by_turns(name: str) -> pytest.MarkDecorator:
     """Of a test that waits for its turn with --exhaustive; all tests of a variant have the same."""
     return pytest.mark.exhaustive(turn=TURNS[name]) if name in TURNS else pytest.mark.exhaustive
+
+
+AS_GRAPHS = ("vrnn", "kvae-u", "vssn-u")
+"""One case of each kind of path."""
+
+
+def runs_as_graphs(name: str, option: str | None) -> bool:
+    """Whether verbs of a case run as graphs under this --exhaustive: always, or when it is its turn.
+
+    Exports make graphs of all verbs.
+    """
+    return name in AS_GRAPHS or (name in PRIMARY and turns.is_turn(TURNS.get(name, name), option))
 
 
 WITH_CELL = params(filter(has_cell, SUITE))

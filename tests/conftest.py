@@ -102,3 +102,15 @@ def release_memory() -> Iterator[None]:
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
     gc.collect()
+
+
+@pytest.fixture
+def mostly_eager(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Verbs of the case `name` run eagerly, since tracing is what costs, but where `cases.runs_as_graphs`."""
+    import tensorflow as tf
+
+    from tests import cases
+
+    tf.config.run_functions_eagerly(not cases.runs_as_graphs(name, request.config.getoption("--exhaustive")))
+    yield
+    tf.config.run_functions_eagerly(False)

@@ -20,7 +20,19 @@ from tfdvae.types import Batch
 HORIZON = 3
 
 
-@pytest.fixture(scope="module", params=sorted(extended.MODELS))
+AS_GRAPHS = {"categorical", "autoregressive", "two_levels", "segments", "pictures"}
+"""One of each kind of family, of latents and of frames."""
+EVERYDAY = AS_GRAPHS | {"triangular", "partly", "context", "units"}
+"""What the contract can express, once each; the others are further models with it, and have their turns."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.exhaustive(turn=turn))
+        for turn, name in enumerate(sorted(extended.MODELS))
+    ],
+)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -33,10 +45,6 @@ def model(name: str) -> tfdvae.DVAE:
 @pytest.fixture
 def batch(name: str) -> Batch:
     return extended.frames(name)
-
-
-AS_GRAPHS = {"categorical", "autoregressive", "two_levels", "segments", "pictures"}
-"""One of each kind of family, of latents and of frames."""
 
 
 @pytest.fixture

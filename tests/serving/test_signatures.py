@@ -18,13 +18,24 @@ SEED, COUNT = 2**40 + 17, 3
 
 
 @pytest.fixture(scope="module", params=cases.PRIMARY)
-def model(request: pytest.FixtureRequest) -> tfdvae.DVAE:
-    return cases.make(request.param)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name: str) -> tfdvae.DVAE:
+    return cases.make(name)
 
 
 @pytest.fixture(scope="module")
 def declared(model: tfdvae.DVAE) -> dict[str, Signature]:
     return serving.declare(model)
+
+
+@pytest.fixture(scope="module")
+def graphs(declared: dict[str, Signature]) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    """What each declaration is traced to."""
+    return {name: signature.trace() for name, signature in declared.items()}
 
 
 def called(model: tfdvae.DVAE, declared: dict[str, Signature], name: str) -> tuple[dict, dict]:
@@ -56,6 +67,7 @@ def test_a_model_has_what_it_can_do(model: tfdvae.DVAE, declared: dict[str, Sign
     assert set(serving.declare(model, serving.LITERT)) == expected - {"generate", "forecast", "impute"}
 
 
+@pytest.mark.usefixtures("mostly_eager")
 def test_encode(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     if not model.has_latents:
         assert "encode" not in declared
@@ -70,6 +82,7 @@ def test_encode(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
         check(found[name], value)
 
 
+@pytest.mark.usefixtures("mostly_eager")
 def test_reconstruct(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "reconstruct")
     check(found["mean"], model.reconstruct(**sequences(given)))
@@ -78,6 +91,7 @@ def test_reconstruct(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None
     check(found["stddev"], tf.where(given["mask"][..., None], stddev, 0.0))
 
 
+@pytest.mark.usefixtures("mostly_eager")
 def test_score(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "score")
     count = COUNT if model.has_latents else 1
@@ -109,6 +123,7 @@ def test_the_score_of_a_frame_is_the_log_mean_weight_up_to_it(model: tfdvae.DVAE
     check(found["log_prob_frames"][0], np.diff(upto, prepend=0.0))
 
 
+@pytest.mark.usefixtures("mostly_eager")
 def test_generate(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "generate")
     if model.u_dim:
@@ -121,6 +136,7 @@ def test_generate(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
         check(found[name], value)
 
 
+@pytest.mark.usefixtures("mostly_eager")
 def test_forecast(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "forecast")
     future = given.get("future_u")
@@ -131,6 +147,7 @@ def test_forecast(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     check(found["mean"], expected.mean)
 
 
+@pytest.mark.usefixtures("mostly_eager")
 def test_impute(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "impute")
     options = {"observed": given["observed"], "num_samples": COUNT, "num_sweeps": COUNT, "seed": SEED}
@@ -194,11 +211,11 @@ def test_the_state_before_the_first_frame(model: tfdvae.DVAE, declared: dict[str
         check(found[name], value)
 
 
-def test_the_description_is_what_the_graph_takes_and_returns(declared: dict[str, Signature]) -> None:
+def test_the_description_is_what_the_graph_takes_and_returns(declared: dict[str, Signature], graphs: dict) -> None:
     content = json.loads(serving.describe(declared, model="some"))
     assert (content["format"], content["version"], content["model"]) == ("tfdvae.signatures", 2, "some")
-    for name, signature in declared.items():
-        described, graph = content["signatures"][name], signature.trace()
+    for name in declared:
+        described, graph = content["signatures"][name], graphs[name]
         assert described["description"].endswith(".")
         takes = {key: spec for key, spec in graph.structured_input_signature[1].items()}
         for fields, specs in ((described["inputs"], takes), (described["outputs"], graph.structured_outputs)):
@@ -212,10 +229,10 @@ def test_the_description_is_what_the_graph_takes_and_returns(declared: dict[str,
                 assert field["unit"] and field["description"].endswith(".")
 
 
-@pytest.mark.parametrize("name", ["step", "generate_step"])
-def test_a_streamed_frame_needs_no_loop(declared: dict[str, Signature], name: str) -> None:
-    if name in declared:
-        graph = declared[name].trace().graph.as_graph_def()
+@pytest.mark.parametrize("verb", ["step", "generate_step"])
+def test_a_streamed_frame_needs_no_loop(graphs: dict, verb: str) -> None:
+    if verb in graphs:
+        graph = graphs[verb].graph.as_graph_def()
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
         assert not [node.op for node in nodes if "While" in node.op]
 
