@@ -34,6 +34,8 @@ def data(observation: str) -> dict[str, np.ndarray]:
         "bernoulli": bits,
         "autoregressive_bernoulli": bits,
         "gamma": rng.exponential(size=shape),
+        "poisson": rng.poisson(2.0, shape),
+        "negative_binomial": rng.poisson(2.0, shape),
         "pen": np.concatenate([real[..., :2], bits[..., 2:]], axis=-1),
     }.get(observation, real)
     mask = np.arange(4)[None] < rng.integers(1, 5, 8)[:, None]

@@ -36,6 +36,16 @@ def interval(low: float, high: float, count: int = 160) -> tuple[np.ndarray, np.
     return low + (high - low) * (nodes + 1.0) / 2.0, weights * (high - low) / 2.0
 
 
+def line(reach: float = 1e4, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """All real numbers up to the reach, dense around 0, for tails that fall slowly."""
+    nodes, weights = interval(-np.arcsinh(reach), np.arcsinh(reach), count)
+    return np.sinh(nodes), weights * np.cosh(nodes)
+
+
+def counts_up_to(last: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(last + 1.0), np.ones(last + 1)
+
+
 BIT = (np.array([0.0, 1.0]), np.ones(2))
 
 
@@ -55,6 +65,14 @@ def powers(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.exponential([0.02, 7.0], (count, 2))
 
 
+def counts(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.poisson([0.4, 30.0], (count, 2)).astype(np.float64)
+
+
+def scattered_counts(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.poisson(rng.gamma([0.5, 3.0], [4.0, 5.0], (count, 2))).astype(np.float64)
+
+
 def strokes(rng: np.random.Generator, count: int) -> np.ndarray:
     offsets = rng.multivariate_normal([2.0, -1.0], [[1.0, 0.4], [0.4, 0.5]], count)
     return np.concatenate([offsets, rng.random((count, 1)) < 0.1], axis=1)
@@ -67,6 +85,9 @@ CASES = {
     "bernoulli": Case({}, [BIT] * 4, bits, [0.0, 1.0, 0.5, 0.0]),
     "autoregressive_bernoulli": Case({"hidden": HIDDEN, "activation": "tanh"}, [BIT] * 4, bits, [0.0, 1.0, 0.0, 2.0]),
     "gamma": Case({}, [interval(0, 60, 200)] * 2, powers, [1.0, -0.01]),
+    "poisson": Case({}, [counts_up_to(60)] * 2, counts, [1.0, 0.5]),
+    "negative_binomial": Case({"min_concentration": 0.1}, [counts_up_to(180)] * 2, scattered_counts, [0.0, -1.0]),
+    "student_t": Case({"min_df": 6.0}, [line()] * 2, normal_data, [np.nan, 0.0]),
     "pen": Case({"num_components": 3}, [interval(-8, 8)] * 2 + [BIT], strokes, [0.0, 0.0, -1.0]),
 }
 

@@ -10,6 +10,8 @@ import tensorflow_probability as tfp
 from tfdvae.observations import OBSERVATIONS, GaussianMixture
 
 JUNK = (np.nan, np.inf, -np.inf, -1.0, 7.0, 1e30)
+COUNTS = ("poisson", "negative_binomial")
+"""Their densities are formulas of their own at 0, so that no gradient reaches x there; to a count it means nothing."""
 MARGINALS = sorted(set(OBSERVATIONS) - {"autoregressive_bernoulli"})
 
 
@@ -141,7 +143,8 @@ def test_neither_value_nor_gradient_depends_on_what_was_not_observed(observation
     run = tf.function(run, jit_compile=True) if compiled else run
     expected = run(params, tf.constant(x), tf.constant(observed))
     assert all(np.isfinite(value).all() for value in expected)
-    assert not expected[2].numpy()[~observed].any() and expected[2].numpy()[observed].all()
+    reached = observed & (x != 0.0) if observation.name.startswith(COUNTS) else observed
+    assert not expected[2].numpy()[~observed].any() and expected[2].numpy()[reached].all()
     for junk in JUNK:
         for found, value in zip(run(params, with_junk(x, observed, junk), observed), expected, strict=True):
             np.testing.assert_array_equal(found, value, err_msg=str(junk))

@@ -54,7 +54,7 @@ def test_adapt_starts_every_feature_at_what_was_observed_of_it(fresh, name, case
     mean, scale = moments(fresh, fresh(ZEROS))
     expected_mean, expected_scale = observed_moments(x, observed)
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-3)
-    if name not in ("identity_gaussian", "gamma"):
+    if name not in ("identity_gaussian", "gamma", "poisson"):
         np.testing.assert_allclose(scale, expected_scale, rtol=1e-3)
 
 
@@ -81,7 +81,13 @@ def test_adapt_leaves_out_what_is_masked_and_what_was_not_observed(fresh, case):
     np.testing.assert_allclose(fresh.bias, expected, rtol=1e-6, atol=1e-7)
 
 
-NEUTRAL = {"gamma": (1.0, 1.0), "bernoulli": (0.5, 0.5), "autoregressive_bernoulli": (0.5, 0.5)}
+NEUTRAL = {
+    "gamma": (1.0, 1.0),
+    "bernoulli": (0.5, 0.5),
+    "autoregressive_bernoulli": (0.5, 0.5),
+    "poisson": (1.0, 1.0),
+    "negative_binomial": (1.0, 1.01**0.5),
+}
 
 
 @pytest.mark.parametrize("junk", [np.nan, -1.0])

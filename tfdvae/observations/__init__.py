@@ -7,10 +7,12 @@ import keras
 from tfdvae.observations.autoregressive import AutoregressiveBernoulli
 from tfdvae.observations.base import Observation
 from tfdvae.observations.bernoulli import Bernoulli
+from tfdvae.observations.counts import NegativeBinomial, Poisson
 from tfdvae.observations.gamma import Gamma
 from tfdvae.observations.gaussian import Gaussian, IdentityGaussian
 from tfdvae.observations.mixture import GaussianMixture
 from tfdvae.observations.pen import Pen
+from tfdvae.observations.student import StudentT
 
 __all__ = [
     "AutoregressiveBernoulli",
@@ -19,9 +21,12 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "IdentityGaussian",
+    "NegativeBinomial",
     "OBSERVATIONS",
     "Observation",
     "Pen",
+    "Poisson",
+    "StudentT",
     "get",
 ]
 
@@ -33,6 +38,9 @@ OBSERVATIONS: dict[str, type[Observation]] = {
     "autoregressive_bernoulli": AutoregressiveBernoulli,
     "gamma": Gamma,
     "pen": Pen,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+    "student_t": StudentT,
 }
 
 
