@@ -66,9 +66,10 @@ def first(count: int, x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     return mask & (tf.cumsum(tf.cast(mask, tf.int32), axis=1) <= count)
 
 
-def shift(x: tf.Tensor) -> tf.Tensor:
-    """The previous frame at each time, zeros at the first: `[B, T, F]`."""
-    return tf.concat([tf.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+def shift(x: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
+    """The previous frame at each time, `first` `[B, F]` or zeros at the first: `[B, T, F]`."""
+    before = tf.zeros_like(x[:, :1]) if first is None else first[:, None]
+    return tf.concat([before, x[:, :-1]], axis=1)
 
 
 def reverse(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:

@@ -77,6 +77,7 @@ speech = Presets(
     rnn={"latent_dim": 0, "phi_x": (256,)},
     vae={"encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
     dkf={
+        "initial_prior": "transition",
         "transition_units": (16,),
         "decoder_units": (32, 64, 128, 256),
         "encoder_phi_x": (256,),
@@ -84,6 +85,7 @@ speech = Presets(
         "posterior_units": (32,),
     },
     storn={
+        "first_features": "phi_x",
         "phi_x": (256,),
         "phi_z": (32, 64),
         "decoder_units": (256,),
@@ -92,6 +94,7 @@ speech = Presets(
     },
     vrnn={"phi_x": (256,), "phi_z": (32, 64)},
     srnn={
+        "first_features": "phi_x",
         "phi_x": (256,),
         "prior_units": (64, 32),
         "decoder_units": (256,),
@@ -100,7 +103,7 @@ speech = Presets(
     },
     rvae={},
     rvae_noncausal={},
-    dsae={"global_dim": 16, "decoder_units": (32, 64, 128, 256)},
+    dsae={"global_dim": 16, "posterior_cell": "rnn", "decoder_units": (32, 64, 128, 256)},
     kvae={
         "cell": None,
         "latent_dim": 16,
@@ -131,15 +134,24 @@ motion = Presets(
     rnn={"latent_dim": 0, "phi_x": (64,)},
     vae={"encoder_units": (64, 32), "decoder_units": (32, 64)},
     dkf={
+        "initial_prior": "transition",
         "transition_units": (10,),
         "decoder_units": (32, 64),
         "encoder_phi_x": (64,),
         "combiner_units": (16,),
         "posterior_units": (32,),
     },
-    storn={"phi_x": (64,), "phi_z": (32,), "decoder_units": (), "encoder_phi_x": (64,), "encoder_units": (32,)},
+    storn={
+        "first_features": "phi_x",
+        "phi_x": (64,),
+        "phi_z": (32,),
+        "decoder_units": (),
+        "encoder_phi_x": (64,),
+        "encoder_units": (32,),
+    },
     vrnn={"phi_x": (64,), "phi_z": (16, 32)},
     srnn={
+        "first_features": "phi_x",
         "phi_x": (64,),
         "prior_units": (32,),
         "decoder_units": (64,),
@@ -148,7 +160,7 @@ motion = Presets(
     },
     rvae={},
     rvae_noncausal={},
-    dsae={"global_dim": 10, "decoder_units": (32, 64)},
+    dsae={"global_dim": 10, "posterior_cell": "rnn", "decoder_units": (32, 64)},
     kvae={"cell": None, "latent_dim": 10, "encoding_dim": 6, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     vrae={},
     vssn={
@@ -180,8 +192,8 @@ papers = Presets(
     vrnn_timit=_vrnn(2000, (600,) * 4, "gaussian_mixture", 200),
     vrnn_blizzard=_vrnn(4000, (800,) * 4, "gaussian_mixture", 200),
     vrnn_iam_ondb=_vrnn(1200, (600,), "pen", 50),
-    vrae_2d={"latent_dim": 2, "units": 500, "observation": "bernoulli"},
-    vrae_20d={"latent_dim": 20, "units": 500, "observation": "bernoulli"},
+    vrae_2d={"latent_dim": 2, "units": 500, "cell": "rnn", "observation": "bernoulli"},
+    vrae_20d={"latent_dim": 20, "units": 500, "cell": "rnn", "observation": "bernoulli"},
     srnn_music={
         "latent_dim": 100,
         "units": 300,
@@ -198,5 +210,5 @@ papers = Presets(
 )
 """Chung et al. 2015, section 4 (`vrnn_timit` also for Accent and Onomatopoeia; raw audio in frames of 200 samples, and
 pens; the paper does not print Z, which is ours). Fabius and van Amersfoort 2014, section 3.2 (windows of 50 frames for
-two dimensions, of 40 with 50% overlap for twenty; the paper's tanh recurrence is an LSTM here). Fraccaro et al. 2016 on
+two dimensions, of 40 with 50% overlap for twenty). Fraccaro et al. 2016 on
 polyphonic music (the widths of its hidden layers are ours)."""

@@ -250,7 +250,9 @@ def test_unknown_options_and_observations(name: str) -> None:
     [
         ("dkf", {"inference": "st_x"}, r"`inference` must be one of \['frame', 'local', .*\], got 'st_x'"),
         ("srnn", {"inference": "backward"}, "`inference` must be 'smooth' or 'filter', got 'backward'"),
-        ("vrnn", {"cell": "rnn"}, r"`cell` must be one of \['gru', 'lstm'\], got 'rnn'"),
+        ("vrnn", {"cell": "lst"}, r"`cell` must be one of \['gru', 'lstm', 'rnn'\], got 'lst'"),
+        ("storn", {"first_features": "x"}, "`first_features` must be 'zeros' or 'phi_x', got 'x'"),
+        ("dkf", {"initial_prior": "x"}, "`initial_prior` must be 'standard' or 'transition', got 'x'"),
         ("vrnn", {"num_layers": 0}, "`num_layers` must be at least 1, got 0"),
         ("vrnn", {"dropout": 1.0}, r"`dropout` must be in \[0, 1\), got 1.0"),
         ("vrnn", {"scale": "square"}, "`scale` must be 'softplus' or 'exp', got 'square'"),

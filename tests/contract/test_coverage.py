@@ -46,10 +46,14 @@ def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
     ("model", "option", "values"),
     [
         ("dkf", "inference", set(tfdvae.DKFCell.inferences)),
+        ("dkf", "initial_prior", {"standard", "transition"}),
         ("srnn", "inference", {"smooth", "filter"}),
         ("srnn", "residual_posterior", {False, True}),
+        ("srnn", "first_features", {"zeros", "phi_x"}),
+        ("storn", "first_features", {"zeros", "phi_x"}),
         ("vrnn", "conditional_prior", {False, True}),
         ("dsae", "inference", {"full", "factorized"}),
+        ("dsae", "posterior_cell", {None, "rnn"}),
         ("vrae", "decoder", {"teacher_forced", "free_running"}),
         ("vrae", "reverse", {False, True}),
     ],
@@ -61,6 +65,6 @@ def test_every_value_of_a_structural_option_has_a_case(model: str, option: str, 
 
 def test_cells_of_both_kinds_stacks_and_both_scales_are_met() -> None:
     cells = [cases.make(name).cell for name in cases.SUITE if cases.has_cell(name)]
-    assert {c.cell for c in cells} == {"lstm", "gru"}
+    assert {c.cell for c in cells} == {"lstm", "gru", "rnn"}
     assert {c.num_layers for c in cells} == {1, 2}
     assert {c.scale for c in cells} == {"softplus", "exp"}

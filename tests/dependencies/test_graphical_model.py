@@ -13,7 +13,7 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tfdvae.testing import driver, jacobians
-from tfdvae.testing.parents import Parents, Target, check_parents, targets
+from tfdvae.testing.parents import Parents, Relation, Target, check_parents, targets
 
 LENGTH = 5
 
@@ -67,11 +67,11 @@ def vrae(**sees: str) -> Parents:
     return {"s": {"posterior": {"x": "everything", "u": "everything"}}, "x": {"s": "everything", **sees}}
 
 
-def dkf(sees: str, z: str) -> Parents:
-    """(5.9): inputs move z, and reach x_t through z_t alone; p(z_1) = N(0, I)."""
+def dkf(sees: str, z: str, moves: Relation = lambda t, s: s == t > 0) -> Parents:
+    """(5.9): inputs move z, and reach x_t through z_t alone; p(z_1) = N(0, I) unless u `moves` z_1 as well."""
     return {
         "z": {
-            "prior": {"z": "previous", "u": lambda t, s: s == t > 0},
+            "prior": {"z": "previous", "u": moves},
             "posterior": {"x": sees, "z": z, "u": sees},
         },
         "x": {"z": "now"},
@@ -126,7 +126,7 @@ TABLE: dict[str, Parents] = {
     "dkf-st_l": dkf("up_to_now", "previous"),
     "dkf-st_lr": dkf("everything", "previous"),
     "dkf-mf_l": dkf("up_to_now", "nothing"),
-    "dkf-mf_lr": dkf("everything", "nothing"),
+    "dkf-mf_lr": dkf("everything", "nothing", "now"),
     "dkf-local": dkf("neighbours", "nothing"),
     "dkf-frame": dkf("now", "nothing"),
     "rvae": RVAE,
@@ -227,7 +227,7 @@ def test_a_latent_of_the_sequence_is_inferred_from_all_of_it(name: str) -> None:
 
 def test_the_first_latent_of_a_deep_kalman_filter_is_standard_normal() -> None:
     for inference in sorted(tfdvae.DKFCell.inferences):
-        model = cases.make(f"dkf-{inference}-u")
+        model = cases.make(f"dkf-{inference}-u", initial_prior="standard")
         first = driver.drive(model, driver.draw_given(model, 2, LENGTH))["z", "prior"][:, 0]
         np.testing.assert_array_equal(first, [[0.0] * model.latent_dim + [1.0] * model.latent_dim] * 2)
 

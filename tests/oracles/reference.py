@@ -86,8 +86,13 @@ def gru_step(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, x: np.
     return update * h + (1.0 - update) * np.tanh(xh + reset * hh)
 
 
+def rnn_step(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """Elman (1990)."""
+    return np.tanh(x @ kernel + h @ recurrent + bias)
+
+
 class Stack:
-    """A stack of LSTM or GRU layers that remembers its state."""
+    """A stack of recurrent layers that remembers its state."""
 
     def __init__(self, recurrent: Any, batch: int) -> None:
         self.kind = recurrent.cell
@@ -104,7 +109,8 @@ class Stack:
             if self.kind == "lstm":
                 self.state[i] = lstm_step(*weights, x, h, c)
             else:
-                self.state[i] = (gru_step(*weights, x, h), c)
+                step = {"gru": gru_step, "rnn": rnn_step}[self.kind]
+                self.state[i] = (step(*weights, x, h), c)
             x = self.state[i][0]
         return x
 
@@ -165,7 +171,7 @@ def vrnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw:
 
 def storn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
     generation, inference = Stack(cell.rnn, len(x)), Stack(cell.encoder_rnn, len(x))
-    phi_x = np.zeros([len(x), cell.x_features.output_dim(x.shape[-1])])
+    phi_x = mlp(cell.x_features, np.zeros_like(x[:, 0])) * (cell.first_features == "phi_x")
     frames = []
     for t, x_t, u_t in each(x, u):
         g = inference.step(join(mlp(cell.encoder_x_features, x_t), u_t))  # (7.15)
@@ -179,7 +185,8 @@ def storn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw
 
 def srnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
     phi_x = mlp(cell.x_features, x)
-    phi_x = np.concatenate([np.zeros_like(phi_x[:, :1]), phi_x[:, :-1]], axis=1)
+    first = mlp(cell.x_features, np.zeros_like(x[:, :1])) * (cell.first_features == "phi_x")
+    phi_x = np.concatenate([first, phi_x[:, :-1]], axis=1)
     h = run(cell.rnn, join(phi_x, u))  # (9.1)
     g = mlp(cell.smoother, join(h, x))
     if cell.inference == "smooth":
@@ -262,7 +269,8 @@ def dkf(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: 
         g_t = sum(terms) / len(terms)  # (5.5)
         q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, g_t))  # (5.6)
         z_t = draw(t, *q)
-        p = standard(z_t) if t == 0 else gated_transition(cell.transition, join(z_before, u_t))
+        first = t == 0 and cell.initial_prior == "standard"
+        p = standard(z_t) if first else gated_transition(cell.transition, join(z_before, u_t))
         frames.append((z_t, q, p, mlp(cell.decoder, z_t)))  # (3.11)
         z_before = z_t
     return collect(frames, observation)

@@ -56,7 +56,7 @@ def rvae_noncausal(x: int, z: int, h: int) -> int:
 def dsae(x: int, z: int, h: int, decoder: tuple) -> int:
     generation = lstm(z, h) + dense(h, 2 * z) + dense(2 * z, *decoder, x)
     v = 2 * lstm(x, h) + dense(2 * h, 2 * z)
-    return generation + v + 2 * lstm(x + z, h) + lstm(2 * h, h) + dense(h, 2 * z)
+    return generation + v + 2 * lstm(x + z, h) + dense(3 * h, h) + dense(h, 2 * z)
 
 
 SPEECH, MOTION = (513, 16, 128), (96, 10, 64)
@@ -103,7 +103,7 @@ def test_the_vrae_paper() -> None:
     for name, z in (("vrae_2d", 2), ("vrae_20d", 20)):
         model = tfdvae.VRAE(**getattr(presets.papers, name))
         model.build_for(88)
-        assert model.count_params() == 2 * lstm(88, 500) + dense(500, 2 * z) + dense(z, 500) + dense(500, 88)
+        assert model.count_params() == 2 * dense(88 + 500, 500) + dense(500, 2 * z) + dense(z, 500) + dense(500, 88)
 
 
 def test_the_srnn_paper_on_music() -> None:

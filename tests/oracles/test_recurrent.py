@@ -1,4 +1,4 @@
-"""The stack of LSTMs and GRUs: three ways to the same numbers."""
+"""The stack of recurrent layers: three ways to the same numbers."""
 
 import functools
 
@@ -15,7 +15,7 @@ BATCH, LENGTH, FEATURES, UNITS = 3, 5, 4, 3
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-@pytest.fixture(params=[("lstm", 1), ("lstm", 2), ("gru", 1), ("gru", 2)], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(params=[("lstm", 1), ("lstm", 2), ("gru", 1), ("gru", 2), ("rnn", 2)], ids=lambda p: f"{p[0]}-{p[1]}")
 def layer(request: pytest.FixtureRequest) -> Recurrent:
     kind, layers = request.param
     recurrent = Recurrent(UNITS, kind, layers)
@@ -50,7 +50,7 @@ def test_sequence_and_step_agree_with_the_reference(layer: Recurrent, x: np.ndar
 
 
 def test_sequence_and_step_agree_with_keras(layer: Recurrent, x: np.ndarray) -> None:
-    kinds = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+    kinds = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN}
     y = tf.constant(x)
     for own in layer.stack:
         other = kinds[layer.cell](UNITS, return_sequences=True)

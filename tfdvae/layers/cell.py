@@ -93,7 +93,7 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
     Args:
         latent_dim: Z of "z"; 0 makes a deterministic recurrent model.
         units: H, width of recurrent layers.
-        cell: "lstm" or "gru".
+        cell: "lstm", "gru", or "rnn" for a plain tanh recurrence.
         num_layers: recurrent layers in a stack.
         activation: of the hidden layers of all MLPs.
         dropout: rate in MLPs and between recurrent layers, one mask per sequence.
@@ -346,9 +346,10 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
         """An MLP with this cell's activation and dropout."""
         return MLP(units, self.activation, self.dropout, dtype=self.dtype_policy, name=name)
 
-    def recurrent(self, name: str) -> Recurrent:
-        """A recurrent stack with this cell's width, kind, height and dropout."""
-        return Recurrent(self.units, self.cell, self.num_layers, self.dropout, dtype=self.dtype_policy, name=name)
+    def recurrent(self, name: str, kind: str | None = None) -> Recurrent:
+        """A recurrent stack with this cell's width, height and dropout, and its kind unless told another one."""
+        kind = kind or self.cell
+        return Recurrent(self.units, kind, self.num_layers, self.dropout, dtype=self.dtype_policy, name=name)
 
     def head(self, name: str, family: Family | None = None) -> Head:
         """Maps features to parameters of a family: by default that of the prior of z."""

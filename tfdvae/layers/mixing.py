@@ -21,7 +21,7 @@ class MixingNetwork(keras.layers.Layer):
     Args:
         num_mixtures: K.
         units: H, width of the recurrent layer.
-        cell: "lstm" or "gru".
+        cell: "lstm", "gru" or "rnn".
     """
 
     def __init__(self, num_mixtures: int, units: int = 50, cell: str = "lstm", **kwargs):

@@ -1,4 +1,4 @@
-"""A stack of LSTM or GRU layers that runs a sequence at once or one frame at a time, on the same weights."""
+"""A stack of recurrent layers that runs a sequence at once or one frame at a time, on the same weights."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from tfdvae.layers.mlp import flat_call
 
 __all__ = ["Recurrent", "RecurrentState"]
 
-_KERAS_LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+_KERAS_LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN}
 
 
 class RecurrentState(NamedTuple):
@@ -23,7 +23,7 @@ class RecurrentState(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="tfdvae")
 class Recurrent(keras.layers.Layer):
-    """Stacked Keras LSTM or GRU layers.
+    """Stacked Keras LSTM, GRU or plain tanh layers.
 
     `recurrent(x)` runs a sequence through Keras' own layers, the fastest way there is, on a GPU by cuDNN;
     `recurrent.step(state, x=x_t)` runs one frame. Both compute the same function. `project` is what the first columns
@@ -31,7 +31,7 @@ class Recurrent(keras.layers.Layer):
 
     Args:
         units: H, width of each layer.
-        cell: "lstm" or "gru".
+        cell: "lstm", "gru", or "rnn" for h_t = tanh(W x_t + R h_{t-1} + b).
         num_layers: height of the stack.
         dropout: rate between layers, one mask per sequence.
     """
@@ -130,6 +130,16 @@ def _weight(name: str, make: Callable[[], tf.Tensor], cell: keras.layers.Layer, 
     return loop.before_loop((id(cell), name, start), make)
 
 
+def _joint(cell: keras.layers.Layer, x: tf.Tensor | None, start: int, dtype: str) -> tf.Tensor:
+    """The kernels of an input from column `start` on, where there is one, and of h, on top of each other."""
+
+    def make() -> tf.Tensor:
+        rows = [cell.recurrent_kernel] if x is None else [cell.kernel[start:], cell.recurrent_kernel]
+        return tf.concat([tf.cast(kernel, dtype) for kernel in rows], axis=0)
+
+    return _weight("joint" if x is not None else "recurrent", make, cell, start)
+
+
 def _lstm_step(
     cell: keras.layers.LSTMCell,
     x: tf.Tensor | None,
@@ -140,13 +150,8 @@ def _lstm_step(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Keras' LSTM equations, gates in the order i, f, c, o; the state is (carry, output). One product for x and h."""
     c, h = state
-
-    def joint() -> tf.Tensor:
-        rows = [cell.recurrent_kernel] if x is None else [cell.kernel[start:], cell.recurrent_kernel]
-        return tf.concat([tf.cast(kernel, dtype) for kernel in rows], axis=0)
-
     inputs = h if x is None else tf.concat([tf.cast(x, dtype), h], axis=-1)
-    gates = tf.matmul(inputs, _weight("joint" if x is not None else "recurrent", joint, cell, start))
+    gates = tf.matmul(inputs, _joint(cell, x, start, dtype))
     gates = gates if projected is None else gates + projected
     gates = tf.nn.bias_add(gates, _weight("bias", lambda: tf.cast(cell.bias, dtype), cell))
     i, f, g, o = tf.split(gates, 4, axis=-1)
@@ -176,4 +181,20 @@ def _gru_step(
     return (z * h + (1.0 - z) * tf.tanh(hx + tf.sigmoid(rx + rh) * hh),)
 
 
-_STEPS = {"lstm": _lstm_step, "gru": _gru_step}
+def _rnn_step(
+    cell: keras.layers.SimpleRNNCell,
+    x: tf.Tensor | None,
+    projected: tf.Tensor | None,
+    state: tuple,
+    start: int,
+    dtype: str,
+) -> tuple[tf.Tensor]:
+    """h_t = tanh(W x_t + R h_{t-1} + b). One product for x and h."""
+    (h,) = state
+    inputs = h if x is None else tf.concat([tf.cast(x, dtype), h], axis=-1)
+    found = tf.matmul(inputs, _joint(cell, x, start, dtype))
+    found = found if projected is None else found + projected
+    return (tf.tanh(tf.nn.bias_add(found, _weight("bias", lambda: tf.cast(cell.bias, dtype), cell))),)
+
+
+_STEPS = {"lstm": _lstm_step, "gru": _gru_step, "rnn": _rnn_step}

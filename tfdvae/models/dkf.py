@@ -34,6 +34,8 @@ class DKFCell(StochasticCell):
         combiner_units: hidden layers on z_{t-1} before the combiner.
         posterior_units: hidden layers between the combiner and the posterior.
         inference: one of the names above.
+        initial_prior: p(z_1): "standard" for N(0, I), or "transition" for p(z_1 | z_0 = 0, u_1), as in the survey's
+            experiments.
     """
 
     prior_reads = ("z", "first")
@@ -59,11 +61,14 @@ class DKFCell(StochasticCell):
         combiner_units: Sequence[int] = (32,),
         posterior_units: Sequence[int] = (32,),
         inference: str = "st_r",
+        initial_prior: str = "standard",
         **kwargs,
     ):
         super().__init__(latent_dim, **kwargs)
         if inference not in self.inferences:
             raise ValueError(f"`inference` must be one of {sorted(self.inferences)}, got {inference!r}.")
+        if initial_prior not in ("standard", "transition"):
+            raise ValueError(f"`initial_prior` must be 'standard' or 'transition', got {initial_prior!r}.")
         self.require_gaussian("The gated transition of a DKF is Gaussian", flow=True)
         self.transition_units = tuple(transition_units)
         self.decoder_units = tuple(decoder_units)
@@ -71,6 +76,7 @@ class DKFCell(StochasticCell):
         self.combiner_units = tuple(combiner_units)
         self.posterior_units = tuple(posterior_units)
         self.inference = inference
+        self.initial_prior = initial_prior
         self.structured, forward, backward, self.neighbours = self.inferences[inference]
         self.transition = GatedTransition(
             latent_dim, self.transition_units, self.min_scale, dtype=self.dtype_policy, name="transition"
@@ -155,8 +161,10 @@ class DKFCell(StochasticCell):
         return self.posterior_head(self.posterior_net(combined))
 
     def prior(self, state: State) -> Gaussian:
-        """(B.1)-(B.5): the gated transition; N(0, I) at the first frame."""
+        """(B.1)-(B.5): the gated transition; at the first frame N(0, I), or the transition from z_0 = 0."""
         moved = self.transition(concat(state["z"], state.get("u")))
+        if self.initial_prior == "transition":
+            return moved
         first = self.z_prior.standard(moved.loc)
         return Gaussian(*(tf.where(state["first"], a, b) for a, b in zip(first, moved, strict=True)))
 
@@ -171,8 +179,8 @@ class DKFCell(StochasticCell):
         return {**{k: v for k, v in state.items() if k != "u"}, "first": tf.zeros_like(state["first"])}
 
     def get_config(self) -> dict:
-        names = ("transition_units", "decoder_units", "encoder_phi_x", "combiner_units", "posterior_units", "inference")
-        return {**super().get_config(), **{k: getattr(self, k) for k in names}}
+        networks = ("transition_units", "decoder_units", "encoder_phi_x", "combiner_units", "posterior_units")
+        return {**super().get_config(), **{k: getattr(self, k) for k in (*networks, "inference", "initial_prior")}}
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")

@@ -31,6 +31,8 @@ class DSAECell(StochasticCell):
     Args:
         global_dim: V, width of v, the latent "v" of the sequence; the survey takes that of z_t.
         inference: "full" or "factorized".
+        posterior_cell: kind of the third recurrence of "full", e^z of (11.20): "rnn" as in the survey's B.6; None for
+            that of the others.
         prior_units, posterior_units: hidden layers before the Gaussians over z_t; for "factorized" the latter, on
             x_t, are all of q(z_t | x_t).
         decoder_units: hidden layers on [z_t, v], before p(x_t | .).
@@ -45,6 +47,7 @@ class DSAECell(StochasticCell):
         *,
         global_dim: int = 16,
         inference: str = "full",
+        posterior_cell: str | None = None,
         prior_units: Sequence[int] = (),
         posterior_units: Sequence[int] = (),
         decoder_units: Sequence[int] = (32, 64, 128, 256),
@@ -57,6 +60,7 @@ class DSAECell(StochasticCell):
             raise ValueError(f"`global_dim` must be at least 1, got {global_dim}.")
         self.global_dim = global_dim
         self.inference = inference
+        self.posterior_cell = posterior_cell
         self.prior_units = tuple(prior_units)
         self.posterior_units = tuple(posterior_units)
         self.decoder_units = tuple(decoder_units)
@@ -73,7 +77,7 @@ class DSAECell(StochasticCell):
         if inference == "full":
             self.forward_rnn = self.recurrent("forward_rnn")
             self.backward_rnn = self.recurrent("backward_rnn")
-            self.posterior_rnn = self.recurrent("posterior_rnn")
+            self.posterior_rnn = self.recurrent("posterior_rnn", posterior_cell)
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         self.rnn.build((None, self.latent_dim + u_dim))
@@ -155,7 +159,7 @@ class DSAECell(StochasticCell):
         return state
 
     def get_config(self) -> dict:
-        names = ("global_dim", "inference", "prior_units", "posterior_units", "decoder_units")
+        names = ("global_dim", "inference", "posterior_cell", "prior_units", "posterior_units", "decoder_units")
         return {**super().get_config(), **{k: getattr(self, k) for k in names}}
 
 

@@ -53,7 +53,7 @@ class KVAE(SequenceDVAE):
         latent_dim: Z, width of z_t.
         encoding_dim: A, width of a_t.
         num_mixtures: K.
-        units, mixing_cell: recurrent layer of the mixing network; "lstm" or "gru".
+        units, mixing_cell: recurrent layer of the mixing network; "lstm", "gru" or "rnn".
         encoder_units, decoder_units: hidden layers of q(a_t | x_t) and of p(x_t | a_t).
         activation: of these layers, and of the convolutions.
         dropout: rate in them, one mask per sequence.

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfdvae import masks
 from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.first_features import before_first, check_first_features
 from tfdvae.layers.latent import Evidence
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.types import Gaussian, State
@@ -23,8 +24,9 @@ class SRNNCell(StochasticCell):
         q(z | x) = prod_t q(z_t | z_{t-1}, x_1:T)                       (9.13), `inference="smooth"`
         q(z | x) = prod_t q(z_t | z_{t-1}, x_<=t)                       `inference="filter"`
 
-    h_t(x_<t, u_<=t) is deterministic and shared by prior, posterior and observation; z_0 and phi_x(x_0) are zero. The
-    backward network of the smoother sees h_t of the data, also where the decoder runs on its own output.
+    h_t(x_<t, u_<=t) is deterministic and shared by prior, posterior and observation; z_0 is zero, and so is what
+    stands for phi_x(x_0) unless told otherwise. The backward network of the smoother sees h_t of the data, also where
+    the decoder runs on its own output.
 
     Args:
         phi_x: hidden layers of the feature extractor of x_{t-1}, before h.
@@ -32,6 +34,8 @@ class SRNNCell(StochasticCell):
         smoother_units: hidden layers on [h_t, x_t] before the backward recurrence (before the posterior, when
             filtering).
         inference: "smooth" or "filter".
+        first_features: what h_1 sees in place of phi_x(x_0): "zeros", or "phi_x" for phi_x(0), features of a frame of
+            zeros as in the survey's experiments.
         residual_posterior: the paper's ResQ: the network's mean is added to the prior's mean.
     """
 
@@ -49,6 +53,7 @@ class SRNNCell(StochasticCell):
         posterior_units: Sequence[int] = (64, 32),
         decoder_units: Sequence[int] = (256,),
         inference: str = "smooth",
+        first_features: str = "zeros",
         residual_posterior: bool = False,
         **kwargs,
     ):
@@ -64,6 +69,7 @@ class SRNNCell(StochasticCell):
         self.decoder_units = tuple(decoder_units)
         self.inference = inference
         self.residual_posterior = residual_posterior
+        self.first_features = check_first_features(first_features)
         self.x_features = self.mlp(self.phi_x, "phi_x")
         self.rnn = self.recurrent("rnn")
         self.prior_net = self.mlp(self.prior_units, "prior")
@@ -99,8 +105,12 @@ class SRNNCell(StochasticCell):
         return self.decoder.output_dim(self.latent_dim + self.units)
 
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
-        x = self.zeros(batch_size, self.x_features.output_dim(self.x_dim))
+        x = self.before_first(batch_size)
         return {"x": x, "z": tf.zeros([batch_size, self.latent_dim]), **self.rnn_state(self.rnn, batch_size)}
+
+    def before_first(self, batch_size: tf.Tensor | int) -> tf.Tensor:
+        """Stands for phi_x(x_0), `[B, F]`."""
+        return before_first(self.first_features, self.x_features, self.zeros(batch_size, self.x_dim))
 
     def embed(self, x: tf.Tensor) -> tf.Tensor:
         return self.x_features(x)
@@ -110,7 +120,8 @@ class SRNNCell(StochasticCell):
         return self.step_rnn(self.rnn, state, concat(state["x"], c))
 
     def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
-        return {"x": masks.shift(e), **{name: masks.shift(z) for name, z in latents.items()}}
+        first = self.before_first(tf.shape(e)[0])
+        return {"x": masks.shift(e, first), **{name: masks.shift(z) for name, z in latents.items()}}
 
     def encode(self, given: Evidence) -> tf.Tensor:
         """(9.10): the backward recurrence over [h_t, x_t]; when filtering, [h_t, x_t] itself."""
@@ -147,6 +158,7 @@ class SRNNCell(StochasticCell):
             "posterior_units",
             "decoder_units",
             "inference",
+            "first_features",
             "residual_posterior",
         )
         return {**super().get_config(), **{k: getattr(self, k) for k in names}}

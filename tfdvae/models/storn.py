@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfdvae import masks
 from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.first_features import before_first, check_first_features
 from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.types import State
@@ -24,13 +25,15 @@ class STORNCell(StochasticCell):
 
     Two recurrent networks that share nothing: h over [x_{t-1}, z_t, u_t] generates, g over [x_t, u_t] infers. Indices
     are the survey's, which removes the one-step lag between generation and inference of the original paper.
-    phi_x(x_0) is zero.
+    What stands for phi_x(x_0) at the first frame is zero unless told otherwise.
 
     Args:
         phi_x, phi_z: hidden layers of the feature extractors of the generative network.
         encoder_phi_x: hidden layers before the inference network's recurrence.
         encoder_units: hidden layers after it.
         decoder_units: hidden layers between h_t and p(x_t | .).
+        first_features: what h_1 sees in place of phi_x(x_0): "zeros", or "phi_x" for phi_x(0), features of a frame of
+            zeros as in the survey's experiments.
     """
 
     observe_reads = ("h",)
@@ -45,6 +48,7 @@ class STORNCell(StochasticCell):
         encoder_phi_x: Sequence[int] = (256,),
         encoder_units: Sequence[int] = (64, 32),
         decoder_units: Sequence[int] = (256,),
+        first_features: str = "zeros",
         **kwargs,
     ):
         super().__init__(latent_dim, **kwargs)
@@ -53,6 +57,7 @@ class STORNCell(StochasticCell):
         self.encoder_phi_x = tuple(encoder_phi_x)
         self.encoder_units = tuple(encoder_units)
         self.decoder_units = tuple(decoder_units)
+        self.first_features = check_first_features(first_features)
         self.x_features = self.mlp(self.phi_x, "phi_x")
         self.z_features = self.mlp(self.phi_z, "phi_z")
         self.rnn = self.recurrent("rnn")
@@ -77,15 +82,19 @@ class STORNCell(StochasticCell):
         return self.decoder.output_dim(self.units)
 
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
-        x = self.zeros(batch_size, self.x_features.output_dim(self.x_dim))
+        x = self.before_first(batch_size)
         generation, inference = self.rnn_state(self.rnn, batch_size), self.rnn_state(self.encoder_rnn, batch_size, "g_")
         return {"x": x, **generation, **inference}
+
+    def before_first(self, batch_size: tf.Tensor | int) -> tf.Tensor:
+        """Stands for phi_x(x_0), `[B, F]`."""
+        return before_first(self.first_features, self.x_features, self.zeros(batch_size, self.x_dim))
 
     def embed(self, x: tf.Tensor) -> tf.Tensor:
         return self.x_features(x)
 
     def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
-        return {"x": masks.shift(e)}
+        return {"x": masks.shift(e, self.before_first(tf.shape(e)[0]))}
 
     def encode(self, given: Evidence) -> Any:
         """(7.15)-(7.18): q(z_t | x_<=t) for all frames at once."""
@@ -119,7 +128,7 @@ class STORNCell(StochasticCell):
         return {**{k: v for k, v in state.items() if k != "u"}, "x": e}
 
     def get_config(self) -> dict:
-        names = ("phi_x", "phi_z", "encoder_phi_x", "encoder_units", "decoder_units")
+        names = ("phi_x", "phi_z", "encoder_phi_x", "encoder_units", "decoder_units", "first_features")
         return {**super().get_config(), **{k: getattr(self, k) for k in names}}
 
 

@@ -27,8 +27,8 @@ class VRAECell(StochasticCell):
         h_t = RNN([x_t, u_t], h_{t-1}), h_0 = 0; mean and scale of s linear in h_T          encoder
         h_0 = tanh(W s + b), h_t = RNN([x_{t-1}, u_t], h_{t-1}); p(x_t | .) from h_t        decoder
 
-    x_0 is zero. Where we deviate: the paper's recurrence is a tanh layer; here it is an LSTM, which its section 4
-    suggests, or a GRU. s sets the output h_0 of each layer of the stack, an LSTM's carry starts at zero. The paper's
+    x_0 is zero. The paper's recurrence is a tanh layer, `cell="rnn"`; an LSTM, which its section 4 suggests, is the
+    default. s sets the output h_0 of each layer of the stack, an LSTM's carry starts at zero. The paper's
     log(sigma) is linear in h_T; `scale="exp"`, the default, is that with the factor two of a log-variance. Its authors
     weigh the divergence by 0.01: `compile(beta=0.01)`. They use 500 units, and 2 or 20 latent dimensions.
 
@@ -260,7 +260,7 @@ class VRAE(RecurrentDVAE):
     ) -> keras.Model:
         """A supervised recurrent network that starts from this model's weights and state (introduction, section 4).
 
-        Keras' own LSTM or GRU layers and a new Dense layer, for any loss. Its input is [x_t, u_t], `[B, T, D + U]`. The
+        Keras' own recurrent layers and a new Dense layer, for any loss. Its input is [x_t, u_t], `[B, T, D + U]`. The
         initial state is a weight as well, and trains along; copies, so this model stays as it is.
 
         Args:
@@ -306,7 +306,7 @@ class LearnedState(keras.layers.Layer):
 
     Args:
         units: H.
-        count: tensors of the state: 2 for an LSTM, 1 for a GRU.
+        count: tensors of the state: 2 for an LSTM, 1 for the others.
     """
 
     def __init__(self, units: int, count: int, **kwargs):
