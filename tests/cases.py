@@ -83,6 +83,14 @@ SIZES: dict[str, dict[str, Any]] = {
         "decoder_units": (4,),
         "auxiliary_units": (3,),
     },
+    "rssm": {
+        "latent_dim": 2,
+        "phi_x": (6,),
+        "transition_units": (4,),
+        "prior_units": (6,),
+        "posterior_units": (4,),
+        "decoder_units": (6,),
+    },
 }
 """Every width differs from its neighbours, so that a mix-up of two shapes cannot pass."""
 
@@ -133,6 +141,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "zforcing_vrnn",
         {**GRU2, "scale": "exp", "posterior_units": (), "reconstruct_backward": "gaussian", "backward_weight": 0.5},
     ),
+    "rssm": ("rssm", {}),
 }
 
 
@@ -189,6 +198,8 @@ SUITE = (
     "vssn-lstm",
     "zforcing_vrnn",
     "zforcing_vrnn-backward-u",
+    "rssm",
+    "rssm-u",
 )
 """Every variant once, every model with inputs and without: what the contract suite runs."""
 
@@ -206,6 +217,7 @@ PRIMARY = (
     "kvae-u",
     "vssn-u",
     "zforcing_vrnn",
+    "rssm-u",
 )
 """Every model once, for what costs a compilation."""
 

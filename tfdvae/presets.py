@@ -122,11 +122,20 @@ speech = Presets(
         "posterior_units": (64, 32),
     },
     zforcing_vrnn={"phi_x": (256,), "phi_z": (32, 64), "auxiliary_units": (64,)},
+    rssm={
+        "cell": "gru",
+        "scale": "softplus",
+        "phi_x": (256,),
+        "transition_units": (64,),
+        "prior_units": (64, 32),
+        "posterior_units": (64, 32),
+        "decoder_units": (256,),
+    },
 )
 """Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
 
-The survey lists no RNN, VAE, KVAE, VRAE, VSSN and Z-forcing VRNN: these are by analogy, VSSN with SRNN, Z-forcing with
-VRNN, KVAE and VAE with DKF's networks."""
+The survey lists no RNN, VAE, KVAE, VRAE, VSSN, Z-forcing VRNN and RSSM: these are by analogy, VSSN and RSSM with SRNN,
+Z-forcing with VRNN, KVAE and VAE with DKF's networks."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -175,6 +184,15 @@ motion = Presets(
         "posterior_units": (32,),
     },
     zforcing_vrnn={"phi_x": (64,), "phi_z": (16, 32), "auxiliary_units": (32,)},
+    rssm={
+        "cell": "gru",
+        "scale": "softplus",
+        "phi_x": (64,),
+        "transition_units": (32,),
+        "prior_units": (32,),
+        "posterior_units": (32,),
+        "decoder_units": (64,),
+    },
 )
 """3D human motion: Girin et al. 2021, section 13.3 and appendix C; models that are not there by analogy, as above."""
 
@@ -184,6 +202,12 @@ def _vrnn(units: int, phi: tuple[int, ...], observation: str, latent_dim: int) -
     mixture = {"class_name": observation, "config": {"num_components": 20}}
     options = {"latent_dim": latent_dim, "units": units, "cell": "lstm", "activation": "relu", "observation": mixture}
     return options | {name: phi for name in networks}
+
+
+def _rssm(units: int, hidden: tuple[int, ...], latent_dim: int, family: str | dict[str, Any]) -> dict[str, Any]:
+    networks = ("transition_units", "prior_units", "posterior_units")
+    options = {"latent_dim": latent_dim, "units": units, "cell": "gru", "activation": "elu", "family": family}
+    return options | {name: hidden for name in networks} | {"observation": "identity_gaussian"}
 
 
 papers = Presets(
@@ -207,8 +231,12 @@ papers = Presets(
         "residual_posterior": True,
         "observation": "bernoulli",
     },
+    rssm_planet=_rssm(200, (200,), 30, "gaussian"),
+    rssm_dreamer=_rssm(600, (600,), 1024, {"class_name": "categorical", "config": {"classes": 32}}),
 )
 """Chung et al. 2015, section 4 (`vrnn_timit` also for Accent and Onomatopoeia; raw audio in frames of 200 samples, and
 pens; the paper does not print Z, which is ours). Fabius and van Amersfoort 2014, section 3.2 (windows of 50 frames for
 two dimensions, of 40 with 50% overlap for twenty). Fraccaro et al. 2016 on
-polyphonic music (the widths of its hidden layers are ours)."""
+polyphonic music (the widths of its hidden layers are ours). Hafner et al. 2019 (`rssm_planet`, trained with 3 free
+nats) and 2021 (`rssm_dreamer`, 32 groups of 32 classes, KL balance of 0.8) on pictures, for which both want a
+`frame_encoder` and a `frame_decoder`."""

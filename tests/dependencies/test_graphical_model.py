@@ -83,6 +83,14 @@ ZFORCING: Parents = {
     "z": {**VRNN["z"], "posterior": {"x": "everything", "z": "earlier", "u": "everything"}},
 }
 
+RSSM: Parents = {
+    "z": {
+        "prior": {"z": "earlier", "u": "up_to_now"},
+        "posterior": {"x": "now", "z": "earlier", "u": "up_to_now"},
+    },
+    "x": {"z": "up_to_now", "u": "up_to_now"},
+}
+
 # a_t sees [x, d] from t on, and d_s sees v, w and u (in undriven mode x before s) up to s.
 VSSN: Parents = {
     "v": {},
@@ -143,6 +151,7 @@ TABLE: dict[str, Parents] = {
     "vssn-lstm": VSSN,
     "zforcing_vrnn": ZFORCING,
     "zforcing_vrnn-backward": ZFORCING,
+    "rssm": RSSM,
 }
 
 DRIVEN: dict[str, Parents] = {"vssn": VSSN_DRIVEN, "vssn-lstm": VSSN_DRIVEN}

@@ -241,6 +241,19 @@ def zforcing_vrnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | No
     return collect(frames, observation)
 
 
+def rssm(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    rnn = Stack(cell.rnn, len(x))
+    z_before = np.zeros([len(x), cell.latent_dim])
+    frames = []
+    for t, x_t, u_t in each(x, u):
+        h = rnn.step(mlp(cell.transition_net, join(z_before, u_t)))  # h_t = f(h_{t-1}, s_{t-1}, a_{t-1})
+        p = gaussian_head(cell.prior_head, mlp(cell.prior_net, h))
+        q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(mlp(cell.x_features, x_t), h)))
+        z_before = draw(t, *q)
+        frames.append((z_before, q, p, mlp(cell.decoder, join(z_before, h))))
+    return collect(frames, observation)
+
+
 def gated_transition(layer: Any, zu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nu = sigmoid(affine(layer.gate_output, mlp(layer.gate, zu, relu)))  # (B.1)
     nonlinear = affine(layer.nonlinear_output, mlp(layer.nonlinear, zu, relu))  # (B.2)
@@ -295,6 +308,7 @@ MODELS = {
     "RVAE": rvae,
     "NonCausalRVAE": rvae,
     "ZForcingVRNN": zforcing_vrnn,
+    "RSSM": rssm,
 }
 
 

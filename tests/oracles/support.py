@@ -36,6 +36,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "decoder_units": (4,),
         "auxiliary_units": (2,),
     },
+    "RSSM": {
+        "phi_x": (4,),
+        "transition_units": (2,),
+        "prior_units": (4,),
+        "posterior_units": (3,),
+        "decoder_units": (4,),
+    },
 }
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,6 +56,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "RVAE": ("RVAE", {}),
     "RVAE non-causal": ("NonCausalRVAE", {}),
     "Z-forcing": ("ZForcingVRNN", {}),
+    "RSSM": ("RSSM", {}),
     **{f"DKF {name}": ("DKF", {"inference": name}) for name in tfdvae.DKFCell.inferences},
 }
 

@@ -8,6 +8,7 @@ from tfdvae.models.dsae import DSAE, DSAECell
 from tfdvae.models.kvae import KVAE, StateEstimate
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.models.rnn import RNN, RNNCell
+from tfdvae.models.rssm import RSSM, RSSMCell
 from tfdvae.models.rvae import RVAE, NonCausalRVAE, NonCausalRVAECell, RVAECell
 from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.models.srnn import SRNN, SRNNCell
@@ -30,6 +31,8 @@ __all__ = [
     "NonCausalRVAECell",
     "RNN",
     "RNNCell",
+    "RSSM",
+    "RSSMCell",
     "RVAE",
     "RVAECell",
     "RecurrentDVAE",
@@ -66,6 +69,7 @@ MODELS: dict[str, type[DVAE]] = {
     "vrae": VRAE,
     "vssn": VSSN,
     "zforcing_vrnn": ZForcingVRNN,
+    "rssm": RSSM,
 }
 """Every model by the name that configs and programs use."""
 
