@@ -174,7 +174,9 @@ def base() -> ConfigDict:
         "kl_warmup_steps": 0,
         "kl_warmup_start": 0.0,
         "kl_warmup_stairs": placeholder(int),  # jumps; a straight line by default
-        "free_bits": 0.0,  # nats per frame and latent dimension
+        "free_bits": 0.0,  # nats per frame that the KL is not pushed below
+        "free_bits_per": "group",  # dimension of a Gaussian or group of categoricals; or latent, or frame
+        "kl_balance": placeholder(float),  # part of the KL's gradient that reaches the prior; both get all by default
         "reconstruction_weight": 1.0,  # of log p(x_t | .), in training alone
         "penalty_weight": 1.0,  # of a model's auxiliary losses
         "penalty_warmup_steps": 0,  # from 0 to penalty_weight

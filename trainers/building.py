@@ -63,6 +63,8 @@ def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None
         bound=bounds.BOUNDS[training.bound](training.bound_samples, **training.bound_options),
         beta=kl_schedule(training),
         free_bits=training.free_bits,
+        free_bits_per=training.free_bits_per,
+        kl_balance=training.kl_balance,
         clip_norm=training.clip_norm,
         reconstruction_weight=training.reconstruction_weight,
         penalty_weight=penalty_schedule(training),

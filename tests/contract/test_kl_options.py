@@ -95,6 +95,10 @@ def test_free_bits_by_name_and_for_a_latent_as_a_whole() -> None:
     whole = 1.5 * float(mean["y"].sum())
     expected = log_px - whole - max(mean["z"].sum(), whole)
     assert objective(free_bits=whole, free_bits_per="latent") == pytest.approx(expected, rel=1e-4)
+    of_y = np.asarray(terms.latents["y"].kl).sum(axis=-1)
+    floor = {"y": float(np.median(of_y))}
+    expected = log_px - np.maximum(of_y, floor["y"]).mean() - mean["z"].sum()
+    assert objective(free_bits=floor, free_bits_per="frame") == pytest.approx(expected, rel=1e-4)
     model.compile(free_bits={"y": 0.1}, free_bits_per="latent", kl_balance=0.8)
     other = extended.make("two_levels")
     other.compile_from_config(model.get_compile_config())
@@ -106,7 +110,7 @@ def test_free_bits_by_name_and_for_a_latent_as_a_whole() -> None:
     [
         ({"free_bits": {"z": -1.0}}, "`free_bits` must be a finite number that is not negative"),
         ({"free_bits": {"w": 1.0}}, "`free_bits` names 'w'; the latents of frames are z"),
-        ({"free_bits_per": "frame"}, "`free_bits_per` must be 'group' or 'latent', got 'frame'"),
+        ({"free_bits_per": "batch"}, "`free_bits_per` must be 'group', 'latent' or 'frame', got 'batch'"),
         ({"kl_balance": 1.5}, r"`kl_balance` must be in \[0, 1\] or None, got 1.5"),
         ({"bound": "iwae", "kl_balance": 0.8}, "IWAE has no KL to balance or to anneal"),
         ({"bound": "fivo", "temperature": 0.5}, "FIVO has no KL to balance or to anneal"),

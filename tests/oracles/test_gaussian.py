@@ -155,6 +155,25 @@ def test_free_bits_put_a_floor_under_the_mean_of_each_group(free: float | dict[s
     np.testing.assert_allclose(np.sum(found), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("free", [0.0, 1.0, 50.0, {"z": 1.0}, {"w": 5.0}], ids=str)
+def test_free_nats_put_a_floor_under_the_divergence_of_each_frame(free: float | dict[str, float]) -> None:
+    """Of a frame as a whole, and of no average: sum over frames that exist of max(KL_t, free)."""
+    parts, beta = random_parts(6, 5, 3), 0.7
+    of_frame = parts.kl.sum(axis=-1)
+    floor = free.get("z", 0.0) if isinstance(free, dict) else free
+    exists = parts.weight > 0.0
+    assert floor != 1.0 or (of_frame[exists].min() < floor < of_frame[exists].max())
+    expected = (parts.log_px - parts.penalty - beta * np.where(exists, np.maximum(of_frame, floor), 0.0)).sum(axis=1)
+    terms, weighing = parts.terms, Weighing(beta, free, free_bits_per="frame")
+    kl = terms.latents["z"].kl
+    with tf.GradientTape() as tape:
+        tape.watch(kl)
+        found = bounds.ELBO().objective(terms, weighing)
+    np.testing.assert_allclose(found, expected - beta * parts.sequence_kl, rtol=1e-5, atol=1e-5)
+    slope = np.where(of_frame < floor, 0.0, -beta)[..., None] * np.ones(3)
+    np.testing.assert_allclose(np.asarray(tape.gradient(found, kl))[exists], slope[exists], atol=1e-6)
+
+
 def test_free_bits_stop_the_gradient_below_the_floor() -> None:
     parts = random_parts(6, 5, 3)
     terms = parts.terms

@@ -104,7 +104,8 @@ class ELBO(Bound):
     Survey (4.24), VRNN paper (11). KL in closed form at each frame of a sampled path; several paths are averaged.
 
     Free bits (Kingma et al. 2016): in each group of a latent of frames the KL, averaged over the frames of the batch,
-    is not pushed below `free_bits` nats per frame.
+    is not pushed below `free_bits` nats per frame. Per "latent" its groups are added up first; per "frame" nothing is
+    averaged either, max(KL of the latent at the frame, free_bits), the free nats of Hafner et al. (2019).
 
     With a temperature c other than 1 it is E[c log p(x, z) - log q(z | x)] (Karl et al. 2017, section 3.1): the KL in
     closed form c-fold, and (1 - c) times the entropy of q by the sample.
@@ -117,9 +118,9 @@ class ELBO(Bound):
             floor = floor.get(name, 0.0) if isinstance(floor, Mapping) else floor
             if floor > 0.0:
                 groups = own.kl if weighing.free_bits_per == "group" else tf.reduce_sum(own.kl, -1, keepdims=True)
-                frames = tf.maximum(tf.reduce_sum(terms.weight), 1.0)
-                excess = tf.nn.relu(floor - tf.reduce_sum(groups, axis=[0, 1]) / frames)
-                kl += tf.reduce_sum(excess) * terms.weight
+                if weighing.free_bits_per != "frame":
+                    groups = tf.reduce_sum(groups, axis=[0, 1]) / tf.maximum(tf.reduce_sum(terms.weight), 1.0)
+                kl += tf.reduce_sum(tf.nn.relu(floor - groups), axis=-1) * terms.weight
         cooled, once, c = terms.log_px - weighing.beta * kl, weighing.beta * terms.sequence_kl, weighing.temperature
         if isinstance(c, tf.Tensor) or c != 1.0:
             entropy = -sum((t.log_q for t in terms.of_frames().values()), tf.zeros_like(kl))

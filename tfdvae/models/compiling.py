@@ -63,7 +63,8 @@ class CompilingMixin:
             free_bits: nats per frame that the KL of each group of each latent of frames is not pushed below; a dict
                 gives them by the names of latents.
             free_bits_per: "group": each dimension of a Gaussian, each group of categoricals; "latent": all of a latent
-                together (RSSM's free nats).
+                together; both on the average over the frames of a batch. "frame": all of a latent together, at each
+                frame by itself (the free nats of RSSM, Hafner et al. 2019).
             kl_balance: alpha of KL balancing (Hafner et al. 2021): the KL's gradient reaches the prior alpha-fold and
                 the posterior (1 - alpha)-fold. None: the plain KL. Its value is the same.
             temperature: c of DVBF's annealing (Karl et al. 2017), E[c log p(x, z) - log q(z | x)] in place of the ELBO,
@@ -213,8 +214,8 @@ class CompilingMixin:
             raise ValueError(
                 f"`free_bits` names {', '.join(map(repr, unknown))}; the latents of frames are {', '.join(names)}."
             )
-        if free_bits_per not in ("group", "latent"):
-            raise ValueError(f"`free_bits_per` must be 'group' or 'latent', got {free_bits_per!r}.")
+        if free_bits_per not in ("group", "latent", "frame"):
+            raise ValueError(f"`free_bits_per` must be 'group', 'latent' or 'frame', got {free_bits_per!r}.")
         if kl_balance is not None and not 0.0 <= kl_balance <= 1.0:
             raise ValueError(f"`kl_balance` must be in [0, 1] or None, got {kl_balance}.")
 

@@ -28,11 +28,11 @@ class RSSMCell(StochasticCell):
     So z_t depends on z_<t, u_<=t, x_t on z_<=t, u_<=t, and q(z_t | .) adds x_t alone to what the prior knows: what is
     known of the past is in z_<t. u_t is the paper's action a_{t-1}, which leads to frame t. It is VRNN with u_t in the
     place of x_{t-1} (survey 12.2); in undriven mode it is VRNN without that link, and frames are never fed back.
-    `generate(u=...)` and `forecast(u=...)` imagine what comes of given inputs. h_0 and z_0 are zero.
+    `generate(u=...)` and `forecast(future_u=...)` imagine what comes of given inputs. h_0 and z_0 are zero.
 
     Its latents may be groups of categoricals, `family={"class_name": "categorical", "config": {"classes": 32}}`
     (Hafner et al. 2021). Objectives of these papers that are no bounds are settings of `compile`: free nats of a frame
-    as a whole are `free_bits=3.0, free_bits_per="latent"`, KL balancing is `kl_balance=0.8`.
+    as a whole are `free_bits=3.0, free_bits_per="frame"`, KL balancing is `kl_balance=0.8`.
 
     Args:
         phi_x: hidden layers of the encoder of a frame.
@@ -43,9 +43,9 @@ class RSSMCell(StochasticCell):
 
     Example:
         model = tfdvae.RSSM(latent_dim=30, units=200, activation="elu")
-        model.compile(free_bits=3.0, free_bits_per="latent")
+        model.compile(free_bits=3.0, free_bits_per="frame")
         model.fit({"x": frames, "u": actions})                      # [N, T, D], [N, T, U]
-        imagined = model.generate(50, 8, u=plans)                   # plans [8, 50, U]
+        imagined = model.generate(50, u=plans)                   # plans [8, 50, U]
     """
 
     prior_reads = ("h",)
