@@ -142,6 +142,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {**GRU2, "scale": "exp", "posterior_units": (), "reconstruct_backward": "gaussian", "backward_weight": 0.5},
     ),
     "rssm": ("rssm", {}),
+    "rssm-overshooting": (
+        "rssm",
+        {"cell": "lstm", "num_layers": 2, "scale": "exp", "latent_dim": 3, "overshooting": 3, "transition_units": ()},
+    ),
 }
 
 
@@ -200,6 +204,7 @@ SUITE = (
     "zforcing_vrnn-backward-u",
     "rssm",
     "rssm-u",
+    "rssm-overshooting-u",
 )
 """Every variant once, every model with inputs and without: what the contract suite runs."""
 

@@ -152,6 +152,7 @@ TABLE: dict[str, Parents] = {
     "zforcing_vrnn": ZFORCING,
     "zforcing_vrnn-backward": ZFORCING,
     "rssm": RSSM,
+    "rssm-overshooting": RSSM,
 }
 
 DRIVEN: dict[str, Parents] = {"vssn": VSSN_DRIVEN, "vssn-lstm": VSSN_DRIVEN}

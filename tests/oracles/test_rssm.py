@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfdvae
 from tests.oracles import reference
-from tests.oracles.support import frames, tiny
+from tests.oracles.support import assert_mean, frames, tiny
+from tfdvae import random
 from tfdvae.types import Batch
 
 BATCH, LENGTH, X, U, Z = 3, 4, 3, 2, 2
@@ -18,6 +20,30 @@ CATEGORICAL = {"latent_dim": 6, "family": {"class_name": "categorical", "config"
 def data(length: int = LENGTH) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(5)
     return frames("gaussian", BATCH, length, X), rng.normal(size=[BATCH, length, U]).astype(np.float32)
+
+
+def overshot(model: tfdvae.RSSM, x: np.ndarray, u: np.ndarray, z: np.ndarray, draw: Any) -> np.ndarray:
+    """(7) of Hafner et al. (2019), its terms with d > 1: target by target, distance by distance, from numpy alone."""
+    cell, reach = model.cell, model.cell.overshooting
+    q = reference.follow(model, x, reference.given(z), u).q
+    before = np.concatenate([np.zeros_like(z[:, :1]), z[:, :-1]], axis=1)
+
+    def prior(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return reference.gaussian_head(cell.prior_head, reference.mlp(cell.prior_net, h))
+
+    def step(rnn: reference.Stack, z_before: np.ndarray, t: int) -> np.ndarray:
+        return rnn.step(reference.mlp(cell.transition_net, reference.join(z_before, u[:, t])))
+
+    total = np.zeros(x.shape[:2])
+    for t in range(x.shape[1]):
+        for d in range(2, min(reach, t + 1) + 1):
+            rnn, start = reference.Stack(cell.rnn, len(x)), t - d + 1
+            for s in range(start + 1):
+                h = step(rnn, before[:, s], s)
+            for s in range(start, t):
+                h = step(rnn, draw(*prior(h)), s + 1)
+            total[:, t] += reference.normal_divergence((q[0][:, t], q[1][:, t]), prior(h)).sum(axis=-1) / reach
+    return total
 
 
 def batch_and_noise(model: tfdvae.RSSM) -> tuple[Batch, dict[str, tf.Tensor]]:
@@ -83,3 +109,94 @@ def test_the_sizes_of_the_papers_count_what_they_must(preset: str) -> None:
     transition = (z + u + 1) * h + 3 * h * (h + h + 2)
     heads = (h + 1) * h + (h + 1) * raw + (x + h + 1) * h + (h + 1) * raw
     assert model.count_params() == transition + heads + (z + h + 1) * x
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("reach", [2, 6])
+def test_latent_overshooting_along_the_modes_is_its_formula(cell: str, reach: int) -> None:
+    """A distance beyond the length of the sequence adds no term."""
+    model = tiny("RSSM", X, U, latent_dim=Z, cell=cell, num_layers=2, overshooting=reach)
+    batch, noise = batch_and_noise(model)
+    path = model.infer(*batch, noise)
+    z = np.asarray(path.latents["z"].z, np.float64)
+    expected = overshot(model, batch.x.numpy(), batch.u.numpy(), z, lambda loc, scale: loc)
+    assert expected[:, 1:].min() > 1e-3 and not expected[:, 0].any()
+    np.testing.assert_allclose(path.penalties["overshooting"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_lies_between_is_drawn_from_the_prior_in_training() -> None:
+    model, (x, u), count = tiny("RSSM", X, U, latent_dim=Z, overshooting=3), data(), 4000
+    noise = {"z": tf.repeat(tf.random.stateless_normal([1, LENGTH, Z], [1, 2]), count, axis=0)}
+    batch = Batch(tf.repeat(x[:1], count, axis=0), u=tf.repeat(u[:1], count, axis=0))
+    with random.dropout_scope(random.make_seed(4)):
+        path = model.infer(*batch, noise)
+    z, rng = np.asarray(path.latents["z"].z, np.float64), np.random.default_rng(8)
+    expected = overshot(model, batch.x.numpy(), batch.u.numpy(), z, lambda m, s: m + s * rng.normal(size=m.shape))
+    found = np.asarray(path.penalties["overshooting"], np.float64)
+    assert found[:, 1:].std(axis=0).min() > 1e-2, "nothing was drawn"
+    assert_mean(found[:, 1:] - expected[:, 1:], 0.0)
+
+
+def test_targets_are_constants_and_only_starts_and_inputs_learn() -> None:
+    model, rng = tiny("RSSM", X, U, latent_dim=Z, overshooting=3), np.random.default_rng(7)
+    widths = {"h": model.cell.units, "u": U, "g": 3}
+    h, u, g = (tf.constant(rng.normal(size=[BATCH, LENGTH, n]), tf.float32) for n in widths.values())
+    with tf.GradientTape() as tape:
+        tape.watch([h, u, g])
+        loss = model.cell.penalties({"h": h, "memory": (), "u": u}, g)["overshooting"]
+    to_h, to_u, to_g = tape.gradient(loss, [h, u, g])
+    assert to_g is None
+    for slope, reached in ((to_h, slice(None, -1)), (to_u, slice(1, None))):
+        apart = np.ones(LENGTH, bool)
+        apart[reached] = False
+        assert np.abs(slope.numpy()[:, reached]).min(axis=(0, 2)).all() and not slope.numpy()[:, apart].any()
+
+
+def test_the_paper_s_objective_is_a_setting_of_compile_and_reports_leave_it_out() -> None:
+    x, u = data()
+    model = tiny("RSSM", X, U, latent_dim=Z, overshooting=3)
+    model.compile(keras.optimizers.SGD(0.0), beta=1 / 3, run_eagerly=True)
+    logs = model.fit({"x": x, "u": u}, batch_size=BATCH, shuffle=False, verbose=0).history
+    seed = random.fold_in(random.make_seed(model.seed), 0)
+    with random.dropout_scope(random.fold_in(seed, "dropout")):
+        terms = model.sample_terms(Batch(tf.constant(x), u=tf.constant(u)), seed)
+    log_px, kl, penalty = (float(tf.reduce_mean(y)) for y in (terms.log_px, terms.kl, terms.penalty))
+    assert penalty > 0.05
+    assert logs["loss"][0] == pytest.approx(kl / 3 + penalty - log_px, rel=1e-4)
+    assert logs["elbo_nats_per_frame"][0] == pytest.approx(log_px - kl, rel=1e-4)
+    plain = tiny("RSSM", X, U, latent_dim=Z)
+    plain.compile()
+    evaluated = [m.evaluate({"x": x, "u": u}, verbose=0, return_dict=True)["loss"] for m in (model, plain)]
+    assert evaluated[0] == pytest.approx(evaluated[1], rel=1e-6)
+
+
+def test_overshooting_makes_predictions_of_many_steps_better() -> None:
+    """Trained on it alone, with nothing else in the objective, it falls."""
+    x, u = data(8)
+    model = tiny("RSSM", X, U, latent_dim=Z, overshooting=4)
+    model.compile(keras.optimizers.Adam(0.02), beta=0.0, reconstruction_weight=0.0)
+
+    def mean() -> float:
+        return float(tf.reduce_mean(model.infer(tf.constant(x), u=tf.constant(u)).penalties["overshooting"]))
+
+    before = mean()
+    model.fit({"x": x, "u": u}, batch_size=BATCH, epochs=40, verbose=0)
+    assert mean() < 0.5 * before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overshooting": 0}, "`overshooting` must be a distance of at least 1, got 0"),
+        ({"overshooting": 2, "posterior_flow": 1}, "needs a KL in closed form: leave out `posterior_flow`"),
+    ],
+)
+def test_a_distance_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tfdvae.RSSM(**options)
+
+
+def test_particles_weigh_latents_alone() -> None:
+    tiny("RSSM", X, U, latent_dim=Z).compile(bound="fivo")
+    with pytest.raises(ValueError, match="RSSM has auxiliary losses"):
+        tiny("RSSM", X, U, latent_dim=Z, overshooting=2).compile(bound="fivo")

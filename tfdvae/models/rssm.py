@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfdvae import families, masks, random
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.latent import Evidence
 from tfdvae.layers.mlp import SplitNetwork
@@ -34,12 +35,26 @@ class RSSMCell(StochasticCell):
     (Hafner et al. 2021). Objectives of these papers that are no bounds are settings of `compile`: free nats of a frame
     as a whole are `free_bits=3.0, free_bits_per="frame"`, KL balancing is `kl_balance=0.8`.
 
+    Latent overshooting, `overshooting=D`, adds a penalty that trains priors of more than one step: with
+    p_d(z_t) = p(z_t | z_{t-d}, u) for z_{t-d} of the posterior and the latents between drawn from the prior,
+
+        1/D sum_{d=2}^D KL(q(z_t | .) || p_d(z_t))                  (7), its terms with d > 1
+
+    where q(z_t | .) is a constant, so that long predictions learn from the posterior "but not the other way around",
+    and d reaches back to the first frame at most. With `compile(beta=1 / D)` the objective is the paper's (7) with all
+    beta_d = 1. What lies between is drawn in training alone, and follows the modes elsewhere.
+
     Args:
         phi_x: hidden layers of the encoder of a frame.
         transition_units: hidden layers on [z_{t-1}, u_t] before the recurrence.
         prior_units, posterior_units, decoder_units: hidden layers before the three heads.
         cell: "gru" as in the paper, or "lstm".
         min_scale: added to the softplus that the standard deviations of z are.
+        overshooting: D, the longest distance of latent overshooting; 1 is none.
+
+    Raises:
+        ValueError: `overshooting` is not positive, or above 1 together with `posterior_flow`, which has no KL in closed
+            form.
 
     Example:
         model = tfdvae.RSSM(latent_dim=30, units=200, activation="elu")
@@ -62,14 +77,20 @@ class RSSMCell(StochasticCell):
         decoder_units: Sequence[int] = (256,),
         cell: str = "gru",
         min_scale: float = 0.1,
+        overshooting: int = 1,
         **kwargs,
     ):
         super().__init__(latent_dim, cell=cell, min_scale=min_scale, **kwargs)
+        if overshooting < 1:
+            raise ValueError(f"`overshooting` must be a distance of at least 1, got {overshooting}.")
+        if overshooting > 1 and not families.has_closed_kl(self.z_posterior, self.z_prior):
+            raise ValueError(f"`overshooting` of {overshooting} needs a KL in closed form: leave out `posterior_flow`.")
         self.phi_x = tuple(phi_x)
         self.transition_units = tuple(transition_units)
         self.prior_units = tuple(prior_units)
         self.posterior_units = tuple(posterior_units)
         self.decoder_units = tuple(decoder_units)
+        self.overshooting = overshooting
         self.x_features = self.mlp(self.phi_x, "phi_x")
         self.transition_net = self.mlp(self.transition_units, "transition")
         self.rnn = self.recurrent("rnn")
@@ -98,10 +119,11 @@ class RSSMCell(StochasticCell):
         return {"z": tf.zeros([batch_size, self.latent_dim]), **self.rnn_state(self.rnn, batch_size)}
 
     def absorb_u(self, state: State, c: Any) -> State:
-        """h_t = GRU(h_{t-1}, MLP[z_{t-1}, u_t])."""
+        """h_t = GRU(h_{t-1}, MLP[z_{t-1}, u_t]). The input stays in reach of `penalties`."""
         before = RecurrentState(state["h"], state["memory"])
         h, memory = self.rnn.step(before, x=self.transition_net(concat(state["z"], c)))
-        return {**state, "h": h, "memory": memory}
+        opened = {**state, "h": h, "memory": memory}
+        return opened if c is None or self.overshooting == 1 else {**opened, "u": c}
 
     def posterior_network(self) -> SplitNetwork:
         """From [e(x_t), h_t] to q(z_t | .), in two parts: e(x_t) is known before the loop."""
@@ -127,10 +149,35 @@ class RSSMCell(StochasticCell):
 
     def absorb_x(self, state: State, e: tf.Tensor) -> State:
         """Nothing of x_t is remembered beside z_t."""
-        return state
+        return {name: state[name] for name in ("z", "h", "memory")}
+
+    @property
+    def penalty_reads(self) -> Sequence[str]:
+        return ("h", "memory") if self.overshooting > 1 else ()
+
+    def penalties(self, state: State, g: tf.Tensor) -> dict[str, tf.Tensor]:
+        """(7): KL(q(z_t | .) || p_d(z_t)) of d = 2 to D over D, for all frames at once; nats per frame."""
+        if self.overshooting == 1:
+            return {}
+        (latent,) = self.latents
+        q = tf.nest.map_structure(tf.stop_gradient, self.posterior(state, g))
+        # At frame t, what the state would be had the d - 1 latents before it come from the prior.
+        ahead = {"h": state["h"], "memory": state["memory"]}
+        size, length, seed = tf.shape(g)[0], g.shape[1] or tf.shape(g)[1], random.dropout_seed()
+        total = tf.zeros([size, length])
+        for d in range(2, self.overshooting + 1):
+            noise = None
+            if seed is not None:
+                noise = latent.draw_noise(random.fold_in(seed, f"overshooting_{d}"), size, length)
+            drawn = latent.p.sample(self.prior(ahead), noise)
+            before = tf.nest.map_structure(masks.shift, {**ahead, "z": drawn})
+            ahead = self.absorb_u(before, state.get("u"))
+            kl = tf.reduce_sum(families.kl(latent.q, q, latent.p, self.prior(ahead), None), axis=-1)
+            total += tf.where(tf.range(length) >= d - 1, kl, 0.0)
+        return {"overshooting": total / float(self.overshooting)}
 
     def get_config(self) -> dict:
-        names = ("phi_x", "transition_units", "prior_units", "posterior_units", "decoder_units")
+        names = ("phi_x", "transition_units", "prior_units", "posterior_units", "decoder_units", "overshooting")
         return {**super().get_config(), **{k: getattr(self, k) for k in names}}
 
 
