@@ -142,6 +142,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {**GRU2, "scale": "exp", "posterior_units": (), "reconstruct_backward": "gaussian", "backward_weight": 0.5},
     ),
     "rssm": ("rssm", {}),
+    "rssm-categorical": (
+        "rssm",
+        {"latent_dim": 6, "family": {"class_name": "categorical", "config": {"classes": 3}}, "prior_units": ()},
+    ),
     "rssm-overshooting": (
         "rssm",
         {"cell": "lstm", "num_layers": 2, "scale": "exp", "latent_dim": 3, "overshooting": 3, "transition_units": ()},
@@ -205,6 +209,7 @@ SUITE = (
     "rssm",
     "rssm-u",
     "rssm-overshooting-u",
+    "rssm-categorical-u",
 )
 """Every variant once, every model with inputs and without: what the contract suite runs."""
 

@@ -153,6 +153,7 @@ TABLE: dict[str, Parents] = {
     "zforcing_vrnn-backward": ZFORCING,
     "rssm": RSSM,
     "rssm-overshooting": RSSM,
+    "rssm-categorical": RSSM,
 }
 
 DRIVEN: dict[str, Parents] = {"vssn": VSSN_DRIVEN, "vssn-lstm": VSSN_DRIVEN}

@@ -200,3 +200,54 @@ def test_particles_weigh_latents_alone() -> None:
     tiny("RSSM", X, U, latent_dim=Z).compile(bound="fivo")
     with pytest.raises(ValueError, match="RSSM has auxiliary losses"):
         tiny("RSSM", X, U, latent_dim=Z, overshooting=2).compile(bound="fivo")
+
+
+def test_groups_of_categoricals_follow_the_equations() -> None:
+    """Classes by the inverse CDF, 1% of the uniform distribution mixed in, KL of each group, and two steps ahead."""
+    model = tiny("RSSM", X, U, overshooting=2, **CATEGORICAL)
+    batch, noise = batch_and_noise(model)
+    path = model.infer(*batch, noise)
+    cell, x, u, classes = model.cell, batch.x.numpy().astype(np.float64), batch.u.numpy(), 3
+
+    def probabilities(head: Any, net: Any, features: np.ndarray) -> np.ndarray:
+        raw = reference.affine(head.output_layer, reference.mlp(net, features)).reshape(BATCH, 2, classes)
+        power = np.exp(raw - raw.max(axis=-1, keepdims=True))
+        return 0.99 * power / power.sum(axis=-1, keepdims=True) + 0.01 / classes
+
+    def prior(h: np.ndarray) -> np.ndarray:
+        return probabilities(cell.prior_head, cell.prior_net, h)
+
+    def step(rnn: reference.Stack, z_before: np.ndarray, t: int) -> np.ndarray:
+        return rnn.step(reference.mlp(cell.transition_net, reference.join(z_before, u[:, t])))
+
+    def one_hot(index: np.ndarray) -> np.ndarray:
+        return np.eye(classes)[index].reshape(BATCH, 2 * classes)
+
+    def divergence(q: np.ndarray, p: np.ndarray) -> np.ndarray:
+        return (q * np.log(q / p)).sum(axis=-1)
+
+    rnn, other, z, guessed = (
+        reference.Stack(cell.rnn, BATCH),
+        reference.Stack(cell.rnn, BATCH),
+        np.zeros([BATCH, 6]),
+        None,
+    )
+    for t in range(LENGTH):
+        other.state = list(rnn.state)
+        h = step(rnn, z, t)
+        p = prior(h)
+        e = reference.mlp(cell.x_features, x[:, t])
+        q = probabilities(cell.posterior_head, cell.posterior_net, reference.join(e, h))
+        index = (np.cumsum(q, axis=-1) < noise["z"].numpy()[:, t, :, None]).sum(axis=-1)
+        expected = divergence(q, prior(step(other, guessed, t))).sum(axis=-1) / 2 if t else np.zeros(BATCH)
+        np.testing.assert_allclose(path.penalties["overshooting"][:, t], expected, rtol=1e-4, atol=1e-5)
+        z, guessed = one_hot(index), one_hot(p.argmax(axis=-1))
+        latent = path.latents["z"]
+        np.testing.assert_array_equal(latent.z[:, t], z)
+        for found, right in ((latent.q, q), (latent.p, p)):
+            np.testing.assert_allclose(np.exp(found.logits[:, t]), right.reshape(BATCH, -1), rtol=2e-5, atol=2e-6)
+        kl = model.terms(path, batch).latents["z"].kl[:, t]
+        np.testing.assert_allclose(kl, divergence(q, p), rtol=1e-4, atol=1e-5)
+        features = reference.mlp(cell.decoder, reference.join(z, h))
+        params = features @ reference.array(model.observation.head.kernel) + reference.array(model.observation.bias)
+        np.testing.assert_allclose(path.x[:, t], params, rtol=2e-5, atol=2e-5)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdvae.families import DiagonalGaussian
+from tfdvae.families import Categorical, CategoricalGroups, DiagonalGaussian
 from tfdvae.testing.comparing import assert_close, drawn, require, require_finite
 from tfdvae.testing.sequences import BATCH, LENGTH, each, frames, noise
 from tfdvae.types import Batch, Gaussian
@@ -92,7 +92,8 @@ def check_modes(model: Any) -> None:
 
 
 def check_densities(model: Any) -> None:
-    """log p and log q are those of the families, Gaussians by their formula, times the share of each latent.
+    """log p and log q are those of the families, Gaussians and categoricals by their formulas, times the share of each
+    latent.
 
     A latent of segments counts once per segment, at frames that other tests name; it is left out here.
     """
@@ -121,9 +122,20 @@ def check_densities(model: Any) -> None:
 
 
 def _log_prob(family: Any, dist: Any, z: tf.Tensor) -> np.ndarray:
-    if not isinstance(family, DiagonalGaussian):
-        return np.asarray(family.log_prob(dist, z))
-    return _log_normal(z.numpy(), dist)
+    if isinstance(family, DiagonalGaussian):
+        return _log_normal(z.numpy(), dist)
+    if isinstance(family, Categorical):
+        return _log_chosen(family, z.numpy(), dist)
+    return np.asarray(family.log_prob(dist, z))
+
+
+def _log_chosen(family: Categorical, z: np.ndarray, dist: CategoricalGroups) -> np.ndarray:
+    """The log-probabilities of the classes that are on, one in each group."""
+    shape = (*z.shape[:-1], family.num_groups, family.classes)
+    log_p, one_hot = np.reshape(dist.logits, shape), np.reshape(z, shape)
+    require(np.allclose(np.exp(log_p).sum(-1), 1.0, atol=1e-5), "probabilities of a group do not add up to one")
+    require(((one_hot == 1.0).sum(-1) == 1).all() and (one_hot != 0.0).sum() == log_p[..., 0].size, "z is not one-hot")
+    return np.take_along_axis(log_p, one_hot.argmax(-1)[..., None], axis=-1)[..., 0].sum(-1).astype("float32")
 
 
 def _log_normal(z: np.ndarray, dist: Gaussian) -> np.ndarray:
