@@ -39,8 +39,9 @@ def filtered(
 def drawn(model: tfdvae.DVAE, length: int = cases.LENGTH) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Noise of each latent, `[B, K, T, n]`, and uniform numbers `[B, T, 1]`."""
     rng = np.random.default_rng(2)
+    kinds = {"normal": rng.normal, "uniform": lambda size: rng.uniform(0.01, 0.99, size)}
     noise = {
-        latent.name: rng.normal(size=[cases.BATCH, COUNT, length, latent.q.noise_dim]).astype("float32")
+        latent.name: kinds[latent.q.noise_kind](size=[cases.BATCH, COUNT, length, latent.q.noise_dim]).astype("float32")
         for latent in model.latents
     }
     return noise, rng.uniform(size=[cases.BATCH, length, 1]).astype("float32")

@@ -66,6 +66,11 @@ class FIVO(Bound):
     def check(self, model: "DVAE", weighing: Weighing | None = None) -> None:
         no_kl_weights(self, weighing or Weighing())
         model.check_particles(type(self).__name__)
+        if model.has_penalties:
+            raise ValueError(
+                f"{type(self).__name__} weighs particles by latents alone, and {type(model).__name__} as configured "
+                "has auxiliary losses: train with the bound 'elbo' or 'iwae'."
+            )
 
     def estimate(self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing | None = None) -> Estimate:
         found = self.filter(model, batch, seed, weighing or Weighing())

@@ -73,7 +73,8 @@ class CompilingMixin:
                 does not clip.
             kl_per_dimension: report the KL of each latent dimension.
             reconstruction_weight: weight of log p(x_t | .) in training (KVAE's authors take 0.3); reports keep 1.
-            penalty_weight: weight of a model's auxiliary losses (Z-forcing), a number or a schedule as for `beta`.
+            penalty_weight: weight of a model's auxiliary losses (Z-forcing, RSSM's overshooting), a number or a
+                schedule as for `beta`.
             scheduled_sampling: part of the frames in whose place training feeds the model its own output E[x_t | .]
                 (Bengio et al. 2015; survey 13.3.3), a number in [0, 1] or a schedule as for `beta`, multiplied by
                 `model.own_output`, which the callback `ScheduledSampling` moves. q(z_t | .) still sees what `encode`

@@ -252,13 +252,9 @@ class RecurrentDVAE(DVAE):
         found, state = self._simulated(io, state, u, 1, noise, uniform, encoding=self.causal)
         return tf.nest.map_structure(lambda y: y[:, 0], found), state
 
-    def check_particles(self, what: str) -> None:
-        super().check_particles(what)
-        if self.cell.penalty_reads:
-            raise ValueError(
-                f"{what} weighs particles by latents alone, and {type(self).__name__} has auxiliary losses: take the "
-                "bound 'elbo' or 'iwae'."
-            )
+    @property
+    def has_penalties(self) -> bool:
+        return bool(self.cell.penalty_reads)
 
     def particles(self, packed: Packed, num_samples: int) -> Particles:
         # Dropout draws one mask per path, in the loop and before it: each path then needs rows of its own.

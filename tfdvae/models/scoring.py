@@ -121,6 +121,11 @@ class ScoringMixin:
         """This model as a particle filter sees it, for right-padded sequences; causal models implement it."""
         raise NotImplementedError(f"{type(self).__name__} does not implement `particles`.")
 
+    @property
+    def has_penalties(self) -> bool:
+        """Whether training adds auxiliary losses to the bound."""
+        return False
+
     def check_particles(self, what: str) -> None:
         """Raises ValueError where a particle filter cannot run frame by frame."""
         reason = None
