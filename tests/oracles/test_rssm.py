@@ -170,17 +170,17 @@ def test_the_paper_s_objective_is_a_setting_of_compile_and_reports_leave_it_out(
     assert evaluated[0] == pytest.approx(evaluated[1], rel=1e-6)
 
 
-def test_overshooting_makes_predictions_of_many_steps_better() -> None:
-    """Trained on it alone, with nothing else in the objective, it falls."""
+def test_training_on_overshooting_alone_makes_predictions_of_many_steps_better() -> None:
+    """Nothing else is in the objective."""
     x, u = data(8)
     model = tiny("RSSM", X, U, latent_dim=Z, overshooting=4)
-    model.compile(keras.optimizers.Adam(0.02), beta=0.0, reconstruction_weight=0.0)
+    model.compile(keras.optimizers.Adam(0.05), beta=0.0, reconstruction_weight=0.0, run_eagerly=True)
 
     def mean() -> float:
         return float(tf.reduce_mean(model.infer(tf.constant(x), u=tf.constant(u)).penalties["overshooting"]))
 
     before = mean()
-    model.fit({"x": x, "u": u}, batch_size=BATCH, epochs=40, verbose=0)
+    model.fit({"x": x, "u": u}, batch_size=BATCH, epochs=6, verbose=0)
     assert mean() < 0.5 * before
 
 
