@@ -56,6 +56,7 @@ def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
         ("dsae", "posterior_cell", {None, "rnn"}),
         ("vrae", "decoder", {"teacher_forced", "free_running"}),
         ("vrae", "reverse", {False, True}),
+        ("rssm", "overshooting", {1, 3}),
     ],
 )
 def test_every_value_of_a_structural_option_has_a_case(model: str, option: str, values: set) -> None:

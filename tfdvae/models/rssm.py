@@ -22,7 +22,7 @@ class RSSMCell(StochasticCell):
     """Recurrent state-space model: a state with a deterministic and a stochastic part, moved by control inputs.
 
         p(x, z | u) = prod_t p(x_t | h_t, z_t) p(z_t | h_t)         (4) of the paper
-        q(z | x, u) = prod_t q(z_t | h_t, x_t)                      (2), and below (4)
+        q(z | x, u) = prod_t q(z_t | h_t, x_t)                      below (4)
 
         h_t = GRU(h_{t-1}, MLP[z_{t-1}, u_t])
 
@@ -40,16 +40,17 @@ class RSSMCell(StochasticCell):
 
         1/D sum_{d=2}^D KL(q(z_t | .) || p_d(z_t))                  (7), its terms with d > 1
 
-    where q(z_t | .) is a constant, so that long predictions learn from the posterior "but not the other way around",
-    and d reaches back to the first frame at most. With `compile(beta=1 / D)` the objective is the paper's (7) with all
-    beta_d = 1. What lies between is drawn in training alone, and follows the modes elsewhere.
+    where q(z_t | .), the target, is a constant, so that long predictions learn from posteriors "but not the other way
+    around"; z_{t-d}, where they start, is none, as it is none in the bound itself. d reaches back to the first frame at
+    most. With `compile(beta=1 / D)` the objective is the paper's (7) with all beta_d = 1. What lies between is drawn in
+    training alone, and follows the modes elsewhere.
 
     Args:
         phi_x: hidden layers of the encoder of a frame.
         transition_units: hidden layers on [z_{t-1}, u_t] before the recurrence.
         prior_units, posterior_units, decoder_units: hidden layers before the three heads.
         cell: "gru" as in the paper, or "lstm".
-        min_scale: added to the softplus that the standard deviations of z are.
+        min_scale: added to the standard deviations of z, which are softplus + 0.1 by default.
         overshooting: D, the longest distance of latent overshooting; 1 is none.
 
     Raises:
@@ -60,7 +61,7 @@ class RSSMCell(StochasticCell):
         model = tfdvae.RSSM(latent_dim=30, units=200, activation="elu")
         model.compile(free_bits=3.0, free_bits_per="frame")
         model.fit({"x": frames, "u": actions})                      # [N, T, D], [N, T, U]
-        imagined = model.generate(50, u=plans)                   # plans [8, 50, U]
+        imagined = model.generate(50, u=plans)                      # plans [8, 50, U]
     """
 
     prior_reads = ("h",)
