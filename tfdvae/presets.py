@@ -104,6 +104,13 @@ speech = Presets(
     rvae={},
     rvae_noncausal={},
     dsae={"global_dim": 16, "posterior_cell": "rnn", "decoder_units": (32, 64, 128, 256)},
+    dssm={
+        "global_dim": 16,
+        "transition_units": (16,),
+        "decoder_units": (32, 64, 128, 256),
+        "encoder_phi_x": (256,),
+        "posterior_units": (32,),
+    },
     kvae={
         "cell": None,
         "latent_dim": 16,
@@ -134,8 +141,8 @@ speech = Presets(
 )
 """Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
 
-The survey lists no RNN, VAE, KVAE, VRAE, VSSN, Z-forcing VRNN and RSSM: these are by analogy, VSSN and RSSM with SRNN,
-Z-forcing with VRNN, KVAE and VAE with DKF's networks."""
+The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, Z-forcing VRNN and RSSM: these are by analogy, VSSN and RSSM with
+SRNN, Z-forcing with VRNN, KVAE, VAE and DSSM with DKF's networks."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -170,6 +177,13 @@ motion = Presets(
     rvae={},
     rvae_noncausal={},
     dsae={"global_dim": 10, "posterior_cell": "rnn", "decoder_units": (32, 64)},
+    dssm={
+        "global_dim": 10,
+        "transition_units": (10,),
+        "decoder_units": (32, 64),
+        "encoder_phi_x": (64,),
+        "posterior_units": (32,),
+    },
     kvae={"cell": None, "latent_dim": 10, "encoding_dim": 6, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     vrae={},
     vssn={

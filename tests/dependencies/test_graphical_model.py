@@ -78,6 +78,16 @@ def dkf(sees: str, z: str, moves: Relation = lambda t, s: s == t > 0) -> Parents
     }
 
 
+# v and u move z from the second frame on; p(z_1) = N(0, I). A latent of the sequence is asked for at s = 0.
+DSSM: Parents = {
+    "v": {"posterior": {"x": "everything", "u": "everything"}},
+    "z": {
+        "prior": {"z": "previous", "v": lambda t, s: t > 0, "u": lambda t, s: s == t > 0},
+        "posterior": {"x": "now", "u": "now", "z": "previous", "v": "everything"},
+    },
+    "x": {"z": "now"},
+}
+
 ZFORCING: Parents = {
     **VRNN,
     "z": {**VRNN["z"], "posterior": {"x": "everything", "z": "earlier", "u": "everything"}},
@@ -144,6 +154,8 @@ TABLE: dict[str, Parents] = {
     "dsae-full": dsae(x="everything", u="everything", v="everything"),
     "dsae-factorized": dsae(x="now", u="now"),
     "dsae-gru2": dsae(x="everything", u="everything", v="everything"),
+    "dssm": DSSM,
+    "dssm-gru2": DSSM,
     "vrae": vrae(x="earlier", u="up_to_now"),
     "vrae-reverse": vrae(x="earlier", u="up_to_now"),
     "vrae-free_running": vrae(u="up_to_now"),
@@ -159,7 +171,7 @@ TABLE: dict[str, Parents] = {
 DRIVEN: dict[str, Parents] = {"vssn": VSSN_DRIVEN, "vssn-lstm": VSSN_DRIVEN}
 """Graphs that inputs do more to than to join: of models whose inputs stand in for x_{t-1}."""
 
-SEE_THE_WHOLE_SEQUENCE = ("dsae", "vrae")
+SEE_THE_WHOLE_SEQUENCE = ("dsae", "dssm", "vrae")
 """Models whose latents of the sequence are inferred from it, each from every frame."""
 
 

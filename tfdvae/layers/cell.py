@@ -270,17 +270,25 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
         return {}
 
     def hoist(
-        self, x: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None, noise: Mapping[str, tf.Tensor] | None
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor | None,
+        u: tf.Tensor | None,
+        noise: Mapping[str, tf.Tensor] | None,
+        known: Mapping[str, tf.Tensor] | None = None,
     ) -> Hoisted:
         """What comes before the loop, for right-padded frames as the networks see them, `[B, T, E]`.
 
-        `noise` is that of every latent by name, as `draw_noise` of the model makes it; None follows the means.
+        `noise` is that of every latent by name, as `draw_noise` of the model makes it; None follows the means. Values
+        that are `known`, by name, stand in for those of latents that exist once per sequence.
         """
         noise = noise or {}
         given = Evidence(x, self.embed(x), self.embed_u(u), mask, self.start(tf.shape(x)[0]))
         drawn: dict[str, LatentPath] = {}
         for latent in self.latents:
-            if not latent.in_loop:
+            if known and latent.name in known:
+                given = given._replace(state=latent.absorb(given.state, known[latent.name]))
+            elif not latent.in_loop:
                 drawn[latent.name] = path = self._draw_ahead(latent, given, noise.get(latent.name))
                 if latent.of_frame:
                     given = given._replace(latents={**given.latents, latent.name: path.z})

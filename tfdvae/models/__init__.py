@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tfdvae.models.base import DVAE
 from tfdvae.models.dkf import DKF, DKFCell
 from tfdvae.models.dsae import DSAE, DSAECell
+from tfdvae.models.dssm import DSSM, DSSMCell
 from tfdvae.models.kvae import KVAE, StateEstimate
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.models.rnn import RNN, RNNCell
@@ -24,6 +25,8 @@ __all__ = [
     "DKFCell",
     "DSAE",
     "DSAECell",
+    "DSSM",
+    "DSSMCell",
     "DVAE",
     "KVAE",
     "MODELS",
@@ -65,6 +68,7 @@ MODELS: dict[str, type[DVAE]] = {
     "rvae": RVAE,
     "rvae_noncausal": NonCausalRVAE,
     "dsae": DSAE,
+    "dssm": DSSM,
     "kvae": KVAE,
     "vrae": VRAE,
     "vssn": VSSN,

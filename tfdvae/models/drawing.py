@@ -25,6 +25,7 @@ class Request(NamedTuple):
         context: `[B, C]`, or None.
         latents: given values of latents that exist once per sequence, by name, `[B, Z]`.
         past: sequences to go on from; None begins new ones.
+        replacing: values of such latents that take the place of the past's own ones from the first new frame on.
     """
 
     size: tf.Tensor
@@ -35,6 +36,7 @@ class Request(NamedTuple):
     context: tf.Tensor | None = None
     latents: Mapping[str, tf.Tensor] = {}
     past: Batch | None = None
+    replacing: Mapping[str, tf.Tensor] = {}
 
 
 class DrawingMixin:
@@ -125,6 +127,7 @@ class DrawingMixin:
         *,
         horizon: int,
         future_u: Any = None,
+        latents: Mapping[str, Any] | None = None,
         num_samples: int = 16,
         seed: int | None = None,
     ) -> Forecast:
@@ -136,21 +139,31 @@ class DrawingMixin:
         Args:
             x, mask, u, observed, context: the past, as everywhere; sequences may have different lengths.
             future_u: `[B, horizon, U]`, in driven mode.
+            latents: values `[B, Z]`, by name, of latents that exist once per sequence and are known from elsewhere, as
+                from another recording: the past is then inferred, and continued, with them.
         """
         batch = self.check(x, mask, u, observed, context)
         horizon = validation.whole("horizon", horizon, at_least=1)
         num_samples = validation.whole("num_samples", num_samples, at_least=1)
-        future_u = self._inputs(future_u, horizon, "future_u")
-        validation.same_rows(x=batch.x, future_u=future_u)
-        found = self.draw_forecast(batch, future_u, tf.constant(horizon), num_samples, self.next_seed(seed))
+        future_u, known = self._inputs(future_u, horizon, "future_u"), self._latents(latents)
+        validation.same_rows(x=batch.x, future_u=future_u, **known)
+        found = self.draw_forecast(batch, future_u, tf.constant(horizon), num_samples, self.next_seed(seed), known)
         return Forecast(*(restore_frames(y, self.frame_shape) for y in found))
 
     @tf.function(reduce_retracing=True, autograph=False)
     def draw_forecast(
-        self, batch: Batch, future_u: tf.Tensor | None, horizon: tf.Tensor, num_samples: int, seed: tf.Tensor
+        self,
+        batch: Batch,
+        future_u: tf.Tensor | None,
+        horizon: tf.Tensor,
+        num_samples: int,
+        seed: tf.Tensor,
+        latents: Mapping[str, tf.Tensor] | None = None,
     ) -> Forecast:
-        past, u = Batch(*(tile(y, num_samples) for y in batch)), tile(future_u, num_samples)
-        drawn = self._continue(Request(tf.shape(past.x)[0], horizon, seed, True, u, past.context, past=past))
+        """`forecast` for tensors that were checked."""
+        given = (batch, future_u, latents or {})
+        past, u, known = tf.nest.map_structure(lambda y: tile(y, num_samples), given)
+        drawn = self._continue(Request(tf.shape(past.x)[0], horizon, seed, True, u, past.context, known, past))
         samples, means = (untile(y, num_samples) for y in (drawn.x, self.frames.mean(drawn.params)))
         return Forecast(samples, tf.reduce_mean(means, axis=0))
 

@@ -95,9 +95,11 @@ class RecurrentDVAE(DVAE):
         ordered = {latent.name: latents[latent.name] for latent in self.latents}
         return Trajectory(ordered, frames.params(path.features), path.penalties)
 
-    def hoist(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Any:
+    def hoist(
+        self, packed: Packed, noise: Mapping[str, tf.Tensor] | None, known: Mapping[str, tf.Tensor] | None = None
+    ) -> Any:
         """What the cell does before its loop."""
-        return self.cell.hoist(packed.seen, packed.mask, packed.u, noise)
+        return self.cell.hoist(packed.seen, packed.mask, packed.u, noise, known)
 
     def encode_states(
         self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None
@@ -280,14 +282,12 @@ class RecurrentDVAE(DVAE):
         """The state after the last existing frame of each sequence, along a drawn path (or along the modes)."""
         packed, _ = self.pack(request.past)
         size, length = tf.shape(packed.x)[0], tf.shape(packed.x)[1]
-        given = self.hoist(packed, None if seed is None else self.draw_noise(seed, size, length))
-        if request.latents:
-            state = self.cell.start(size)
-            for latent in self.sequence_latents:
-                z = request.latents.get(latent.name, given.latents[latent.name].z)
-                state = latent.absorb(state, z)
-            given = given._replace(state=state)
+        noise = None if seed is None else self.draw_noise(seed, size, length)
+        given = self.hoist(packed, noise, request.latents)
         state = recurrence.teacher_forced(self.cell, given, hold=packed.mask, last=True)[1]
+        for latent in self.sequence_latents:
+            if latent.name in request.replacing:
+                state = latent.absorb(state, request.replacing[latent.name])
         beside = self.remembered(size, packed.context, packed.units)
         if "last" in beside:
             io = self.frames.within(packed.context, packed.units)

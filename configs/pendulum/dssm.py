@@ -1,0 +1,36 @@
+"""DSSM (Miladinovic et al. 2019) on the driven pendulum: what its latents know of the state.
+
+    python -m trainers.train --config configs/pendulum/dssm.py --workdir runs/pendulum_dssm
+    python -m trainers.regress --workdir runs/pendulum_dssm
+
+All pendulums of this set obey the same physics, so v has little to tell here.
+
+Variants: `configs/pendulum/dssm.py:smoke` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.defaults import experiment
+
+__all__ = ["get_config"]
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The experiment, in a variant of `configs.defaults.VARIANTS`."""
+    return experiment(
+        "pendulum",
+        "dssm",
+        arg,
+        latent_dim=3,
+        global_dim=2,
+        units=64,
+        transition_units=(64,),
+        decoder_units=(128,),
+        encoder_phi_x=(128,),
+        posterior_units=(64,),
+        activation="relu",
+        optimizer__learning_rate=0.001,
+        optimizer__schedule="cosine",
+        training__kl_warmup_epochs=30,
+        training__kl_warmup_start=0.01,
+    )
