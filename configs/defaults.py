@@ -174,6 +174,8 @@ def base() -> ConfigDict:
         "kl_warmup_steps": 0,
         "kl_warmup_start": 0.0,
         "kl_warmup_stairs": placeholder(int),  # jumps; a straight line by default
+        "temperature_warmup_steps": 0,  # from temperature_start to 1, c of DVBF's annealed bound
+        "temperature_start": 0.01,
         "free_bits": 0.0,  # nats per frame that the KL is not pushed below
         "free_bits_per": "group",  # dimension of a Gaussian or group of categoricals; or latent, or frame
         "kl_balance": placeholder(float),  # part of the KL's gradient that reaches the prior; both get all by default

@@ -111,6 +111,14 @@ speech = Presets(
         "encoder_phi_x": (256,),
         "posterior_units": (32,),
     },
+    dvbf={
+        "noise_dim": 16,
+        "mixing_units": (16,),
+        "initial_units": (16,),
+        "encoder_phi_x": (256,),
+        "posterior_units": (32,),
+        "decoder_units": (32, 64, 128, 256),
+    },
     kvae={
         "cell": None,
         "latent_dim": 16,
@@ -141,8 +149,8 @@ speech = Presets(
 )
 """Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
 
-The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, Z-forcing VRNN and RSSM: these are by analogy, VSSN and RSSM with
-SRNN, Z-forcing with VRNN, KVAE, VAE and DSSM with DKF's networks."""
+The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, DVBF, Z-forcing VRNN and RSSM: these are by analogy, VSSN and RSSM
+with SRNN, Z-forcing with VRNN, KVAE, VAE, DSSM and DVBF with DKF's networks."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -183,6 +191,14 @@ motion = Presets(
         "decoder_units": (32, 64),
         "encoder_phi_x": (64,),
         "posterior_units": (32,),
+    },
+    dvbf={
+        "noise_dim": 10,
+        "mixing_units": (10,),
+        "initial_units": (10,),
+        "encoder_phi_x": (64,),
+        "posterior_units": (32,),
+        "decoder_units": (32, 64),
     },
     kvae={"cell": None, "latent_dim": 10, "encoding_dim": 6, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     vrae={},

@@ -27,11 +27,13 @@ class Unrolled(NamedTuple):
         latents: the paths of the latents of the loop, by name.
         features: `[B, T, H]`, for the observation.
         penalties: auxiliary losses by name, `[B, T]` each.
+        states: the entries of the cell's `states`, `[B, T, .]` each.
     """
 
     latents: dict[str, LatentPath]
     features: tf.Tensor
     penalties: dict[str, tf.Tensor] = {}
+    states: dict[str, tf.Tensor] = {}
 
 
 class Frames(NamedTuple):
@@ -132,7 +134,7 @@ def _at_once(cell: Any, given: Any) -> Unrolled:
             p = latent.prior_of(state, known[latent.name])
             paths[latent.name] = LatentPath(known[latent.name], q[latent.name], p, given.noise.get(latent.name))
         state = latent.absorb(state, known[latent.name])
-    return Unrolled(paths, cell.observe_all(state, given.mask), cell.penalties(state, given.g))
+    return _unrolled(cell, given, paths, state)
 
 
 def _opened_at_once(cell: Any, given: Any) -> Unrolled:
@@ -161,7 +163,13 @@ def _opened_at_once(cell: Any, given: Any) -> Unrolled:
         z, q = drawn[latent.name]
         paths[latent.name] = LatentPath(z, q, latent.prior_of(state, z), given.noise.get(latent.name))
         state = latent.absorb(state, z)
-    return Unrolled(paths, cell.observe_all(state, given.mask), cell.penalties(state, given.g))
+    return _unrolled(cell, given, paths, state)
+
+
+def _unrolled(cell: Any, given: Any, paths: dict[str, LatentPath], state: State) -> Unrolled:
+    """What follows from the state of all frames, once their latents are known."""
+    told = {name: state[name] for name in cell.states}
+    return Unrolled(paths, cell.observe_all(state, given.mask), cell.penalties(state, given.g), told)
 
 
 def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Feedback | None) -> tuple[Unrolled, State]:
@@ -184,6 +192,7 @@ def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Fee
             state = latent.absorb(state, z)
             drawn[latent.name] = (z, q, opened)
         shown = cell.read(state, cell.observe_reads)
+        told = {name: state[name] for name in cell.states} if feedback is not None else {}
         judged = cell.read(state, cell.penalty_reads) if cell.penalty_reads else {}
         if feedback is not None:
             shown = cell.observe(state)
@@ -191,19 +200,22 @@ def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Fee
             fed = tf.where(replaced_t[:, None], own, x_t)
             known_x = None if observed_t is None else observed_t | replaced_t[:, None]
             e_t = cell.embed(feedback.frames.see(fed, known_x, fed))
-        return {**cell.absorb_x(state, e_t), **_held_on(held, known_t)}, (drawn, shown, judged)
+        return {**cell.absorb_x(state, e_t), **_held_on(held, known_t)}, (drawn, shown, judged, told)
 
     fed = (None, None, None) if feedback is None else feedback[1:]
     inputs = (given.e, given.g, given.c, given.noise, known, *fed)
-    state, (drawn, shown, judged) = scan(frame, given.state, inputs, hold=hold)
+    state, (drawn, shown, judged, told) = scan(frame, given.state, inputs, hold=hold)
     known |= {name: z for name, (z, _, _) in drawn.items()}
     before = {} if feedback is not None else cell.previous(given.e, known)
     paths = {}
     for latent in cell.loop_latents:
         z, q, opened = drawn[latent.name]
         paths[latent.name] = LatentPath(z, q, latent.prior_of({**before, **opened}, z), given.noise.get(latent.name))
-    features = shown if feedback is not None else cell.observe_all(shown, given.mask)
-    return Unrolled(paths, features, cell.penalties(judged, given.g)), state
+    penalties = cell.penalties(judged, given.g)
+    if feedback is not None:
+        return Unrolled(paths, shown, penalties, told), state
+    told = {name: shown[name] for name in cell.states}
+    return Unrolled(paths, cell.observe_all(shown, given.mask), penalties, told), state
 
 
 def visited(cell: Any, given: Any) -> State:

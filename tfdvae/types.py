@@ -91,11 +91,13 @@ class Trajectory(NamedTuple):
         latents: the latent variables by name, in the order in which they are drawn.
         x: parameters of p(x_t | .), `[B, T, P]`.
         penalties: auxiliary losses in nats, by name, each `[B, T]`.
+        states: deterministic states that the model tells of (`StochasticCell.states`), by name, each `[B, T, .]`.
     """
 
     latents: dict[str, LatentPath]
     x: tf.Tensor
     penalties: dict[str, tf.Tensor] = {}
+    states: dict[str, tf.Tensor] = {}
 
 
 class StepTerms(NamedTuple):

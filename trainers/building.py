@@ -62,6 +62,7 @@ def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None
         build_optimizer(config.optimizer, steps_per_epoch * training.epochs),
         bound=bounds.BOUNDS[training.bound](training.bound_samples, **training.bound_options),
         beta=kl_schedule(training),
+        temperature=temperature_schedule(training),
         free_bits=training.free_bits,
         free_bits_per=training.free_bits_per,
         kl_balance=training.kl_balance,
@@ -137,6 +138,13 @@ def kl_schedule(training: ConfigDict) -> float | keras.optimizers.schedules.Lear
     if training.kl_warmup_stairs is None:
         return schedules.LinearWarmup(training.kl_warmup_steps, *span)
     return schedules.StaircaseWarmup(training.kl_warmup_steps, training.kl_warmup_stairs, *span)
+
+
+def temperature_schedule(training: ConfigDict) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Temperature of the bound by steps; 1 is the bound itself."""
+    if not training.temperature_warmup_steps:
+        return 1.0
+    return schedules.LinearWarmup(training.temperature_warmup_steps, training.temperature_start, 1.0)
 
 
 def penalty_schedule(training: ConfigDict) -> float | keras.optimizers.schedules.LearningRateSchedule:

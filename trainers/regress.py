@@ -33,8 +33,8 @@ TARGETS: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {"pendulum":
 def run(workdir: Path, skip: int = 1, states: bool = False) -> dict[str, float]:
     """Prints and returns R^2 of each target; writes `regression.json`, or `regression_states.json`.
 
-    Ordinary least squares from the posterior means of a frame's latents, fitted on the validation split and scored on
-    the test split.
+    Ordinary least squares from the posterior means of a frame's latents, or from the state that a model infers through
+    them (z of a DVBF), fitted on the validation split and scored on the test split.
 
     Args:
         workdir: folder of a finished run on one of TARGETS.
@@ -62,7 +62,8 @@ def run(workdir: Path, skip: int = 1, states: bool = False) -> dict[str, float]:
             latents = np.concatenate([np.asarray(y) for y in model.encode_states(x, None, u).values()], axis=-1)
         else:
             found = model.encode(x, None, u)
-            of_frames = (latent.q.mean(found[latent.name]) for latent in model.frame_latents)
+            of_frames = [latent.q.mean(found[latent.name]) for latent in model.frame_latents]
+            of_frames = [found[name] for name in model.states] or of_frames
             latents = np.concatenate([np.asarray(y) for y in of_frames], axis=-1)
         latents = latents[:, skip:]
         named = TARGETS[config.data.name](simulated.truth[split][:, skip:])

@@ -54,6 +54,8 @@ def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
         ("vrnn", "conditional_prior", {False, True}),
         ("dsae", "inference", {"full", "factorized"}),
         ("dsae", "posterior_cell", {None, "rnn"}),
+        ("dvbf", "initial", {"smooth", "filter"}),
+        ("dvbf", "bayesian", {False, True}),
         ("vrae", "decoder", {"teacher_forced", "free_running"}),
         ("vrae", "reverse", {False, True}),
         ("rssm", "overshooting", {1, 3}),

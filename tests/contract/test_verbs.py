@@ -140,7 +140,9 @@ def test_in_generation_mode_a_reconstruction_sees_x_through_its_own_output_alone
 
 
 def test_encode_is_the_posterior_along_its_means(model: tfdvae.DVAE, batch: Batch) -> None:
-    expected = {name: path.q for name, path in model.infer(*batch).latents.items()}
+    path = model.infer(*batch)
+    assert set(path.states) == set(model.states)
+    expected = {name: latent.q for name, latent in path.latents.items()} | path.states
     assert_close(model.encode(*batch), expected)
     assert_close(model.encode(cases.given(batch)), expected)
 

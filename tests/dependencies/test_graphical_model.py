@@ -88,6 +88,37 @@ DSSM: Parents = {
     "x": {"z": "now"},
 }
 
+
+def moves(t: int, s: int) -> bool:
+    """Whether u_s has moved the state of frame t of a DVBF: u_1 leads to no state."""
+    return 0 < s <= t
+
+
+# z_t, which is no latent, follows from w_<=t and u_2:t; q(w_t | .) sees it from the second frame on. There the matrices
+# move it first, so that their v reaches q from the third frame on.
+DVBF: Parents = {
+    "w": {
+        "posterior": {
+            "x": lambda t, s: s == t or t == 0,
+            "u": lambda t, s: moves(t, s) or t == 0,
+            "w": "earlier",
+        },
+    },
+    "x": {"w": "up_to_now", "u": moves},
+}
+DVBF_FILTER: Parents = {
+    "v": {},
+    "w": {
+        "posterior": {
+            "x": "now",
+            "u": lambda t, s: moves(t, s) or s == t,
+            "w": "earlier",
+            "v": lambda t, s: t > 1,
+        },
+    },
+    "x": {"w": "up_to_now", "u": moves, "v": lambda t, s: t > 0},
+}
+
 ZFORCING: Parents = {
     **VRNN,
     "z": {**VRNN["z"], "posterior": {"x": "everything", "z": "earlier", "u": "everything"}},
@@ -156,6 +187,8 @@ TABLE: dict[str, Parents] = {
     "dsae-gru2": dsae(x="everything", u="everything", v="everything"),
     "dssm": DSSM,
     "dssm-gru2": DSSM,
+    "dvbf": DVBF,
+    "dvbf-filter": DVBF_FILTER,
     "vrae": vrae(x="earlier", u="up_to_now"),
     "vrae-reverse": vrae(x="earlier", u="up_to_now"),
     "vrae-free_running": vrae(u="up_to_now"),

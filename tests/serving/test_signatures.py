@@ -75,8 +75,8 @@ def test_encode(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "encode")
     expected = {}
     for name, q in model.encode(**sequences(given)).items():
-        expected |= {f"{name}_mean": q.loc, f"{name}_scale": q.scale}
-    assert len(expected) == 2 * len(model.latents)
+        expected |= {name: q} if name in model.states else {f"{name}_mean": q.loc, f"{name}_scale": q.scale}
+    assert len(expected) == 2 * len(model.latents) + len(model.states)
     assert set(found) == set(expected)
     for name, value in expected.items():
         check(found[name], value)

@@ -173,6 +173,14 @@ def test_the_weight_of_the_kl_by_steps(values: dict, expected: list[float]) -> N
     assert [float(beta(s)) if callable(beta) else beta for s in (0, 5, 10)] == pytest.approx(expected)
 
 
+def test_the_temperature_by_steps() -> None:
+    training = defaults.base().training
+    assert building.temperature_schedule(training) == 1.0
+    training.update(temperature_warmup_steps=10, temperature_start=0.2)
+    c = building.temperature_schedule(training)
+    assert [float(c(step)) for step in (0, 5, 10, 20)] == pytest.approx([0.2, 0.6, 1.0, 1.0])
+
+
 def test_scheduled_sampling_rises_where_there_is_any() -> None:
     training = defaults.base().training
     training.update(sampling_epochs=4, sampling_curve="linear")

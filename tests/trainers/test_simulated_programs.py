@@ -55,7 +55,7 @@ def test_predict_measures_one_step_ahead_and_draws(
     assert (workdir / "predictions_test.png").read_bytes().startswith(PNG)
 
 
-@pytest.mark.parametrize("model", ["dkf", "vssn"])
+@pytest.mark.parametrize("model", ["dkf", "vssn", "dvbf"])
 def test_regress_finds_what_the_latents_know(model: str, runs: Path) -> None:
     workdir = finished("pendulum", model, runs)
     found = regress.run(workdir)
@@ -66,12 +66,12 @@ def test_regress_finds_what_the_latents_know(model: str, runs: Path) -> None:
         **{k: config.data[k] for k in settings.loader_options("pendulum") if k in config.data}
     )
 
-    own = {"dkf": ["z"], "vssn": ["w", "z"]}[model]
+    own = {"dkf": ["z"], "vssn": ["w", "z"], "dvbf": ["z"]}[model]
 
     def part(split: str) -> tuple[np.ndarray, np.ndarray]:
         sequences = getattr(simulated.splits, split)
         found = trained.encode(np.stack(sequences.x), None, np.stack(sequences.u))
-        z = np.concatenate([found[name].loc for name in own], axis=-1)[:, 1:]
+        z = np.concatenate([getattr(found[name], "loc", found[name]) for name in own], axis=-1)[:, 1:]
         return z.reshape(-1, z.shape[-1]), np.sin(simulated.truth[split][:, 1:, 0]).reshape(-1)
 
     (z, y), (test_z, test_y) = part("valid"), part("test")

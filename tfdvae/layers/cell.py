@@ -111,6 +111,8 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
     """Entries of the state that `observe` reads, likewise."""
     penalty_reads: ClassVar[Sequence[str]] = ()
     """Entries of the state that `penalties` reads, once z_t is known."""
+    states: ClassVar[Sequence[str]] = ()
+    """Those of `observe_reads` that follow from the latents and that `encode` tells all the same (z_t of a DVBF)."""
     loop_state: ClassVar[Sequence[str]] = ()
     """Where frames open without any latent of the loop: the entries of the state that hang on one (SRNN: z alone).
     All others are then known for all frames beforehand. Empty: the whole state is carried frame by frame."""
@@ -199,7 +201,7 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
         for network in self.flow_networks:
             network.build()
         self.build_parts(self.x_dim, self.u_dim)
-        check_latents(self.latents, type(self).__name__)
+        check_latents(self.latents, type(self).__name__, self.states)
         check_state(self.initial_state(1), type(self).__name__)
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
@@ -279,8 +281,8 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
     ) -> Hoisted:
         """What comes before the loop, for right-padded frames as the networks see them, `[B, T, E]`.
 
-        `noise` is that of every latent by name, as `draw_noise` of the model makes it; None follows the means. Values
-        that are `known`, by name, stand in for those of latents that exist once per sequence.
+        `noise` is that of every latent by name, as `draw_noise` of the model makes it; None follows the means. `known`
+        values, by name, stand in for those of latents of the sequence.
         """
         noise = noise or {}
         given = Evidence(x, self.embed(x), self.embed_u(u), mask, self.start(tf.shape(x)[0]))
@@ -394,8 +396,5 @@ class StochasticCell(DeclaresLatents, keras.layers.Layer):
             self.build(**config)
 
     def get_config(self) -> dict:
-        names = (
-            *("latent_dim", "units", "cell", "num_layers", "activation", "dropout", "scale", "min_scale"),
-            *("family", "posterior_flow", "flow"),
-        )
-        return {**super().get_config(), **{k: getattr(self, k) for k in names}}
+        names = ("latent_dim", "units", "cell", "num_layers", "activation", "dropout", "scale", "min_scale", "family")
+        return {**super().get_config(), **{k: getattr(self, k) for k in (*names, "posterior_flow", "flow")}}

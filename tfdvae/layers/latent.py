@@ -1,6 +1,6 @@
 """How a model declares its latent variables: by name, level, family and equations, in the order of drawing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -148,9 +148,9 @@ class DeclaresLatents:
         return tuple(latent for latent in self.latents if not latent.of_frame)
 
 
-def check_latents(latents: tuple[Latent, ...], model: str) -> None:
-    """Raises ValueError where a declaration cannot be right."""
-    names = [latent.name for latent in latents]
+def check_latents(latents: tuple[Latent, ...], model: str, states: Sequence[str] = ()) -> None:
+    """Raises ValueError where a declaration cannot be right; `states` are told beside the latents, by other names."""
+    names = [*(latent.name for latent in latents), *states]
     for latent in latents:
         what = f"The latent {latent.name!r} of {model}"
         if latent.level not in LEVELS:

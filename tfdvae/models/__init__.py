@@ -6,6 +6,7 @@ from tfdvae.models.base import DVAE
 from tfdvae.models.dkf import DKF, DKFCell
 from tfdvae.models.dsae import DSAE, DSAECell
 from tfdvae.models.dssm import DSSM, DSSMCell
+from tfdvae.models.dvbf import DVBF, DVBFCell
 from tfdvae.models.kvae import KVAE, StateEstimate
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.models.rnn import RNN, RNNCell
@@ -28,6 +29,8 @@ __all__ = [
     "DSSM",
     "DSSMCell",
     "DVAE",
+    "DVBF",
+    "DVBFCell",
     "KVAE",
     "MODELS",
     "NonCausalRVAE",
@@ -69,6 +72,7 @@ MODELS: dict[str, type[DVAE]] = {
     "rvae_noncausal": NonCausalRVAE,
     "dsae": DSAE,
     "dssm": DSSM,
+    "dvbf": DVBF,
     "kvae": KVAE,
     "vrae": VRAE,
     "vssn": VSSN,

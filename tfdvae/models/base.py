@@ -134,6 +134,11 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         return False
 
     @property
+    def states(self) -> dict[str, int]:
+        """Widths, by name, of deterministic states that `encode` tells beside the posteriors."""
+        return {}
+
+    @property
     def feeds_back(self) -> bool:
         """Whether frames are drawn one by one, so that a model may meet its own output."""
         return False
@@ -197,7 +202,7 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
         path = self.infer_packed(packed, noise)
         if how is None:
             return path
-        restored = {"x": path.x, "penalties": path.penalties}
+        restored = {"x": path.x, "penalties": path.penalties, "states": path.states}
         own = {latent.name: path.latents[latent.name] for latent in self.frame_latents}
         restored = tf.nest.map_structure(lambda y: None if y is None else masks.unpack(y, how), (restored, own))
         return Trajectory({**path.latents, **restored[1]}, **restored[0])

@@ -64,6 +64,11 @@ class RecurrentDVAE(DVAE):
         return self.cell.latents
 
     @property
+    def states(self) -> dict[str, int]:
+        start = self.cell.initial_state(1)
+        return {name: start[name].shape[-1] for name in self.cell.states}
+
+    @property
     def causal(self) -> bool:
         return self.cell.causal
 
@@ -93,7 +98,7 @@ class RecurrentDVAE(DVAE):
         path, _ = recurrence.teacher_forced(self.cell, given, feedback=feedback)
         latents = {**given.latents, **path.latents}
         ordered = {latent.name: latents[latent.name] for latent in self.latents}
-        return Trajectory(ordered, frames.params(path.features), path.penalties)
+        return Trajectory(ordered, frames.params(path.features), path.penalties, path.states)
 
     def hoist(
         self, packed: Packed, noise: Mapping[str, tf.Tensor] | None, known: Mapping[str, tf.Tensor] | None = None

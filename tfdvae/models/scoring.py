@@ -21,13 +21,15 @@ class ScoringMixin:
         """Posteriors along the path of their modes, by the names of the latents.
 
         Each is the NamedTuple of its family, for a Gaussian `loc` and `scale`: `[B, T, Z]`, or `[B, Z]` where the
-        latent exists once per sequence. Zeros at frames that do not exist.
+        latent exists once per sequence. Beside them stands the state that a model has by another name and does not
+        draw, `[B, T, Z]`: "z" of a DVBF. Zeros at frames that do not exist.
         """
         return self._encode(self.check(x, mask, u, observed, context))
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _encode(self, batch: Batch) -> dict[str, Any]:
-        return {name: path.q for name, path in self.infer(*batch).latents.items()}
+        path = self.infer(*batch)
+        return {**{name: latent.q for name, latent in path.latents.items()}, **path.states}
 
     def log_prob(
         self,

@@ -30,6 +30,9 @@ class Declarations(Parts):
             text = f"of q({name}_t | .), zero at frames that do not exist." if latent.of_frame else f"of q({name} | x)."
             outputs.append(self.value(f"{name}_mean", shape, f"Mean {text}"))
             outputs.append(self.value(f"{name}_scale", shape, f"Standard deviation {text}"))
+        for name, width in self.model.states.items():
+            text = f"The state {name}_t that follows from them, zero at frames that do not exist."
+            outputs.append(self.value(name, ("time", width), text))
 
         def run(given: Tensors) -> Tensors:
             batch = self.read(given)
@@ -39,7 +42,7 @@ class Declarations(Parts):
                 values = {f"{latent.name}_mean": latent.q.mean(q), f"{latent.name}_scale": latent.q.scale(q)}
                 mask = batch.mask if latent.of_frame else None
                 found |= {name: masks.zero_masked(value, mask) for name, value in values.items()}
-            return found
+            return found | {name: masks.zero_masked(value, batch.mask) for name, value in path.states.items()}
 
         text = "Infers the latents of sequences, following modes."
         return Signature("encode", text, self.sequences(), tuple(outputs), run)

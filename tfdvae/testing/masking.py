@@ -68,15 +68,20 @@ def check_masked_verbs(model: Any) -> None:
     called, encoded = model(given(batch, model)).numpy(), model.encode(given(batch, model))
     one, _ = _sequences(model, places)[2]
     assert_close(called[2, places[2]], model(given(one, model))[0], 3e-5, what="the call among masked frames")
-    alone, framed = model.encode(given(one, model)), of_frames(model, encoded)
+    alone, framed = model.encode(given(one, model)), _of_frames(model, encoded)
     found = each(lambda y: y.numpy()[2, places[2]], framed)
-    assert_close(found, each(lambda y: y[0], of_frames(model, alone)), 3e-5, what="`encode` among masked frames")
+    assert_close(found, each(lambda y: y[0], _of_frames(model, alone)), 3e-5, what="`encode` among masked frames")
     for latent in model.sequence_latents:
         own, expected = list(encoded[latent.name]), list(alone[latent.name])
         assert_close([y[2:3] for y in own], expected, 3e-5, what=f"`encode` of {latent.name!r} among masked frames")
     for y in (called, *tf.nest.flatten(framed)):
         np.testing.assert_array_equal(np.asarray(y)[~batch.mask.numpy()], 0.0, err_msg="masked frames of a verb")
     require(called.shape[:2] == (3, PADDED), f"the call gives shape {called.shape}, not (3, {PADDED}, ...)")
+
+
+def _of_frames(model: Any, encoded: dict[str, Any]) -> dict[str, Any]:
+    """What `encode` tells of each frame: posteriors and states."""
+    return {**of_frames(model, encoded), **{name: encoded[name] for name in model.states}}
 
 
 def _spread(places: Places, series: list[np.ndarray], fill: float) -> np.ndarray:
