@@ -261,7 +261,10 @@ def test_a_declaration_that_cannot_be_right_is_refused() -> None:
         def latents(self):
             return (self.latent("mask", self.z_prior, self.z_posterior),)
 
-    for cell in (Twice, Named):
+    class Told(tfdvae.VRNNCell):
+        states = ("z",)
+
+    for cell in (Twice, Named, Told):
         with pytest.raises(ValueError, match="needs a name of its own"):
             cell(2, units=5).build((None, 3))
 

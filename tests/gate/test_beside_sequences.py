@@ -171,6 +171,8 @@ def test_latents_and_contexts() -> None:
     model = cases.make("vrae")
     with pytest.raises(ValueError, match="`s` holds NaN or infinity"):
         model.generate(2, latents={"s": NAN * ones(B, 3)})
+    with pytest.raises(ValueError, match="`s` holds NaN or infinity"):
+        model.forecast(ones(B, 2, cases.X_DIM), horizon=2, latents={"s": NAN * ones(B, 3)})
     told = vae()
     told.build_for(D, context_dim=2)
     for call in (lambda context: told.generate(2, context=context), lambda c: told.initial_state(B, context=c)):

@@ -174,6 +174,17 @@ def test_encode_tells_the_noise_and_the_state() -> None:
     np.testing.assert_allclose(model.encode_states(x, u=u)["z"], quiet.z, **CLOSE)
 
 
+def test_a_state_is_told_where_a_model_meets_its_own_output() -> None:
+    """DVBF feeds no frame back, so the path and the state on it stay what they were."""
+    model, x = make(), tf.constant(frames("gaussian", BATCH, LENGTH, X))
+    noise = tensors(drawn(model))
+    plain = model.infer(x, noise=noise)
+    with random.replacement_scope(tf.constant(1.0), random.make_seed(0)):
+        fed = model.infer(x, noise=noise)
+    np.testing.assert_allclose(plain.states["z"], follow(model, x.numpy(), None, drawn(model)).z, **CLOSE)
+    np.testing.assert_allclose(fed.states["z"], plain.states["z"], **CLOSE)
+
+
 def test_a_new_model_moves_its_state_by_the_identity_and_by_what_is_random() -> None:
     """With neither inputs nor noise a state stays where it is; noise of the prior moves it by less than one."""
     model = make(spread=0.0, num_matrices=16)
@@ -240,6 +251,9 @@ def test_importance_weights_average_to_the_evidence(initial: str) -> None:
     elbo = float(np.sum(np.exp(log_q) * (log_joint - log_q)))
     assert elbo < evidence - 0.01
     assert_mean(bounds.ELBO().per_sequence(terms), elbo)
+    if model.causal:
+        found = float(model.particle_log_prob(x, num_samples=40_000, criterion="never", seed=4)[0])
+        assert found == pytest.approx(evidence, abs=5.0 * np.sqrt(variance / 40_000))
 
 
 def test_random_matrices_start_narrow_around_those_of_a_point_estimate() -> None:

@@ -141,5 +141,6 @@ class ScoringMixin:
             raise ValueError(
                 f"{what} weighs particles frame by frame, and {type(self).__name__} as configured {reason}. Take the "
                 "bound 'elbo' or 'iwae' (and `log_prob`), which every model has; or choose a causal inference (SRNN: "
-                "inference='filter'; DKF: 'st_l', 'mf_l' or 'frame') or a causal model (VRNN, STORN, KVAE, VAE)."
+                "inference='filter'; DKF: 'st_l', 'mf_l' or 'frame'; DVBF: initial='filter') or a causal model (VRNN, "
+                "STORN, KVAE, VAE)."
             )

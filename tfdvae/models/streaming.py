@@ -328,5 +328,5 @@ class StreamingMixin:
             raise ValueError(
                 f"{type(self).__name__} as configured infers latents from frames that are yet to come, so frames "
                 "cannot be streamed. Choose a causal inference (SRNN: inference='filter'; DKF: 'st_l', 'mf_l' or "
-                "'frame') or a causal model (VRNN, STORN, KVAE)."
+                "'frame'; DVBF: initial='filter') or a causal model (VRNN, STORN, KVAE)."
             )
