@@ -96,7 +96,7 @@ def wrong(change, message: str):
         wrong(lambda c: c.model.update(phi_y=(3,)), r"config\.model has no key 'phi_y'; its keys are .*phi_x"),
         wrong(lambda c: c.data.update(paht="x"), r"config\.data has no key 'paht'; its keys are .*limit"),
         wrong(lambda c: c.optimizer.__delitem__("name"), r"config\.optimizer lacks the key 'name'"),
-        wrong(lambda c: c.model.update(observation="poisson"), r"Unknown observation 'poisson': expected one of"),
+        wrong(lambda c: c.model.update(observation="laplace"), r"Unknown observation 'laplace': expected one of"),
         wrong(lambda c: c.model.observation_options.update(k=3), r"observation_options has no key 'k'"),
         wrong(lambda c: c.model.update(name="lstm"), r"Unknown model 'lstm': expected one of \['dkf'"),
         wrong(lambda c: c.data.update(name="mozart"), r"Unknown data set 'mozart': expected one of \['bach'"),
