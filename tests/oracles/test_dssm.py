@@ -1,5 +1,6 @@
 """DSSM against its equations in float64, and forecasts by the physics of another sequence."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,6 +121,15 @@ def quiet(model: tfdvae.DSSM) -> None:
     variance.bias.assign(tf.fill(variance.bias.shape, -30.0))
 
 
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Verbs are not traced."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 def test_a_swap_goes_on_from_the_own_state_by_the_physics_of_the_other(u_dim: int) -> None:
     model = make(u_dim)
