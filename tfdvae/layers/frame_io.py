@@ -16,6 +16,7 @@ from tfdvae.layers.frame_networks import spec_config, uses_training_state
 from tfdvae.layers.units import Units, units_of_sequences, usual_units
 from tfdvae.layers.x_scale import check_frames, check_x_scale, logarithm
 from tfdvae.moments import observed_moments
+from tfdvae.observations.values import Values
 
 __all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO"]
 
@@ -366,6 +367,13 @@ class FrameIO(keras.layers.Layer):
         """Which entries of finite frames `[..., D]` the observation and the networks can take, bool `[..., D]`."""
         found = self.observation.supported(x)
         return found & (x >= 0.0) if self.x_scale == "log" else found
+
+    @property
+    def values(self) -> tuple[Values, ...]:
+        """The same as intervals, one for all features or one for each."""
+        own = self.observation.values
+        found = (own,) if isinstance(own, Values) else own
+        return tuple(one._replace(low=max(one.low, 0.0)) for one in found) if self.x_scale == "log" else found
 
     def get_config(self) -> dict[str, Any]:
         names = (*FRAME_OPTIONS, "activation", "dropout")

@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 from tfdvae.observations import numerics
 from tfdvae.observations.base import Observation
+from tfdvae.observations.values import BINARY
 
 __all__ = ["AutoregressiveBernoulli"]
 
@@ -55,6 +56,7 @@ class AutoregressiveBernoulli(Observation):
     """
 
     support = ("every feature to be 0 or 1", numerics.BINARISE)
+    values = BINARY
 
     def __init__(
         self, hidden: int | None = None, activation: str | Callable | dict | None = "relu", **kwargs: Any
@@ -190,9 +192,6 @@ class AutoregressiveBernoulli(Observation):
         )
         x = tf.reshape(x, tf.concat([tf.shape(params)[:-1], [self.x_dim]], axis=0))
         return tf.ensure_shape(x, params.shape[:-1].concatenate(self.x_dim))
-
-    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        return numerics.is_binary(x)
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         return np.concatenate([np.zeros(self.hidden_dim), numerics.frequency_logits(frames)])

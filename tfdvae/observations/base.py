@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfdvae.observations.values import REAL, Values, contained
+
 __all__ = ["Observation"]
 
 
@@ -16,7 +18,7 @@ class Observation(keras.layers.Layer):
     mean.
 
     A family implements `params_dim`, `noise_dim`, `distribution`, `_log_prob`, `sample`, `mean` and `_bias_from`, and
-    where it cannot explain every number, `supported`, which says so in graphs as well, with `support` in words. Leading
+    where it cannot explain every number, `values`, or `supported` beside it, with `support` in words. Leading
     dimensions are free: [B, H], [B, T, H], [K, B, T, H]. Log-probabilities are nats per frame, summed over the D
     features.
 
@@ -35,12 +37,15 @@ class Observation(keras.layers.Layer):
             positive ones, "none" where x cannot be standardised (see `tfdvae.layers.FrameIO`).
         standardized_by_default: whether models standardise x unless told not to.
         support: what x is expected to be, and what to do about other data, in words.
+        values: the same as intervals, of all features or of each. Exported files hold them, so that what runs those
+            checks frames without TensorFlow.
     """
 
     stand_in: float = 0.0
     units: str | tuple[str, ...] = "none"
     standardized_by_default = False
     support: tuple[str, str] = ("real numbers", "choose another observation")
+    values: Values | tuple[Values, ...] = REAL
     _takes_observed = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -258,12 +263,13 @@ class Observation(keras.layers.Layer):
         return observed if observed.ndim == x.ndim else np.broadcast_to(observed[..., None], x.shape)
 
     def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        """Which entries of finite x [.., D] lie in the support, bool [.., D]. Default: all.
+        """Which entries of finite x [.., D] lie in the support, bool [.., D]. Default: those within `values`.
 
-        It is written in operators that arrays and tensors share: Datasets, graphs and exported models ask it in graphs,
-        data loaders in processes of their own, where TensorFlow must not run.
+        A family that overrides it, since intervals cannot say all, still names intervals around its support, for
+        exported files know no more. It is written in operators that arrays and tensors share: Datasets, graphs and
+        exported models ask it in graphs, data loaders in processes of their own, where TensorFlow must not run.
         """
-        return x == x
+        return contained([self.values] if isinstance(self.values, Values) else self.values, x)
 
     def _check_support(self, x: np.ndarray) -> None:
         """Raises ValueError for finite x [.., D] outside of the support."""

@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 
 from tfdvae.observations import numerics
 from tfdvae.observations.base import Observation
+from tfdvae.observations.values import BINARY
 
 __all__ = ["Bernoulli"]
 
@@ -19,6 +20,7 @@ class Bernoulli(Observation):
     logits. A feature that `adapt` never sees observed starts at probability one half."""
 
     support = ("every feature to be 0 or 1", numerics.BINARISE)
+    values = BINARY
 
     @property
     def params_dim(self) -> int:
@@ -40,9 +42,6 @@ class Bernoulli(Observation):
 
     def mean(self, params: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(tf.cast(params, tf.float32))
-
-    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        return numerics.is_binary(x)
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         return numerics.frequency_logits(frames)

@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 from tfdvae.observations import numerics
 from tfdvae.observations.base import Observation
+from tfdvae.observations.values import NOT_NEGATIVE
 
 __all__ = ["Gamma"]
 
@@ -38,6 +39,7 @@ class Gamma(Observation):
         "pass the power |STFT|^2 itself, neither its logarithm nor a standardised version, or choose a Gaussian "
         "observation",
     )
+    values = NOT_NEGATIVE
 
     units = "scale"
 
@@ -77,9 +79,6 @@ class Gamma(Observation):
 
     def mean(self, params: tf.Tensor) -> tf.Tensor:
         return tf.exp(self.log_mean(params))
-
-    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        return x >= 0.0
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         mean = np.clip(numerics.observed_mean(frames, 1.0), 2.0 * self.min_mean, 0.5 * self.max_mean)

@@ -17,7 +17,6 @@ __all__ = [
     "count_observed",
     "frequency_logits",
     "hold_within",
-    "is_binary",
     "log_variance_scale",
     "log_variance_scale_inverse",
     "mixture_log_prob",
@@ -37,11 +36,6 @@ BINARISE = "binarise the data or choose a continuous observation"
 LOG_2PI = math.log(2.0 * math.pi)
 MAX_LOG_VARIANCE = 2.0 * math.log(1e6)
 SMALLEST_UNIFORM = 2.0**-25
-
-
-def is_binary(x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-    """Which entries of an array or a tensor are 0 or 1, but for rounding."""
-    return (abs(x) <= 1e-6) | (abs(x - 1.0) <= 1e-6)
 
 
 def check_min_scale(scale: float, name: str = "min_scale") -> float:

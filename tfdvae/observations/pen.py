@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 from tfdvae.observations import numerics
 from tfdvae.observations.base import Observation
+from tfdvae.observations.values import BINARY, REAL
 
 __all__ = ["Pen", "PenComponents"]
 
@@ -46,6 +47,7 @@ class Pen(Observation):
     """
 
     support = ("the last feature (pen) to be 0 or 1", numerics.BINARISE)
+    values = (REAL, REAL, BINARY)
 
     units = ("affine", "affine", "none")
 
@@ -154,9 +156,6 @@ class Pen(Observation):
         if x.shape[-1] != 3:
             raise ValueError(f"Pen expects frames (dx, dy, pen) with 3 features, got shape {x.shape}.")
         super()._check_support(x)
-
-    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        return numerics.is_binary(x) | np.array([True, True, False])
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         count = self.num_components

@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["FORMAT", "Field", "Signature", "Target", "VERSION", "describe", "parse"]
+from tfdvae.observations.values import ROUNDING, Values
+
+__all__ = ["FORMAT", "Field", "Limits", "Signature", "Target", "VERSION", "describe", "parse"]
 
 FORMAT, VERSION = "tfdvae.signatures", 2
 
@@ -28,6 +31,29 @@ class Target(NamedTuple):
     num_samples: int = 8
 
 
+class Limits(NamedTuple):
+    """Which values frames may have, for callers to check: another one has no density.
+
+    Attributes:
+        values: of all entries of a frame, or of each.
+        frame_shape: of a frame.
+        text: the same in words, and what to do about others.
+    """
+
+    values: tuple[Values, ...]
+    frame_shape: tuple[int, ...]
+    text: str
+
+    def description(self) -> dict[str, Any]:
+        """As JSON: bounds (null for none) and whether only whole numbers within `rounding` count, in a shape that
+        broadcasts to a frame."""
+        shape = self.frame_shape if len(self.values) > 1 else (1,) * len(self.frame_shape)
+        low, high, whole = (np.array(column, object) for column in zip(*self.values, strict=True))
+        bounds = {"low": np.where(low == -np.inf, None, low), "high": np.where(high == np.inf, None, high)}
+        found = {name: column.reshape(shape).tolist() for name, column in {**bounds, "whole": whole}.items()}
+        return {**found, "rounding": ROUNDING, "text": self.text}
+
+
 class Field(NamedTuple):
     """A tensor that goes in or comes out.
 
@@ -38,6 +64,7 @@ class Field(NamedTuple):
         unit: of its values; "1" where they have none.
         text: what it is.
         random: for noise, which callers draw or leave at zeros: "normal" or "uniform"; empty for all else.
+        values: for frames that may not have any value: which ones.
     """
 
     name: str
@@ -46,13 +73,14 @@ class Field(NamedTuple):
     unit: str
     text: str
     random: str = ""
+    values: Limits | None = None
 
     def spec(self) -> tf.TensorSpec:
         """For tracing: axes of any size are None."""
         return tf.TensorSpec([None if isinstance(n, str) else n for n in self.shape], self.dtype, self.name)
 
     def description(self) -> dict[str, Any]:
-        """As JSON: -1 for an axis of any size; "random" stands in it for noise alone."""
+        """As JSON: -1 for an axis of any size; "random" stands in it for noise alone, "values" for limited frames."""
         found = {
             "name": self.name,
             "dtype": self.dtype.name,
@@ -61,7 +89,8 @@ class Field(NamedTuple):
             "unit": self.unit,
             "description": self.text,
         }
-        return {**found, "random": self.random} if self.random else found
+        found |= {"random": self.random} if self.random else {}
+        return found if self.values is None else {**found, "values": self.values.description()}
 
 
 class Signature(NamedTuple):

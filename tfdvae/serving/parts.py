@@ -10,7 +10,8 @@ from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.models import DVAE
-from tfdvae.serving.fields import Field, Signature, Target
+from tfdvae.observations.values import REAL
+from tfdvae.serving.fields import Field, Limits, Signature, Target
 from tfdvae.serving.states import StateLayout
 from tfdvae.types import Batch, StepTerms
 
@@ -35,7 +36,8 @@ class Parts:
 
     def sequences(self) -> tuple[Field, ...]:
         """x, which frames exist, and u in driven mode."""
-        fields = [self.frames("x", self.frame_shape, UNITS_OF_X, "Frames; where none exists they may hold anything.")]
+        text = "Frames; where none exists they may hold anything."
+        fields = [self.limited(self.frames("x", self.frame_shape, UNITS_OF_X, text))]
         if self.target.masked:
             text = "True where a frame exists; at least one in each sequence."
             fields.append(Field("mask", (self.batch, "time"), tf.bool, "1", text))
@@ -59,7 +61,7 @@ class Parts:
         if self.model.frames.mode != "sequence":
             return ()
         text = f"The first {self.model.given_frames} frames of each sequence, or fewer, which its units come from."
-        fields = (self.frames("given", self.frame_shape, UNITS_OF_X, text, "given"),)
+        fields = (self.limited(self.frames("given", self.frame_shape, UNITS_OF_X, text, "given")),)
         if self.model.partly_observed:
             text = "True where they hold data; where nothing of a feature does, it has the units of the data set."
             fields += (Field("given_observed", (self.batch, "given", *self.frame_shape), tf.bool, "1", text),)
@@ -72,6 +74,13 @@ class Parts:
     def frames(self, name: str, shape: tuple[int, ...], unit: str, text: str, time: str = "time") -> Field:
         """`[B, T, *shape]`."""
         return Field(name, (self.batch, time, *shape), tf.float32, unit, text)
+
+    def limited(self, field: Field) -> Field:
+        """A field of frames that the model is to explain, with what the observation says of their values."""
+        values = self.model.frames.values
+        if set(values) == {REAL}:
+            return field
+        return field._replace(values=Limits(values, self.frame_shape, self.model.frames.support))
 
     def row(self, name: str, shape: tuple[int, ...], unit: str, text: str) -> Field:
         """`[B, *shape]`, a frame or what belongs to one."""

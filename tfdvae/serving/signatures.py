@@ -189,7 +189,8 @@ class Declarations(Parts):
         """One streamed frame."""
         if not self.model.causal or self.layout is None:
             return None
-        inputs = [*self.layout.fields, self.row("x", self.frame_shape, UNITS_OF_X, "The frame x_t.")]
+        frame = self.limited(self.row("x", self.frame_shape, UNITS_OF_X, "The frame x_t."))
+        inputs = [*self.layout.fields, frame]
         if self.model.partly_observed:
             text = "True where x holds data; elsewhere it may hold anything."
             inputs.append(Field("observed", (self.batch, *self.frame_shape), tf.bool, "1", text))

@@ -1,0 +1,79 @@
+"""Frames that p(x_t | .) cannot explain are refused without TensorFlow too: files say which values have a density."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfdvae
+from export.edge.model import numbers, outside, read_fields
+from export.edge.stream import Stream
+from tests.gate.support import D, vae
+from tests.observations.conftest import CASES
+from tfdvae.observations import OBSERVATIONS
+from tfdvae.serving.fields import Target
+from tfdvae.serving.signatures import declare
+
+PROBES = np.array(
+    [-np.float32(3e38), -1.0, -1e-5, -1e-7, 0.0, 1e-7, 1e-5, 0.5, 1 - 1e-7, 1.0, 1 + 1e-5, 2.0, 255.0, 3e38]
+)
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_a_description_says_what_the_observation_says(name: str) -> None:
+    case = CASES[name]
+    for options in [{}] + [{"x_scale": "log"}] * (name == "gaussian"):
+        model = vae(observation={"class_name": name, "config": case.arguments}, **options)
+        model.build_for(case.x_dim)
+        described = declare(model, Target(batch=1, masked=False, seeded=False))["step"].description()["inputs"]
+        field = read_fields(described)["x"]
+        x = np.float32([[v] * case.x_dim for v in PROBES])
+        supported = np.broadcast_to(model.frames.supported(x), x.shape)
+        assert (field.values is None) == bool(supported.all())
+        if field.values is not None:
+            np.testing.assert_array_equal(outside(x, field.values), ~supported)
+            with pytest.raises(ValueError, match="x holds .*, which cannot be: .* expects "):
+                numbers("x", x[1:2], field)
+
+
+def test_pictures_are_refused_like_vectors() -> None:
+    model = tfdvae.VAE(2, encoder_units=(4,), decoder_units=(4,), observation="bernoulli")
+    model.build_for((2, 3, 1))
+    described = declare(model, Target(batch=1, masked=False, seeded=False))["step"].description()["inputs"]
+    field = read_fields(described)["x"]
+    numbers("x", np.ones((1, 2, 3, 1)), field)
+    with pytest.raises(ValueError, match="x holds 7, which cannot be: Bernoulli expects every feature to be 0 or 1"):
+        numbers("x", np.full((1, 2, 3, 1), 7.0), field)
+
+
+@pytest.fixture(scope="module")
+def bernoulli(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of partly observed binary frames."""
+    pytest.importorskip("ai_edge_litert")
+    model = vae(observation="bernoulli", missing="nan")
+    model.build_for(D)
+    path = tmp_path_factory.mktemp("support") / "m.tflite"
+    model.export(path, format="litert", signatures=["encode", "reset", "step"])
+    return path
+
+
+def test_a_stream_refuses_them_and_stays_where_it_was(bernoulli: Path) -> None:
+    stream, whole = Stream(bernoulli), np.array([1.0, 0.0, 1.0, 1.0])
+    stream.push(whole)
+    before = stream.state()
+    for bad in (255.0, -1.0, 0.5):
+        with pytest.raises(ValueError, match=f"The frame holds {bad:g}, which cannot be: Bernoulli expects every"):
+            stream.push([1.0, bad, 0.0, 0.0])
+        with pytest.raises(ValueError, match=f"'x' holds {bad:g}, which cannot be"):
+            stream.run("encode", x=[[whole, [bad] * D]], observed=np.ones([1, 2, D], bool))
+    for name, value in stream.state().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_what_was_not_observed_may_be_anything(bernoulli: Path) -> None:
+    stream, observed = Stream(bernoulli), np.array([True, False, True, True])
+    expected = stream.push([1.0, 0.0, 1.0, 1.0], observed=observed).score
+    stream.reset()
+    assert stream.push([1.0, 255.0, 1.0, 1.0], observed=observed).score == expected
+    found = stream.run("encode", x=[[[1.0, np.nan, 1.0, 1.0]]], observed=observed[None, None])
+    assert np.isfinite(found["z_mean"]).all()

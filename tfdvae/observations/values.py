@@ -1,0 +1,33 @@
+"""Which values the features of frames may have, in words that files can hold."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["BINARY", "NOT_NEGATIVE", "REAL", "ROUNDING", "Values", "contained"]
+
+ROUNDING = 1e-6
+"""How far a value may be from the whole number that it stands for."""
+
+
+class Values(NamedTuple):
+    """An interval, and whether it means only the whole numbers in it, which values may miss by `ROUNDING`."""
+
+    low: float = -np.inf
+    high: float = np.inf
+    whole: bool = False
+
+
+REAL, NOT_NEGATIVE, BINARY = Values(), Values(low=0.0), Values(0.0, 1.0, whole=True)
+
+
+def contained(values: Sequence[Values], x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+    """Which entries of finite x `[.., D]` are among the values of their feature, or of the only one that is given.
+
+    Written in operators that arrays and tensors share.
+    """
+    low, high, whole = (np.array(column, np.float32) for column in zip(*values, strict=True))
+    inside = (x >= low - ROUNDING * whole) & (x <= high + ROUNDING * whole)
+    return inside & ((abs((x + 0.5) // 1.0 - x) <= ROUNDING) | (whole == 0.0)) if whole.any() else inside
