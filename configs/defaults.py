@@ -220,7 +220,8 @@ def model_options(model: str) -> dict[str, Any]:
         own = ancestor.__module__.partition(".")[0] == "tfdvae" and "__init__" in vars(ancestor)
         if own and ancestor is not DVAE:
             options |= _arguments(ancestor)
-    return {k: v for k, v in options.items() if k not in ("observation", "seed", "name", "dtype")}
+    unused = getattr(MODELS[model], "cell_class", MODELS[model]).unused
+    return {k: v for k, v in options.items() if k not in ("observation", "seed", "name", "dtype", *unused)}
 
 
 def _arguments(kind: type) -> dict[str, Any]:
@@ -263,7 +264,8 @@ def _smoke(config: ConfigDict) -> None:
     for name, value in config.model.items():
         if isinstance(value, tuple):
             config.model[name] = (8,) * len(value)
-    config.model.units = 8
+    if "units" in config.model:
+        config.model.units = 8
     config.model.latent_dim = min(config.model.latent_dim, 2)
     few = {"limit": 6, "num_train": 8, "num_valid": 4, "num_test": 4, "length": 8, "resolution": 12}
     config.data.update({key: value for key, value in few.items() if key in config.data})

@@ -184,8 +184,14 @@ class Case(NamedTuple):
     u_dim: int
 
 
+def common(model: str) -> dict[str, Any]:
+    """Sizes that most models share."""
+    unused = getattr(tfdvae.MODELS[model], "cell_class", tfdvae.MODELS[model]).unused
+    return {name: value for name, value in {"units": 5, "dropout": 0.2}.items() if name not in unused}
+
+
 CASES: dict[str, Case] = {
-    variant + suffix: Case(model, variant, {"units": 5, "dropout": 0.2, **SIZES[model], **options}, u_dim)
+    variant + suffix: Case(model, variant, {**common(model), **SIZES[model], **options}, u_dim)
     for variant, (model, options) in VARIANTS.items()
     for suffix, u_dim in (("", 0), ("-u", U_DIM))
 }

@@ -74,8 +74,8 @@ _SURVEY = {"cell": "lstm", "activation": "tanh", "scale": "exp"}
 speech = Presets(
     Setting(x_dim=513, length=50, batch_size=128, learning_rate=0.002, patience=50),
     {**_SURVEY, "latent_dim": 16, "units": 128, "observation": "gamma"},
-    rnn={"latent_dim": 0, "phi_x": (256,)},
-    vae={"encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
+    rnn={"scale": None, "latent_dim": 0, "phi_x": (256,)},
+    vae={"units": None, "cell": None, "encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
     dkf={
         "initial_prior": "transition",
         "transition_units": (16,),
@@ -155,8 +155,8 @@ with SRNN, Z-forcing with VRNN, KVAE, VAE, DSSM and DVBF with DKF's networks."""
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
     {**_SURVEY, "latent_dim": 10, "units": 64, "observation": "identity_gaussian"},
-    rnn={"latent_dim": 0, "phi_x": (64,)},
-    vae={"encoder_units": (64, 32), "decoder_units": (32, 64)},
+    rnn={"scale": None, "latent_dim": 0, "phi_x": (64,)},
+    vae={"units": None, "cell": None, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     dkf={
         "initial_prior": "transition",
         "transition_units": (10,),

@@ -18,7 +18,7 @@ class Size(NamedTuple):
     Attributes:
         x_dim, length, batch_size: D, T and B.
         learning_rate: of Adam.
-        common: arguments of every model.
+        common: arguments of every model that has them.
         options: more arguments of a model, by its name.
     """
 
@@ -32,7 +32,7 @@ class Size(NamedTuple):
 
 def _of(sizes: presets.Presets) -> Size:
     setting = sizes.setting
-    common = {key: sizes["vae"][key] for key in ("latent_dim", "units", "observation")}
+    common = {key: sizes["vrnn"][key] for key in ("latent_dim", "units", "observation")}
     return Size(setting.x_dim, setting.length, setting.batch_size, setting.learning_rate, common, sizes)
 
 
@@ -53,7 +53,9 @@ SIZES: dict[str, Size] = {
 
 def build_model(name: str, size: Size, jit_compile: bool = False) -> DVAE:
     """The model `name` of `tfdvae.MODELS` with the networks of `size`, built and compiled for training."""
-    model = MODELS[name](**{**size.common, **size.options.get(name, {})})
+    unused = getattr(MODELS[name], "cell_class", MODELS[name]).unused
+    common = {key: value for key, value in size.common.items() if key not in unused}
+    model = MODELS[name](**{**common, **size.options.get(name, {})})
     model.compile(keras.optimizers.Adam(size.learning_rate), jit_compile=jit_compile)
     model.build_for(size.x_dim)
     model.optimizer.build(model.trainable_variables)

@@ -1,5 +1,6 @@
 """Arguments of constructors: of the kind of their defaults, numpy's numbers included, and none without use."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -31,6 +32,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("kvae", {"units": 2.5}, "`units` must be a whole number, got 2.5"),
     ("vae", {"cell": "nonsense"}, "VAE has no use for `cell`, since it has no recurrent layers: leave it out"),
     ("vae", {"cell": "gru", "num_layers": 3}, "VAE has no use for `cell`, `num_layers`"),
+    ("vae", {"units": 64}, "VAE has no use for `units`, since it has no recurrent layers: leave it out"),
+    ("rnn", {"scale": "exp", "min_scale": 0.1}, "RNN has no use for `scale`, `min_scale`, since it has no latent"),
 ]
 
 
@@ -38,6 +41,46 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 def test_arguments_of_another_kind(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tfdvae.MODELS[name](**options)
+
+
+OF_CELLS = [row for row in REFUSED if row[0] != "kvae" and not row[1].keys() & {"given_frames", "indicator", "seed"}]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), OF_CELLS)
+def test_a_cell_that_is_made_directly_checks_them_too(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tfdvae.MODELS[name].cell_class(**options)
+
+
+def test_cells_take_what_models_take() -> None:
+    cell = tfdvae.VRNNCell(np.int64(2), units=np.int32(4), phi_x=np.array([4, 3]), conditional_prior=np.bool_(True))
+    assert (cell.latent_dim, cell.units, cell.phi_x, cell.conditional_prior) == (2, 4, (4, 3), True)
+    assert type(cell.get_config()["units"]) is int
+    assert list(inspect.signature(tfdvae.VRNNCell).parameters)[0] == "latent_dim"
+    for wrong in (
+        lambda: tfdvae.VRNNCell(2, latent_dim=2),
+        lambda: tfdvae.VRNNCell(2, 3),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_a_subclass_without_a_constructor_is_checked() -> None:
+    class Own(tfdvae.VRNNCell):
+        pass
+
+    with pytest.raises(ValueError, match="`units` must be a whole number, got 2.5"):
+        Own(2, units=2.5)
+
+
+def test_configs_leave_out_what_a_model_has_no_use_for() -> None:
+    for model, unused in (("vae", {"units", "cell", "num_layers"}), ("rnn", {"scale", "min_scale"})):
+        made = tfdvae.MODELS[model]()
+        assert not unused & made.get_config().keys()
+        # Files of models that were written before hold them.
+        assert tfdvae.MODELS[model].from_config({**made.get_config(), **dict.fromkeys(unused, 3)}).get_config() == (
+            made.get_config()
+        )
 
 
 TAKEN: list[tuple[str, dict[str, Any]]] = [

@@ -64,7 +64,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 def tiny(variant: str, x_dim: int, u_dim: int = 0, *, spread: float = 0.5, seed: int = 0, **options: Any) -> Any:
     """A built model of one variant whose weights, biases included, are all drawn from N(0, spread^2)."""
     name, own = VARIANTS.get(variant, (variant, {}))
-    model = getattr(tfdvae, name)(**NETWORKS[name], **own, **{"units": 3, **options})
+    made = getattr(tfdvae, name)
+    units = {} if "units" in made.cell_class.unused else {"units": 3}
+    model = made(**NETWORKS[name], **own, **{**units, **options})
     model.build_for(x_dim, u_dim)
     randomise(model, spread, seed)
     return model

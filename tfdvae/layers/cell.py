@@ -12,6 +12,7 @@ from tfdvae.layers.latent import DeclaresLatents, Evidence, Latent, check_latent
 from tfdvae.layers.mlp import MLP
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
 from tfdvae.types import LatentPath, State
+from tfdvae.validation.arguments import CheckedArguments
 
 __all__ = ["Hoisted", "StochasticCell", "concat"]
 
@@ -63,7 +64,7 @@ class Hoisted(NamedTuple):
         return {name: path.z for name, path in self.latents.items() if path.z.shape.rank == 3}
 
 
-class StochasticCell(DeclaresLatents, keras.layers.Layer):
+class StochasticCell(CheckedArguments, DeclaresLatents, keras.layers.Layer):
     """A recurrent cell with random latent vectors at each frame.
 
     A subclass writes each equation of its paper once, over `[..., features]`. Per frame they are called in this

@@ -17,6 +17,7 @@ from tfdvae.layers.units import Units, units_of_sequences, usual_units
 from tfdvae.layers.x_scale import check_frames, check_x_scale, logarithm
 from tfdvae.moments import observed_moments
 from tfdvae.observations.values import Values
+from tfdvae.validation.arguments import CheckedArguments
 
 __all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO"]
 
@@ -27,7 +28,7 @@ FILLS = ("zero", "last")
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
-class FrameIO(keras.layers.Layer):
+class FrameIO(CheckedArguments, keras.layers.Layer):
     """How frames enter and leave a model: units, missing entries, frame networks and the observation p(x_t | .).
 
     On the way in (`see`): what was not observed is filled, frames are standardised, the indicator joins them, and the

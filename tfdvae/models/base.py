@@ -54,7 +54,9 @@ def _of_frames(name: str) -> property:
     return property(lambda self: getattr(self.frames, name), doc=f"See `{name}` of `tfdvae.layers.FrameIO`.")
 
 
-class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Model):
+class DVAE(
+    validation.CheckedArguments, DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, StreamingMixin, keras.Model
+):
     """A dynamical variational autoencoder over frames `[B, T, D]`, or of any shape `[B, T, ...]`.
 
     A subclass declares `latents` and implements `build_parts`, `features_dim` and `infer_packed`; bounds, training and
@@ -91,7 +93,6 @@ class DVAE(DeclaresLatents, TrainingMixin, ScoringMixin, DrawingMixin, Streaming
     ):
         seed = validation.whole("seed", seed)
         own = {name: options.pop(name) for name in FRAME_OPTIONS if name in options}
-        own = validation.like_defaults(FrameIO, own)
         super().__init__(**options)
         self.frames = FrameIO(observation, **own, **(frame_networks or {}), dtype=self.dtype_policy, name="frames")
         if missing not in (None, "nan"):

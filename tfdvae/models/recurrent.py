@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfdvae import masks, random, recurrence, validation
+from tfdvae import masks, random, recurrence
 from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import StochasticCell
@@ -47,7 +47,6 @@ class RecurrentDVAE(DVAE):
         own = {k: options.pop(k) for k in (*FRAME_OPTIONS, "missing") if k in options}
         if latent_dim is not None:
             options["latent_dim"] = latent_dim
-        options = validation.like_defaults(self.cell_class, options)
         # The frame networks have the cell's activation and dropout, which may be its defaults.
         cell = self.cell_class(**options, dtype=dtype, name="cell")
         networks = {"activation": cell.activation, "dropout": cell.dropout}
@@ -303,9 +302,9 @@ class RecurrentDVAE(DVAE):
 
     def get_config(self) -> dict:
         cell = self.cell.get_config()
-        options = {k: v for k, v in cell.items() if k not in ("name", "dtype", "trainable")}
+        options = {k: v for k, v in cell.items() if k not in ("name", "dtype", "trainable", *self.cell.unused)}
         return {**super().get_config(), **options}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "RecurrentDVAE":
-        return cls(**{k: v for k, v in config.items() if k != "trainable"})
+        return cls(**{k: v for k, v in config.items() if k not in ("trainable", *cls.cell_class.unused)})

@@ -1,7 +1,7 @@
 """VAE applied to each frame on its own (Kingma and Welling 2014; survey chapter 2)."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,7 +10,6 @@ from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.types import State
-from tfdvae.validation import refuse_unused
 
 __all__ = ["VAE", "VAECell"]
 
@@ -26,15 +25,13 @@ class VAECell(StochasticCell):
 
     Args:
         encoder_units, decoder_units: hidden layers of the two networks.
-        units: the width that settings of several models share; it means nothing here.
 
     Raises:
-        ValueError: `cell` or `num_layers`, since there are no recurrent layers.
+        ValueError: `units`, `cell` or `num_layers`, since there are no recurrent layers.
     """
 
     observe_reads = ("z",)
-    unused: ClassVar[tuple[str, ...]] = ("cell", "num_layers")
-    """Arguments of every cell that speak of recurrent layers, of which there are none here."""
+    unused = dict.fromkeys(("units", "cell", "num_layers"), "since it has no recurrent layers")
 
     def __init__(
         self,
@@ -44,7 +41,6 @@ class VAECell(StochasticCell):
         decoder_units: Sequence[int] = (32, 64, 128, 256),
         **kwargs,
     ):
-        refuse_unused(type(self), kwargs, self.unused, "since it has no recurrent layers")
         super().__init__(latent_dim, **kwargs)
         self.encoder_units = tuple(encoder_units)
         self.decoder_units = tuple(decoder_units)

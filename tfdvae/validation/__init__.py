@@ -6,7 +6,7 @@ in exported signatures, `check_static` and the assertions of `value_checks` say 
 `as_rows` and `check_state`.
 """
 
-from tfdvae.validation.arguments import like_defaults, refuse_unused
+from tfdvae.validation.arguments import CheckedArguments, like_defaults, refuse_unused
 from tfdvae.validation.batches import (
     NO_TARGETS,
     WEIGHTS,
@@ -27,6 +27,7 @@ from tfdvae.validation.tensors import as_rows, check_state, one_frame, same_rows
 from tfdvae.validation.values import Support, check_arrays, check_weights
 
 __all__ = [
+    "CheckedArguments",
     "CheckedPyDataset",
     "NO_TARGETS",
     "Sizes",

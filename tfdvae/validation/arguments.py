@@ -1,15 +1,46 @@
 """Checks of constructor arguments by the kinds of their defaults: a whole number where the default is one, etc."""
 
+import functools
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tfdvae.validation.scalars import plain, switch, whole
 
-__all__ = ["like_defaults", "refuse_unused"]
+__all__ = ["CheckedArguments", "like_defaults", "refuse_unused"]
+
+
+class CheckedArguments:
+    """A class whose constructors, its own and those of its subclasses, check their arguments: of the kinds of their
+    defaults, with Python's own numbers in place of numpy's, and none without use."""
+
+    unused: ClassVar[Mapping[str, str]] = {}
+    """Arguments that a class inherits and has no use for, each with the reason, as the end of a sentence."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _checked(cls.__init__)
+
+
+def _checked(constructor: Callable) -> Callable:
+    names = [name for name, p in inspect.signature(constructor).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    @functools.wraps(constructor)
+    def __init__(self: CheckedArguments, *args: Any, **options: Any) -> None:
+        given = dict(zip(names[1:], args, strict=False))
+        if len(given) < len(args) or given.keys() & options.keys():
+            return constructor(self, *args, **options)  # which Python refuses
+        options = like_defaults(type(self), given | options)
+        refuse_unused(type(self), options)
+        return constructor(self, **options)
+
+    # Keras reads arguments without looking behind what is wrapped.
+    __init__.__signature__ = inspect.signature(constructor)
+    return __init__
 
 
 def like_defaults(made: type, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,20 +60,12 @@ def like_defaults(made: type, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _like(name, plain(value), defaults.get(name)) for name, value in options.items()}
 
 
-def refuse_unused(made: type, options: Mapping[str, Any], names: Iterable[str], why: str) -> None:
-    """Raises ValueError where an argument that a class inherits, and has no use for, is given another value than its
-    default.
-
-    Args:
-        made: the class.
-        options: arguments by name.
-        names: of those without use.
-        why: the reason, as the end of a sentence.
-    """
+def refuse_unused(made: type[CheckedArguments], options: Mapping[str, Any]) -> None:
+    """Raises ValueError where an argument without use is given another value than its default."""
     defaults = _defaults(made)
-    given = {name: options[name] for name in names if name in options and options[name] != defaults[name]}
+    given = [name for name in made.unused if name in options and options[name] != defaults[name]]
     if given:
-        told = ", ".join(f"`{name}`" for name in given)
+        told, why = ", ".join(f"`{name}`" for name in given), made.unused[given[0]]
         raise ValueError(f"{made.__name__.removesuffix('Cell')} has no use for {told}, {why}: leave it out.")
 
 
