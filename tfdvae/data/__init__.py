@@ -43,6 +43,7 @@ from tfdvae.data.speech_stream import SpeechStream, stream_spectrograms, stream_
 from tfdvae.data.splitting import Scaled
 from tfdvae.data.strokes import load_handwriting, offsets_to_points, scaled_handwriting
 from tfdvae.data.strokes_iam import points_to_offsets, read_line_strokes
+from tfdvae.data.tables import from_table
 
 __all__ = [
     "DATASETS",
@@ -62,6 +63,7 @@ __all__ = [
     "describe",
     "events_to_grid",
     "from_arrays",
+    "from_table",
     "hold_out",
     "impute_forward",
     "impute_linear",

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdvae import masks, observations, random, validation
+from tfdvae.data.sequences import Sequences, pad
 from tfdvae.layers.frame_io import FRAME_OPTIONS, FrameIO
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.initial_weights import BUILDING, initial_weights_from
@@ -303,6 +304,7 @@ class DVAE(
                 self.build(shapes)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        inputs = pad(inputs) if isinstance(inputs, Sequences) else inputs
         if not self.built and not isinstance(inputs, list):
             batch = validation.as_batch(inputs)
             validation.check_static(batch)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdvae.data.sequences import Sequences, pad
 from tfdvae.layers.frame_shapes import flatten_frames
 from tfdvae.types import Batch
 from tfdvae.validation.ragged import padded
@@ -47,11 +48,19 @@ class Sizes(NamedTuple):
 def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> Batch:
     """A Batch from frames and what belongs to them, or from one dict of all that. Raises on any other key.
 
-    Sequences of unequal lengths, as lists or ragged tensors, are padded and masked, see `padded`.
+    Sequences of unequal lengths, as lists, ragged tensors or `tfdvae.data.Sequences`, are padded and masked, see
+    `padded`.
     """
+    if isinstance(x, Sequences):
+        x = pad(x)
     given = x if isinstance(x, Batch) else Batch(x, mask, u, observed, context)
     if given.x is None:
         raise ValueError("Expected frames of shape [batch, time, features], or a dict with 'x'; got None.")
+    if hasattr(given.x, "columns"):
+        raise ValueError(
+            f"Expected frames of shape [batch, time, features], got a table ({type(given.x).__name__}): say by "
+            "tfdvae.data.from_table(table, values, time=..., group=...) which columns are what, and pass that."
+        )
     if isinstance(x, Batch) or not isinstance(x, Mapping):
         return padded(given)
     unknown = sorted(set(x) - set(Batch._fields))
