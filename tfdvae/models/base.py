@@ -312,15 +312,33 @@ class DVAE(
         return super().__call__(inputs, *args, **kwargs)
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Mean of p(x_t | .) along the posterior modes, under teacher forcing, in the shape of x."""
+        """Mean of p(x_t | .) under teacher forcing, in the shape of x: along the posterior modes, in training along a
+        drawn path.
+
+        In training the KL of that path and auxiliary losses join the model's losses by `add_loss`, in nats per frame.
+        So a Keras model around this one keeps them, and what follows plays the part of log p(x_t | .). The model's own
+        `fit` does not come here.
+        """
         if validation.is_symbolic(*validation.as_batch(inputs)):
             # The data of Keras' verbs were checked on their way here.
             batch = self.tensors(inputs)
             validation.check_static(batch, self.built_sizes)
         else:
             batch = self.check(inputs)
-        means = masks.zero_masked(self.frames.mean(self.infer(*batch).x), batch.mask)
+        path = self._trained_path(batch) if training else self.infer(*batch)
+        means = masks.zero_masked(self.frames.mean(path.x), batch.mask)
         return restore_frames(means, self.frame_shape)
+
+    def _trained_path(self, batch: Batch) -> Trajectory:
+        """A drawn path, whose divergence has joined the losses."""
+        seed = self.next_seed(None)
+        noise = self.draw_noise(seed, *tf.unstack(tf.shape(batch.x)[:2]))
+        with random.dropout_scope(random.fold_in(seed, "dropout")):
+            path = self.infer(*batch, noise)
+        terms = self.terms(path, batch)
+        total = tf.reduce_sum(terms.kl + terms.penalty) + tf.reduce_sum(terms.sequence_kl)
+        self.add_loss(total / self._frames(batch))
+        return path
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return tuple(input_shape["x"] if isinstance(input_shape, Mapping) else input_shape)

@@ -31,6 +31,7 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         the ELBO and its parts in the logs are not weighed.
         """
         batch, weights = self._unpack(data)
+        self._clear_losses()  # of a call before, which has added its own
         self.partly_observed |= batch.observed is not None or self.hide > 0.0
         seed = random.fold_in(random.make_seed(self.seed), _batches_given(self.optimizer))
         beta = self.current_beta()
