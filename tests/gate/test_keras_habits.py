@@ -1,5 +1,6 @@
 """What Keras' users expect of a model: verbs on batches, weights of sequences, callbacks, names, files."""
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -115,6 +116,32 @@ def test_targets_are_refused_before_the_first_epoch() -> None:
     with pytest.raises(ValueError, match="A DVAE models x itself"):
         model.fit(frames(), validation_data=(frames(), frames()), verbose=0)
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
+def rows_of(model: keras.Model, **options: Any) -> str:
+    lines: list[str] = []
+    model.summary(print_fn=lines.append, line_length=100, **options)
+    return "\n".join(lines)
+
+
+def test_summaries_tell_shapes() -> None:
+    model = vrnn()
+    assert "?" in rows_of(model)
+    model.build_for(D)
+    text = rows_of(model)
+    assert re.search(r"frames \(FrameIO\) .*\(None, None, 8\)", text)  # mean and log-variance of each feature
+    assert re.search(r"cell \(VRNNCell\) .*\(None, None, 3\)", text)  # what the decoder ends with
+    assert "?" not in text and f"{model.count_params():,}" in text
+    pictures = tfdvae.VAE(2, encoder_units=(4,), decoder_units=(3,), observation="bernoulli")
+    pictures.build_for((2, 3, 1), u_dim=2)
+    assert re.search(r"frames \(FrameIO\) .*\(None, None, 6\)", rows_of(pictures))
+    kvae = tfdvae.KVAE(2, units=3, encoder_units=(4,), decoder_units=(5,), num_mixtures=6)
+    kvae.build_for(D)
+    text = rows_of(kvae)
+    for row in (r"encoder \(MLP\).*\(None, None, 4\)", r"decoder \(MLP\).*5\)", r"mixing \(MixingNetwork\).*6\)"):
+        assert re.search(row, text), text
+    inputs = keras.Input([None, D])
+    assert re.search(r"vrnn \(VRNN\) .*\(None, None, 4\)", rows_of(keras.Model(inputs, model(inputs))))
 
 
 def test_names_of_metrics_are_those_of_the_values() -> None:

@@ -205,6 +205,10 @@ class StochasticCell(CheckedArguments, DeclaresLatents, keras.layers.Layer):
         check_latents(self.latents, type(self).__name__, self.states)
         check_state(self.initial_state(1), type(self).__name__)
 
+    def compute_output_shape(self, x_shape: Sequence[int | None], *_: Any, **__: Any) -> tuple[int | None, ...]:
+        """That of the features of p(x_t | .)."""
+        return (*x_shape[:-1], self.features_dim)
+
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         """Builds the sublayers for E features of a frame and U inputs (0 in undriven mode)."""
         raise NotImplementedError(f"{type(self).__name__} does not implement `build_parts`.")

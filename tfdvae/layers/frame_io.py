@@ -158,7 +158,10 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
                 self.observation.projection = False
         if not self.observation.built:
             self.observation.build((None, features_dim), (None, self.x_dim))
-        self.built = True
+        self.build((None, None, *self.frame_shape))
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Tells Keras the shape of frames; `build_input` and `build_output` have created what there is."""
 
     @property
     def uses_training_state(self) -> bool:
@@ -375,6 +378,10 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         own = self.observation.values
         found = (own,) if isinstance(own, Values) else own
         return tuple(one._replace(low=max(one.low, 0.0)) for one in found) if self.x_scale == "log" else found
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """That of the parameters of p(x_t | .)."""
+        return (*input_shape[:2], self.params_dim)
 
     def get_config(self) -> dict[str, Any]:
         names = (*FRAME_OPTIONS, "activation", "dropout")

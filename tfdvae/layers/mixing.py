@@ -40,6 +40,9 @@ class MixingNetwork(keras.layers.Layer):
         self.rnn.build((None, width))
         self.logits.build((None, self.units))
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.num_mixtures)
+
     def initial(self, batch_size: tf.Tensor | int) -> tuple[tf.Tensor, RecurrentState]:
         """a_0 `[B, A]`, and the state that goes with it."""
         first = tf.convert_to_tensor(self.first)

@@ -51,6 +51,9 @@ class MLP(keras.layers.Layer):
         """Width of the output for inputs of width `input_dim`."""
         return self.units[-1] if self.units else input_dim
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.output_dim(input_shape[-1]))
+
     def call(self, x: tf.Tensor) -> tf.Tensor:
         for i, dense in enumerate(self.hidden):
             x = random.dropout(flat_call(dense, x), self.dropout, f"{self.name}/{i}")

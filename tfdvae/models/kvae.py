@@ -139,13 +139,13 @@ class KVAE(SequenceDVAE):
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         evidence = x_dim + self.context_dim
-        self.encoder.build((None, evidence))
-        self.posterior_head.build((None, self.encoder.output_dim(evidence)))
+        self.encoder.build((None, None, evidence))
+        self.posterior_head.build((None, None, self.encoder.output_dim(evidence)))
         if self.posterior_flow:
             self.flow_network.build()
-        self.mixing.build((None, self.encoding_dim))
+        self.mixing.build((None, None, self.encoding_dim))
         self.bank.build((None, u_dim))
-        self.decoder.build((None, self.encoding_dim))
+        self.decoder.build((None, None, self.encoding_dim))
 
     @property
     def features_dim(self) -> int:

@@ -84,7 +84,8 @@ class RecurrentDVAE(DVAE):
         return self.cell.features_dim
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
-        self.cell.build((None, x_dim), (None, u_dim) if u_dim else None, context_dim=self.context_dim)
+        shapes = [(None, None, width) if width else None for width in (x_dim, u_dim)]
+        self.cell.build(*shapes, context_dim=self.context_dim)
 
     def infer_packed(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Trajectory:
         given = self.hoist(packed, noise)
