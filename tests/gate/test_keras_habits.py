@@ -144,6 +144,30 @@ def test_summaries_tell_shapes() -> None:
     assert re.search(r"vrnn \(VRNN\) .*\(None, None, 4\)", rows_of(keras.Model(inputs, model(inputs))))
 
 
+def test_batches_of_a_pydataset_are_made_as_often_as_by_keras() -> None:
+    class Batches(keras.utils.PyDataset):
+        def __init__(self) -> None:
+            super().__init__(workers=1)
+            self.made: list[int] = []
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> Any:
+            self.made.append(index)
+            return frames(index)
+
+    theirs, ours = Batches(), Batches()
+    plain = keras.Sequential([keras.layers.Dense(D)])
+    plain.compile(run_eagerly=True)
+    plain.predict(theirs, verbose=0)
+    model = compiled(vae())
+    model.predict(ours, verbose=0)
+    assert ours.made == theirs.made
+    model.fit(ours, epochs=2, shuffle=False, verbose=0)
+    assert ours.made.count(0) == theirs.made.count(0) + 1 + 2
+
+
 def test_names_of_metrics_are_those_of_the_values() -> None:
     for model in (vae(), vrnn()):
         model.compile(run_eagerly=True, kl_per_dimension=True)

@@ -119,7 +119,8 @@ class FittingMixin:
             first = checked.element_spec
             self._check_weighed(first, weighed)
         elif isinstance(data, keras.utils.PyDataset):
-            checked, first = validation.CheckedPyDataset(data, one), one(data[0])
+            checked = validation.CheckedPyDataset(data, one)
+            first = checked.first()
         elif isinstance(data, Iterator):
             first, checked = validation.first_of(data, one)
         else:

@@ -24,8 +24,17 @@ class CheckedPyDataset(keras.utils.PyDataset):
         super().__init__(given.workers, given.use_multiprocessing, given.max_queue_size)
         self.given = given
         self.check = check
+        self.ahead: dict[str, Any] | None = None
+
+    def first(self) -> dict[str, Any]:
+        """The first batch, which is not made again when it is asked for next."""
+        self.ahead = self.check(self.given[0])
+        return self.ahead
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if index == 0 and self.ahead is not None:
+            found, self.ahead = self.ahead, None
+            return found
         return self.check(self.given[index])
 
     @property
