@@ -44,6 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("third", "all"),
         help="run the tests marked exhaustive as well: a third of them, which the commit chooses, or all",
     )
+    parser.addoption(
+        "--fuzz-calls", type=int, default=300, help="how many random calls tests/fuzz makes; 10000 is its long form"
+    )
+    parser.addoption(
+        "--stream-steps", type=int, default=10000, help="how many frames go through a stream; 1000000 is the long form"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

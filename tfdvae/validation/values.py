@@ -98,8 +98,10 @@ def _array(value: Any) -> np.ndarray:
         found = np.asarray(value)
         return found.astype(np.float64) if found.dtype == object else found
     except (ValueError, TypeError) as error:
+        # Numpy's own words for unequal lengths are about its inside.
+        reason = "" if "inhomogeneous" in str(error) else f": {error}"
         raise ValueError(
-            f"Expected arrays of numbers with equal lengths (pad and mask ragged ones): {error}"
+            f"Expected arrays of numbers with equal lengths (pad and mask ragged ones){reason}."
         ) from error
 
 

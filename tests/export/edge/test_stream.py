@@ -265,17 +265,19 @@ def _resident() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
-def test_memory_is_constant(vrnn) -> None:
+def test_memory_is_constant(vrnn, request: pytest.FixtureRequest) -> None:
+    """`--stream-steps 1000000` is the long form."""
     stream, x = Stream(vrnn[1]), frames(vrnn[0], "vrnn")[0]
     for _ in range(2000):
         stream.push(x[0])
     stream.generate(200)
     gc.collect()
     blocks, resident = sys.getallocatedblocks(), _resident()
-    for _ in range(1000):
+    for _ in range(request.config.getoption("--stream-steps") // 10):
         for row in x[:10]:
-            stream.push(row)
+            pushed = stream.push(row)
         stream.generate(1)
+    assert np.isfinite([pushed.score, *pushed.latents["z"]]).all()
     gc.collect()
     assert sys.getallocatedblocks() - blocks < 200
     assert _resident() - resident < 2**20

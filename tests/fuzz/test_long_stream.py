@@ -1,0 +1,47 @@
+"""A stream of Keras' own steps over many frames, in constant memory; that of the edge is in tests/export/edge.
+
+The long form of both, 10^6 frames on the edge and a tenth of that here:
+
+    make test PYTEST_ARGS="tests/fuzz tests/export/edge/test_stream.py -k memory --stream-steps 1000000"
+"""
+
+import gc
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.gate.support import D, vrnn
+
+STATM = Path("/proc/self/statm")
+
+
+def resident() -> int:
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="needs Linux")
+def test_memory_is_constant_and_the_state_stays_bounded(request: pytest.FixtureRequest) -> None:
+    model = vrnn()
+    model.build_for(D)
+    x = np.random.default_rng(0).normal(size=(64, 1, D)).astype("float32")
+    state = model.initial_state(1)
+
+    def run(count: int) -> None:
+        nonlocal state
+        for t in range(count):
+            state = model.step(state, x[t % 64]).state
+            if t % 16 == 0:
+                state = model.generate_step(state)[1]
+
+    run(200)
+    gc.collect()
+    blocks, before = sys.getallocatedblocks(), resident()
+    run(request.config.getoption("--stream-steps") // 10)
+    gc.collect()
+    assert sys.getallocatedblocks() - blocks < 500
+    assert resident() - before < 2**22
+    assert all(np.abs(y).max() < 1e3 for y in tf.nest.flatten(state))
