@@ -52,6 +52,26 @@ def test_a_cell_that_is_made_directly_checks_them_too(name: str, options: dict[s
         tfdvae.MODELS[name].cell_class(**options)
 
 
+PARTS: list[tuple[str, dict[str, Any], str]] = [
+    ("gaussian_mixture", {"num_components": 2.5}, "`num_components` must be a whole number, got 2.5"),
+    ("pen", {"num_components": True}, "`num_components` must be a whole number, got True"),
+    ("pen", {"max_correlation": "a"}, "`max_correlation` must be a finite number, got 'a'"),
+    ("gamma", {"min_mean": "a"}, "`min_mean` must be a finite number, got 'a'"),
+    ("bernoulli", {"projection": "no"}, "`projection` must be True or False, got 'no'"),
+    ("gaussian", {"min_scale": True}, "`min_scale` must be a finite number, got True"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), PARTS)
+def test_so_do_observations_and_families(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tfdvae.observations.OBSERVATIONS[name](**options)
+    if name == "gaussian":
+        with pytest.raises(ValueError, match=message):
+            tfdvae.families.FAMILIES[name](2, **options)
+    assert type(tfdvae.observations.Pen(num_components=np.int64(3)).get_config()["num_components"]) is int
+
+
 def test_cells_take_what_models_take() -> None:
     cell = tfdvae.VRNNCell(np.int64(2), units=np.int32(4), phi_x=np.array([4, 3]), conditional_prior=np.bool_(True))
     assert (cell.latent_dim, cell.units, cell.phi_x, cell.conditional_prior) == (2, 4, (4, 3), True)

@@ -9,10 +9,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfdvae.arguments import CheckedArguments
+
 __all__ = ["Family"]
 
 
-class Family(ABC):
+class Family(CheckedArguments, ABC):
     """A family of distributions over z `[.., Z]`: stateless functions of parameters that are plain tensors.
 
     A distribution is a NamedTuple of float32 tensors, `dist` below, so that loops, masks and exports can carry it.

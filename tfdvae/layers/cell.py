@@ -7,12 +7,12 @@ import keras
 import tensorflow as tf
 
 from tfdvae import families, recurrence
+from tfdvae.arguments import CheckedArguments
 from tfdvae.families import Family, Head
 from tfdvae.layers.latent import DeclaresLatents, Evidence, Latent, check_latents, check_state, hold_over_segments
 from tfdvae.layers.mlp import MLP
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
 from tfdvae.types import LatentPath, State
-from tfdvae.validation.arguments import CheckedArguments
 
 __all__ = ["Hoisted", "StochasticCell", "concat"]
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfdvae import loop, masks, observations
+from tfdvae.arguments import CheckedArguments
 from tfdvae.layers.frame_io_within import FrameIOWithin
 from tfdvae.layers.frame_networks import frame_decoder as make_decoder
 from tfdvae.layers.frame_networks import frame_encoder as make_encoder
@@ -17,7 +18,6 @@ from tfdvae.layers.units import Units, units_of_sequences, usual_units
 from tfdvae.layers.x_scale import check_frames, check_x_scale, logarithm
 from tfdvae.moments import observed_moments
 from tfdvae.observations.values import Values
-from tfdvae.validation.arguments import CheckedArguments
 
 __all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO"]
 

@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfdvae.arguments import CheckedArguments
 from tfdvae.observations.values import REAL, Values, contained
 
 __all__ = ["Observation"]
 
 
-class Observation(keras.layers.Layer):
+class Observation(CheckedArguments, keras.layers.Layer):
     """p(x_t | features): maps features [.., H] to parameters [.., P] (always float32) and knows what they
     mean.
 

@@ -6,7 +6,16 @@ in exported signatures, `check_static` and the assertions of `value_checks` say 
 `as_rows` and `check_state`.
 """
 
-from tfdvae.validation.arguments import CheckedArguments, like_defaults, refuse_unused
+from tfdvae.arguments import (
+    CheckedArguments,
+    like_defaults,
+    plain,
+    real,
+    refuse_unused,
+    scheduled,
+    switch,
+    whole,
+)
 from tfdvae.validation.batches import (
     NO_TARGETS,
     WEIGHTS,
@@ -21,7 +30,6 @@ from tfdvae.validation.batches import (
     with_missing,
 )
 from tfdvae.validation.graphs import after, check_dataset, finite_check, support_check, value_checks
-from tfdvae.validation.scalars import plain, real, scheduled, switch, whole
 from tfdvae.validation.sources import CheckedPyDataset, first_of, named
 from tfdvae.validation.tensors import as_rows, check_state, one_frame, same_rows
 from tfdvae.validation.values import Support, check_arrays, check_weights

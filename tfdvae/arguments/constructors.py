@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tfdvae.validation.scalars import plain, switch, whole
+from tfdvae.arguments.scalars import plain, switch, whole
 
 __all__ = ["CheckedArguments", "like_defaults", "refuse_unused"]
 
