@@ -190,6 +190,8 @@ def call_verb(data: st.DataObject, subjects: list[Subject], verbs: Mapping[str, 
         given["batch_size"] = sizes.batch
     if verb == "impute" and given["observed"] is None and subject.model.missing is None:
         verdict = "bad"
+    if chosen.get("x") in values.INFINITE and (given.get("mask") is not None or given.get("observed") is not None):
+        verdict = "either"
     series = isinstance(given.get("observed"), np.ndarray) or given.get("mask") is not None
     stepwise = verb not in STREAMING or subject.model.causal
     free = verb in ("encode", "adapt") or (verb != "particle_log_prob" and not series)

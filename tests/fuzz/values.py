@@ -77,11 +77,15 @@ def _rows(s: Sizes, width: int = D) -> np.ndarray:
     return s.array(s.batch, width)
 
 
+INFINITE = _bad(lambda s: spoiled(_x(s), np.inf), lambda s: spoiled(_x(s), 1e39, float))
+"""Frames that a mask, or what was observed, may make right."""
+
 X = [
     *_good(_x, _x, _x, lambda s: _x(s).astype("float64"), lambda s: tf.constant(_x(s)), lambda s: _x(s).tolist()),
     *_good(lambda s: np.zeros((s.batch, s.length, D), int), lambda s: _x(s).astype("float16"), lambda s: list(_x(s))),
     *_bad(lambda s: _x(s)[0], lambda s: _x(s)[..., :-1], lambda s: _x(s)[:, :0], lambda s: _x(s)[:0]),
-    *_bad(lambda s: _x(s)[..., None, None], lambda s: spoiled(_x(s), np.inf), lambda s: spoiled(_x(s), 1e39, float)),
+    *_bad(lambda s: _x(s)[..., None, None]),
+    *INFINITE,
     *_bad(lambda s: _x(s).astype("complex64"), lambda s: _x(s).astype(str), lambda s: None, lambda s: "frames"),
     *_bad(
         lambda s: 1.0, lambda s: [[[1.0]], [[1.0, 2.0]]], lambda s: {"frames": _x(s)}, lambda s: {}, lambda s: object()

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tests.gate.support import B, D, T, frames, rolls, vae, vrnn
+from tfdvae.testing import assert_equal
 
 U = cases.U_DIM
 NAN = float("nan")
@@ -65,6 +66,20 @@ def test_observed_and_uniform_noise_of_one_frame(plain: tfdvae.DVAE) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             plain.generate_step(state, uniform=uniform)
+
+
+def test_a_state_may_come_from_arrays_and_must_be_of_real_numbers() -> None:
+    model = vrnn(standardize="sequence", given_frames=2)
+    model.build_for(D)
+    state, x = model.initial_state(B, given=frames()[:, :2]), frames()[:, 0]
+    arrays = tf.nest.map_structure(lambda y: y.numpy().astype("float64"), state)
+    assert_equal(model.step(arrays, x), model.step(state, x))
+    assert_equal(model.generate_step(arrays), model.generate_step(state))
+    for kind, message in ((complex, "of real numbers, got complex128"), (str, "arrays of numbers, got `state")):
+        wrong = tf.nest.map_structure(lambda y, kind=kind: y.astype(kind), arrays)
+        for call in (lambda wrong=wrong: model.step(wrong, x), lambda wrong=wrong: model.generate_step(wrong)):
+            with pytest.raises(ValueError, match=message):
+                call()
 
 
 def test_inputs_of_one_frame(driven: tfdvae.DVAE) -> None:

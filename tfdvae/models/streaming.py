@@ -75,7 +75,7 @@ class StreamingMixin:
         """
         self._require_causal()
         x, observed = validation.one_frame(x, observed, self.frame_shape, self.missing, self.frames)
-        size = validation.check_state(state, self._state_template, x.shape[0])
+        state, size = validation.check_state(state, self._state_template, x.shape[0])
         return self.take_frame(state, x, self._frame_inputs(u, size), observed, self._noise(noise, size))
 
     def generate_step(
@@ -94,7 +94,7 @@ class StreamingMixin:
                 has another shape or holds NaN.
         """
         self._require_stepwise("generate_step")
-        size = validation.check_state(state, self._state_template)
+        state, size = validation.check_state(state, self._state_template)
         if uniform is not None:
             shape = [self.observation.noise_dim]
             uniform = validation.as_rows("uniform", uniform, shape, size, uniform=True)

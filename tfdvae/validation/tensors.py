@@ -122,16 +122,16 @@ def one_frame(
     return x, observed
 
 
-def check_state(state: Any, template: Any, batch: int | None = None) -> int | None:
-    """B of a streaming state.
+def check_state(state: Any, template: Any, batch: int | None = None) -> tuple[Any, int | None]:
+    """A streaming state as tensors of the model's own types, and its B.
 
     Args:
-        state: a nest of tensors `[B, .]`.
+        state: a nest of tensors or arrays `[B, .]`.
         template: a state of the same model for one sequence.
         batch: B of what comes with the state, where it is known.
 
     Raises:
-        ValueError: other entries, an entry of another shape, or of NaN.
+        ValueError: other entries, an entry of another shape, of no real numbers, or of NaN.
     """
     try:
         tf.nest.assert_same_structure(state, template, check_types=False)
@@ -141,14 +141,15 @@ def check_state(state: Any, template: Any, batch: int | None = None) -> int | No
             f"Expected a state of this model, from `initial_state`, `step` or `generate_step`, with the entries "
             f"{sorted(template)}; got {got}."
         ) from None
-    sizes = {}
+    sizes, tensors = {}, []
     for expected, (path, value) in zip(tf.nest.flatten(template), keras.tree.flatten_with_path(state), strict=True):
         name = f"state[{']['.join(map(repr, path))}]"
         if not hasattr(value, "shape") or list(value.shape)[1:] != list(expected.shape)[1:]:
             wanted = ", ".join(["batch", *map(str, expected.shape[1:])])
             raise ValueError(f"Expected `{name}` of shape [{wanted}], got {list(getattr(value, 'shape', ()))}.")
         sizes[name] = value.shape[0]
-        check_state_values(name, value)
+        tensors.append(tf.cast(_checked_type(name, value), expected.dtype))
+        check_state_values(name, tensors[-1])
     if batch is not None:
         sizes = {"what comes with the state": batch, **sizes}
     known = {name: size for name, size in sizes.items() if size is not None}
@@ -156,7 +157,7 @@ def check_state(state: Any, template: Any, batch: int | None = None) -> int | No
         first, *rest = known.items()
         name, size = next(item for item in rest if item[1] != first[1])
         raise ValueError(f"Expected a state for the {first[1]} sequences of {first[0]}, got {size} rows in `{name}`.")
-    return next(iter(known.values()), None)
+    return tf.nest.pack_sequence_as(template, tensors), next(iter(known.values()), None)
 
 
 def check_state_values(name: str, value: Any) -> None:
