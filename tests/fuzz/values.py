@@ -188,8 +188,9 @@ def _altered(s: Sizes, change: Callable[[np.ndarray], Any]) -> dict[str, Any]:
 STATE = [
     *_good(_state, _state, _state),
     *_bad(lambda s: {}, lambda s: None, lambda s: "state", lambda s: {"other": _rows(s)}, lambda s: [_rows(s)]),
-    *_bad(lambda s: _altered(s, lambda y: np.concatenate([y, y])), lambda s: _altered(s, lambda y: y[..., None])),
+    *_bad(lambda s: _altered(s, lambda y: y[..., None])),
     *_bad(lambda s: _altered(s, lambda y: "text")),
+    *_either(lambda s: _altered(s, lambda y: np.concatenate([y, y]))),
     *_either(lambda s: _altered(s, lambda y: y * np.nan), lambda s: _altered(s, lambda y: y.astype(complex))),
 ]
 
