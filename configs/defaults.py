@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from tfdvae import DVAE, MODELS, presets
+from tfdvae import DVAE, MODELS, bounds, presets
 from tfdvae.layers.frame_io import FRAME_OPTIONS, FrameIO
 
 __all__ = ["DATA", "base", "experiment", "model_options"]
@@ -284,7 +284,9 @@ def _demo(config: ConfigDict) -> None:
         )
     config.model.update(observation="autoregressive_bernoulli", dropout=0.0)
     config.optimizer.update(learning_rate=3e-3, schedule="cosine")
-    config.training.update(epochs=16, buckets=4, kl_warmup_epochs=4, kl_warmup_start=0.2)
+    config.training.update(epochs=16, buckets=4)
+    if bounds.BOUNDS[config.training.bound].tempered:
+        config.training.update(kl_warmup_epochs=4, kl_warmup_start=0.2)
 
 
 VARIANTS: dict[str, Callable[[ConfigDict], None]] = {"": lambda config: None, "demo": _demo, "smoke": _smoke}

@@ -109,6 +109,14 @@ SIZES: dict[str, dict[str, Any]] = {
         "posterior_units": (4,),
         "decoder_units": (6,),
     },
+    "lvrnn": {
+        "latent_dim": 2,
+        "phi_x": (6,),
+        "phi_z": (4,),
+        "prior_units": (4,),
+        "posterior_units": (6,),
+        "decoder_units": (4,),
+    },
 }
 """Every width differs from its neighbours, so that a mix-up of two shapes cannot pass."""
 
@@ -172,6 +180,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "rssm",
         {"cell": "lstm", "num_layers": 2, "scale": "exp", "latent_dim": 3, "overshooting": 3, "transition_units": ()},
     ),
+    "lvrnn": ("lvrnn", {}),
+    "lvrnn-independent": ("lvrnn", {**GRU2, "conditional_prior": False, "latent_dim": 3, "scale": "exp"}),
 }
 
 
@@ -242,6 +252,8 @@ SUITE = (
     "rssm-u",
     "rssm-overshooting-u",
     "rssm-categorical-u",
+    "lvrnn",
+    "lvrnn-independent-u",
 )
 """Every variant once, every model with inputs and without: what the contract suite runs."""
 
@@ -262,6 +274,7 @@ PRIMARY = (
     "vssn-u",
     "zforcing_vrnn",
     "rssm-u",
+    "lvrnn",
 )
 """Every model once, for what costs a compilation."""
 

@@ -146,6 +146,7 @@ speech = Presets(
         "posterior_units": (64, 32),
         "decoder_units": (256,),
     },
+    lvrnn={"phi_x": (256,), "phi_z": (32, 64)},
 )
 """Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
 
@@ -223,6 +224,7 @@ motion = Presets(
         "posterior_units": (32,),
         "decoder_units": (64,),
     },
+    lvrnn={"phi_x": (64,), "phi_z": (16, 32)},
 )
 """3D human motion: Girin et al. 2021, section 13.3 and appendix C; models that are not there by analogy, as above."""
 

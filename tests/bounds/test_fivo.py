@@ -107,10 +107,12 @@ def test_mixed_precision_filters_in_float32() -> None:
     assert_close(results[0].log_evidence, results[1].log_evidence, 0.05)
 
 
-@pytest.mark.parametrize("bound", ["fivo", pytest.param("nasmc", marks=pytest.mark.exhaustive)])
-def test_training_raises_the_bound(bound: str) -> None:
-    data = cases.training_data("vrnn")
-    model = cases.make("vrnn", randomise=False)
+@pytest.mark.parametrize(
+    ("bound", "name"), [("fivo", "vrnn"), pytest.param("nasmc", "lvrnn", marks=pytest.mark.exhaustive)]
+)
+def test_training_raises_the_bound(bound: str, name: str) -> None:
+    data = cases.training_data(name)
+    model = cases.make(name, randomise=False)
     model.compile(keras.optimizers.Adam(0.02), bound=bound)
     before = model.evaluate(data, batch_size=16, verbose=0, return_dict=True)
     history = model.fit(data, epochs=20, batch_size=8, verbose=0).history

@@ -52,6 +52,7 @@ def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
         ("srnn", "first_features", {"zeros", "phi_x"}),
         ("storn", "first_features", {"zeros", "phi_x"}),
         ("vrnn", "conditional_prior", {False, True}),
+        ("lvrnn", "conditional_prior", {False, True}),
         ("dsae", "inference", {"full", "factorized"}),
         ("dsae", "posterior_cell", {None, "rnn"}),
         ("dvbf", "initial", {"smooth", "filter"}),

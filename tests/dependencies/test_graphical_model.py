@@ -131,6 +131,7 @@ RSSM: Parents = {
     },
     "x": {"z": "up_to_now", "u": "up_to_now"},
 }
+LVRNN: Parents = {**VRNN, "z": {**VRNN["z"], "prior": {"z": "earlier", "u": "up_to_now"}}}
 
 # a_t sees [x, d] from t on, and d_s sees v, w and u (in undriven mode x before s) up to s.
 VSSN: Parents = {
@@ -199,6 +200,8 @@ TABLE: dict[str, Parents] = {
     "rssm": RSSM,
     "rssm-overshooting": RSSM,
     "rssm-categorical": RSSM,
+    "lvrnn": LVRNN,
+    "lvrnn-independent": {**VRNN, "z": {"posterior": VRNN["z"]["posterior"]}},
 }
 
 DRIVEN: dict[str, Parents] = {"vssn": VSSN_DRIVEN, "vssn-lstm": VSSN_DRIVEN}

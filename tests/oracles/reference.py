@@ -254,6 +254,27 @@ def rssm(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw:
     return collect(frames, observation)
 
 
+def lvrnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    """Gu et al. (2015), in the survey's words of 12.2: (11.2) and (11.3) for z, (7.4) and (7.5) for x, (8.14) for q."""
+    generation, inference = Stack(cell.rnn, len(x)), Stack(cell.posterior_rnn, len(x))
+    transition = Stack(cell.prior_rnn, len(x)) if cell.conditional_prior else None
+    phi_x = np.zeros([len(x), cell.x_features.output_dim(x.shape[-1])])
+    phi_z = np.zeros([len(x), cell.z_features.output_dim(cell.latent_dim)])
+    frames = []
+    for t, x_t, u_t in each(x, u):
+        g = inference.step(join(phi_x, phi_z, u_t))
+        now = mlp(cell.x_features, x_t)
+        q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(now, g)))
+        z_t = draw(t, *q)
+        p = standard(z_t)
+        if transition is not None:
+            p = gaussian_head(cell.prior_head, mlp(cell.prior_net, transition.step(join(phi_z, u_t))))
+        phi_z = mlp(cell.z_features, z_t)
+        frames.append((z_t, q, p, mlp(cell.decoder, generation.step(join(phi_x, phi_z, u_t)))))
+        phi_x = now
+    return collect(frames, observation)
+
+
 def gated_transition(layer: Any, zu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nu = sigmoid(affine(layer.gate_output, mlp(layer.gate, zu, relu)))  # (B.1)
     nonlinear = affine(layer.nonlinear_output, mlp(layer.nonlinear, zu, relu))  # (B.2)
@@ -309,6 +330,7 @@ MODELS = {
     "NonCausalRVAE": rvae,
     "ZForcingVRNN": zforcing_vrnn,
     "RSSM": rssm,
+    "LVRNN": lvrnn,
 }
 
 

@@ -43,6 +43,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "posterior_units": (3,),
         "decoder_units": (4,),
     },
+    "LVRNN": {"phi_x": (4,), "phi_z": (2,), "prior_units": (3,), "posterior_units": (2,), "decoder_units": (4,)},
 }
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -57,6 +58,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "RVAE non-causal": ("NonCausalRVAE", {}),
     "Z-forcing": ("ZForcingVRNN", {}),
     "RSSM": ("RSSM", {}),
+    "LV-RNN": ("LVRNN", {}),
+    "LV-RNN independent": ("LVRNN", {"conditional_prior": False}),
     **{f"DKF {name}": ("DKF", {"inference": name}) for name in tfdvae.DKFCell.inferences},
 }
 

@@ -8,6 +8,7 @@ from tfdvae.models.dsae import DSAE, DSAECell
 from tfdvae.models.dssm import DSSM, DSSMCell
 from tfdvae.models.dvbf import DVBF, DVBFCell
 from tfdvae.models.kvae import KVAE, StateEstimate
+from tfdvae.models.lvrnn import LVRNN, LVRNNCell
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.models.rnn import RNN, RNNCell
 from tfdvae.models.rssm import RSSM, RSSMCell
@@ -32,6 +33,8 @@ __all__ = [
     "DVBF",
     "DVBFCell",
     "KVAE",
+    "LVRNN",
+    "LVRNNCell",
     "MODELS",
     "NonCausalRVAE",
     "NonCausalRVAECell",
@@ -78,6 +81,7 @@ MODELS: dict[str, type[DVAE]] = {
     "vssn": VSSN,
     "zforcing_vrnn": ZForcingVRNN,
     "rssm": RSSM,
+    "lvrnn": LVRNN,
 }
 """Every model by the name that configs and programs use."""
 
