@@ -269,6 +269,8 @@ def _smoke(config: ConfigDict) -> None:
     config.model.latent_dim = min(config.model.latent_dim, 2)
     few = {"limit": 6, "num_train": 8, "num_valid": 4, "num_test": 4, "length": 8, "resolution": 12}
     config.data.update({key: value for key, value in few.items() if key in config.data})
+    if config.data.frame_shape and "resolution" in config.data:
+        config.data.frame_shape = (few["resolution"], few["resolution"], *config.data.frame_shape[2:])
     config.data.update(transpose=0, max_sequences=6)
     config.training.update(frozen_epochs=min(config.training.frozen_epochs, 1))
     config.training.update(epochs=2, batch_size=4, kl_warmup_epochs=min(config.training.kl_warmup_epochs, 1))

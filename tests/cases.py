@@ -117,6 +117,13 @@ SIZES: dict[str, dict[str, Any]] = {
         "posterior_units": (6,),
         "decoder_units": (4,),
     },
+    "svg": {
+        "latent_dim": 2,
+        "embedding_units": (6,),
+        "predictor_units": (4,),
+        "prior_units": (3,),
+        "posterior_units": (7,),
+    },
 }
 """Every width differs from its neighbours, so that a mix-up of two shapes cannot pass."""
 
@@ -182,6 +189,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "lvrnn": ("lvrnn", {}),
     "lvrnn-independent": ("lvrnn", {**GRU2, "conditional_prior": False, "latent_dim": 3, "scale": "exp"}),
+    "svg": ("svg", {}),
+    "svg-fixed": ("svg", {**GRU2, "learned_prior": False, "latent_dim": 3, "predictor_layers": 1, "scale": "exp"}),
 }
 
 
@@ -254,6 +263,8 @@ SUITE = (
     "rssm-categorical-u",
     "lvrnn",
     "lvrnn-independent-u",
+    "svg",
+    "svg-fixed-u",
 )
 """Every variant once, every model with inputs and without: what the contract suite runs."""
 
@@ -275,6 +286,7 @@ PRIMARY = (
     "zforcing_vrnn",
     "rssm-u",
     "lvrnn",
+    "svg",
 )
 """Every model once, for what costs a compilation."""
 

@@ -147,11 +147,12 @@ speech = Presets(
         "decoder_units": (256,),
     },
     lvrnn={"phi_x": (256,), "phi_z": (32, 64)},
+    svg={"frame_encoder": (256,), "frame_decoder": (256,), "embedding_units": (128,)},
 )
 """Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
 
-The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, DVBF, Z-forcing VRNN and RSSM: these are by analogy, VSSN and RSSM
-with SRNN, Z-forcing with VRNN, KVAE, VAE, DSSM and DVBF with DKF's networks."""
+The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, DVBF, LV-RNN, SVG, Z-forcing VRNN and RSSM: these are by analogy,
+VSSN and RSSM with SRNN, LV-RNN and Z-forcing with VRNN, SVG with STORN, KVAE, VAE, DSSM and DVBF with DKF's networks."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -225,6 +226,7 @@ motion = Presets(
         "decoder_units": (64,),
     },
     lvrnn={"phi_x": (64,), "phi_z": (16, 32)},
+    svg={"frame_encoder": (64,), "frame_decoder": (64,), "embedding_units": (64,), "predictor_units": (64,)},
 )
 """3D human motion: Girin et al. 2021, section 13.3 and appendix C; models that are not there by analogy, as above."""
 
@@ -241,6 +243,18 @@ def _rssm(units: int, hidden: tuple[int, ...], latent_dim: int, family: str | di
     options = {"latent_dim": latent_dim, "units": units, "cell": "gru", "activation": "elu", "family": family}
     return options | {name: hidden for name in networks} | {"observation": "identity_gaussian"}
 
+
+_SVG = {
+    "latent_dim": 10,
+    "units": 256,
+    "cell": "lstm",
+    "embedding_units": (256,),
+    "predictor_layers": 2,
+    "predictor_units": (128,),
+    "frame_encoder": "conv",
+    "frame_decoder": "conv",
+    "observation": "identity_gaussian",
+}
 
 papers = Presets(
     None,
@@ -265,10 +279,12 @@ papers = Presets(
     },
     rssm_planet=_rssm(200, (200,), 30, "gaussian"),
     rssm_dreamer=_rssm(600, (600,), 1024, {"class_name": "categorical", "config": {"classes": 32}}),
+    svg_lp=_SVG,
+    svg_fp={**_SVG, "learned_prior": False},
 )
 """Chung et al. 2015, section 4 (`vrnn_timit` also for Accent and Onomatopoeia; raw audio in frames of 200 samples, and
 pens; the paper does not print Z, which is ours). Fabius and van Amersfoort 2014, section 3.2 (windows of 50 frames for
-two dimensions, of 40 with 50% overlap for twenty). Fraccaro et al. 2016 on
-polyphonic music (the widths of its hidden layers are ours). Hafner et al. 2019 (`rssm_planet`, trained with 3 free
-nats) and 2021 (`rssm_dreamer`, 32 groups of 32 classes, KL balance of 0.8) on pictures, for which both want a
-`frame_encoder` and a `frame_decoder`."""
+two dimensions, of 40 with 50% overlap for twenty). Fraccaro et al. 2016 on polyphonic music (the widths of its hidden
+layers are ours). Hafner et al. 2019 (`rssm_planet`, trained with 3 free nats) and 2021 (`rssm_dreamer`, 32 groups of 32
+classes, KL balance of 0.8) on pictures, for which both want a `frame_encoder` and a `frame_decoder`. Denton and Fergus
+2018 (its recurrences; convolutions, Z and the width of g_t are ours)."""

@@ -53,6 +53,8 @@ def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
         ("storn", "first_features", {"zeros", "phi_x"}),
         ("vrnn", "conditional_prior", {False, True}),
         ("lvrnn", "conditional_prior", {False, True}),
+        ("svg", "learned_prior", {False, True}),
+        ("svg", "predictor_layers", {1, 2}),
         ("dsae", "inference", {"full", "factorized"}),
         ("dsae", "posterior_cell", {None, "rnn"}),
         ("dvbf", "initial", {"smooth", "filter"}),

@@ -133,6 +133,8 @@ RSSM: Parents = {
 }
 LVRNN: Parents = {**VRNN, "z": {**VRNN["z"], "prior": {"z": "earlier", "u": "up_to_now"}}}
 
+SVG: Parents = {**STORN, "z": {**STORN["z"], "prior": {"x": "earlier", "u": "up_to_now"}}}
+
 # a_t sees [x, d] from t on, and d_s sees v, w and u (in undriven mode x before s) up to s.
 VSSN: Parents = {
     "v": {},
@@ -201,6 +203,8 @@ TABLE: dict[str, Parents] = {
     "rssm-overshooting": RSSM,
     "rssm-categorical": RSSM,
     "lvrnn": LVRNN,
+    "svg": SVG,
+    "svg-fixed": STORN,
     "lvrnn-independent": {**VRNN, "z": {"posterior": VRNN["z"]["posterior"]}},
 }
 

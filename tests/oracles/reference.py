@@ -115,6 +115,35 @@ class Stack:
         return x
 
 
+def linear(net: Any, x: np.ndarray) -> np.ndarray:
+    """Layers without an activation."""
+    return mlp(net, x, lambda y: y)
+
+
+class Stack:
+    """A stack of recurrent layers that remembers its state."""
+
+    def __init__(self, recurrent: Any, batch: int) -> None:
+        self.kind = recurrent.cell
+        cells = [layer.cell for layer in recurrent.stack]
+        self.weights = [(array(cell.kernel), array(cell.recurrent_kernel), array(cell.bias)) for cell in cells]
+        self.state = [(np.zeros([batch, recurrent.units]),) * 2 for _ in cells]
+
+    @property
+    def h(self) -> np.ndarray:
+        return self.state[-1][0]
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        for i, (weights, (h, c)) in enumerate(zip(self.weights, self.state, strict=True)):
+            if self.kind == "lstm":
+                self.state[i] = lstm_step(*weights, x, h, c)
+            else:
+                step = {"gru": gru_step, "rnn": rnn_step}[self.kind]
+                self.state[i] = (step(*weights, x, h), c)
+            x = self.state[i][0]
+        return x
+
+
 def run(recurrent: Any, x: np.ndarray, backward: bool = False) -> np.ndarray:
     """Outputs [N, T, H] of a stack over a whole sequence."""
     stack, length = Stack(recurrent, len(x)), x.shape[1]
@@ -275,6 +304,24 @@ def lvrnn(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw
     return collect(frames, observation)
 
 
+def svg(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    """Denton and Fergus (2018), section 3: LSTMs of the posterior, of the learned prior and of the predictor."""
+    before = np.concatenate([np.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+    inferred = run(cell.posterior_rnn, linear(cell.posterior_input, join(x, u)))
+    learned = run(cell.prior_rnn, linear(cell.prior_input, join(before, u))) if cell.learned_prior else None
+    predictor = Stack(cell.predictor, len(x))
+    frames = []
+    for t, _, u_t in each(x, u):
+        q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, inferred[:, t]))
+        z_t = draw(t, *q)
+        p = standard(z_t)
+        if learned is not None:
+            p = gaussian_head(cell.prior_head, mlp(cell.prior_net, learned[:, t]))
+        h = predictor.step(linear(cell.predictor_input, join(before[:, t], z_t, u_t)))
+        frames.append((z_t, q, p, mlp(cell.predictor_output, h)))
+    return collect(frames, observation)
+
+
 def gated_transition(layer: Any, zu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nu = sigmoid(affine(layer.gate_output, mlp(layer.gate, zu, relu)))  # (B.1)
     nonlinear = affine(layer.nonlinear_output, mlp(layer.nonlinear, zu, relu))  # (B.2)
@@ -331,6 +378,7 @@ MODELS = {
     "ZForcingVRNN": zforcing_vrnn,
     "RSSM": rssm,
     "LVRNN": lvrnn,
+    "SVG": svg,
 }
 
 

@@ -114,6 +114,17 @@ def test_the_srnn_paper_on_music() -> None:
     assert model.count_params() == generation + dense(h + x, 300) + gru(300, h) + dense(z + h, 300, 2 * z)
 
 
+def test_the_svg_paper() -> None:
+    """Three LSTMs of 256, each behind a linear layer, that of the predictor of two layers and before a tanh one."""
+    z, h, e = 10, 256, 50
+    posterior = dense(e, 256) + lstm(256, h) + dense(h, 2 * z)
+    predictor = dense(e + z, 256) + 2 * lstm(256, h) + dense(h, 128)
+    for name, learned in (("svg_lp", 1), ("svg_fp", 0)):
+        model = tfdvae.SVG(**{**getattr(presets.papers, name), "frame_encoder": (e,), "frame_decoder": None})
+        model.build_for(88)
+        assert model.count_params() == (1 + learned) * posterior + predictor + dense(88, e) + dense(128, 88)
+
+
 def test_every_model_has_its_sizes_and_every_preset_makes_a_model() -> None:
     for sizes in (presets.speech, presets.motion):
         assert set(sizes) == set(tfdvae.MODELS) and len(sizes) == len(tfdvae.MODELS)

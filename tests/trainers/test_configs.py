@@ -59,7 +59,8 @@ def test_a_config_names_its_command_and_builds_in_every_variant(dataset: str, mo
         building.compile_model(built, config, steps_per_epoch=10)
         building.learning_callbacks(config, ROOT / "best.weights.h5")
         building.epoch_callbacks(config.training)
-        built.build_for(*FRAMES[dataset])
+        features, *beside = FRAMES[dataset]
+        built.build_for(tuple(config.data.frame_shape) or features, *beside)
         assert type(built) is tfdvae.MODELS[config.model.name]
         sizes[variant] = built.count_params()
     assert sizes["smoke"] < sizes[""]

@@ -16,6 +16,7 @@ from tfdvae.models.rvae import RVAE, NonCausalRVAE, NonCausalRVAECell, RVAECell
 from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.models.srnn import SRNN, SRNNCell
 from tfdvae.models.storn import STORN, STORNCell
+from tfdvae.models.svg import SVG, SVGCell
 from tfdvae.models.vae import VAE, VAECell
 from tfdvae.models.vrae import VRAE, VRAECell
 from tfdvae.models.vrnn import VRNN, VRNNCell
@@ -49,6 +50,8 @@ __all__ = [
     "SRNNCell",
     "STORN",
     "STORNCell",
+    "SVG",
+    "SVGCell",
     "SequenceDVAE",
     "StateEstimate",
     "VAE",
@@ -82,6 +85,7 @@ MODELS: dict[str, type[DVAE]] = {
     "zforcing_vrnn": ZForcingVRNN,
     "rssm": RSSM,
     "lvrnn": LVRNN,
+    "svg": SVG,
 }
 """Every model by the name that configs and programs use."""
 

@@ -1,0 +1,34 @@
+"""SVG-LP (Denton and Fergus 2018) on three bouncing balls: one-step predictions.
+
+    python -m trainers.train --config configs/bouncing_balls/svg.py --workdir runs/bouncing_balls_svg
+    python -m trainers.predict --workdir runs/bouncing_balls_svg
+
+`--config.model.learned_prior=False` is SVG-FP. Variants: `configs/bouncing_balls/svg.py:smoke` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.defaults import experiment
+
+__all__ = ["get_config"]
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The experiment, in a variant of `configs.defaults.VARIANTS`."""
+    return experiment(
+        "bouncing_balls",
+        "svg",
+        arg,
+        latent_dim=10,
+        units=256,
+        embedding_units=(256,),
+        predictor_units=(128,),
+        frame_encoder="conv",
+        frame_decoder="conv",
+        activation="relu",
+        data__frame_shape=(30, 30, 1),
+        optimizer__learning_rate=0.001,
+        optimizer__schedule="cosine",
+        training__kl_warmup_epochs=2,
+        training__kl_warmup_start=0.1,
+    )
