@@ -124,6 +124,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "prior_units": (3,),
         "posterior_units": (7,),
     },
+    "sv2p": {"latent_dim": 2, "phi_x": (6,), "posterior_units": (4,), "decoder_units": (6,)},
 }
 """Every width differs from its neighbours, so that a mix-up of two shapes cannot pass."""
 
@@ -191,6 +192,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "lvrnn-independent": ("lvrnn", {**GRU2, "conditional_prior": False, "latent_dim": 3, "scale": "exp"}),
     "svg": ("svg", {}),
     "svg-fixed": ("svg", {**GRU2, "learned_prior": False, "latent_dim": 3, "predictor_layers": 1, "scale": "exp"}),
+    "sv2p": ("sv2p", {}),
+    "sv2p-frame": ("sv2p", {**GRU2, "level": "frame", "latent_dim": 3, "scale": "exp"}),
 }
 
 
@@ -265,6 +268,8 @@ SUITE = (
     "lvrnn-independent-u",
     "svg",
     "svg-fixed-u",
+    "sv2p-u",
+    "sv2p-frame",
 )
 """Every variant once, every model with inputs and without: what the contract suite runs."""
 
@@ -287,6 +292,7 @@ PRIMARY = (
     "rssm-u",
     "lvrnn",
     "svg",
+    "sv2p-u",
 )
 """Every model once, for what costs a compilation."""
 

@@ -147,12 +147,14 @@ speech = Presets(
         "decoder_units": (256,),
     },
     lvrnn={"phi_x": (256,), "phi_z": (32, 64)},
+    sv2p={"phi_x": (256,), "decoder_units": (256,)},
     svg={"frame_encoder": (256,), "frame_decoder": (256,), "embedding_units": (128,)},
 )
 """Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
 
-The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, DVBF, LV-RNN, SVG, Z-forcing VRNN and RSSM: these are by analogy,
-VSSN and RSSM with SRNN, LV-RNN and Z-forcing with VRNN, SVG with STORN, KVAE, VAE, DSSM and DVBF with DKF's networks."""
+The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, DVBF, LV-RNN, SVG, SV2P, Z-forcing VRNN and RSSM: these are by
+analogy, VSSN, SV2P and RSSM with SRNN, LV-RNN and Z-forcing with VRNN, SVG with STORN, KVAE, VAE, DSSM and DVBF with
+DKF's networks."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -226,6 +228,7 @@ motion = Presets(
         "decoder_units": (64,),
     },
     lvrnn={"phi_x": (64,), "phi_z": (16, 32)},
+    sv2p={"phi_x": (64,), "decoder_units": (64,)},
     svg={"frame_encoder": (64,), "frame_decoder": (64,), "embedding_units": (64,), "predictor_units": (64,)},
 )
 """3D human motion: Girin et al. 2021, section 13.3 and appendix C; models that are not there by analogy, as above."""

@@ -54,6 +54,7 @@ def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
         ("vrnn", "conditional_prior", {False, True}),
         ("lvrnn", "conditional_prior", {False, True}),
         ("svg", "learned_prior", {False, True}),
+        ("sv2p", "level", {"sequence", "frame"}),
         ("svg", "predictor_layers", {1, 2}),
         ("dsae", "inference", {"full", "factorized"}),
         ("dsae", "posterior_cell", {None, "rnn"}),

@@ -29,6 +29,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("zforcing_vrnn", {"backward_weight": float("nan")}, "`backward_weight` must be a finite number, got nan"),
     ("rssm", {"overshooting": 1.5}, "`overshooting` must be a whole number, got 1.5"),
     ("vssn", {"universal_dim": 2.5}, "`universal_dim` must be a whole number, got 2.5"),
+    ("sv2p", {"level": "segment"}, "`level` must be 'sequence' or 'frame', got 'segment'"),
     ("svg", {"predictor_layers": 0}, "`predictor_layers` must be at least 1, got 0"),
     ("kvae", {"units": 2.5}, "`units` must be a whole number, got 2.5"),
     ("vae", {"cell": "nonsense"}, "VAE has no use for `cell`, since it has no recurrent layers: leave it out"),

@@ -91,30 +91,6 @@ def rnn_step(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, x: np.
     return np.tanh(x @ kernel + h @ recurrent + bias)
 
 
-class Stack:
-    """A stack of recurrent layers that remembers its state."""
-
-    def __init__(self, recurrent: Any, batch: int) -> None:
-        self.kind = recurrent.cell
-        cells = [layer.cell for layer in recurrent.stack]
-        self.weights = [(array(cell.kernel), array(cell.recurrent_kernel), array(cell.bias)) for cell in cells]
-        self.state = [(np.zeros([batch, recurrent.units]),) * 2 for _ in cells]
-
-    @property
-    def h(self) -> np.ndarray:
-        return self.state[-1][0]
-
-    def step(self, x: np.ndarray) -> np.ndarray:
-        for i, (weights, (h, c)) in enumerate(zip(self.weights, self.state, strict=True)):
-            if self.kind == "lstm":
-                self.state[i] = lstm_step(*weights, x, h, c)
-            else:
-                step = {"gru": gru_step, "rnn": rnn_step}[self.kind]
-                self.state[i] = (step(*weights, x, h), c)
-            x = self.state[i][0]
-        return x
-
-
 def linear(net: Any, x: np.ndarray) -> np.ndarray:
     """Layers without an activation."""
     return mlp(net, x, lambda y: y)
@@ -322,6 +298,19 @@ def svg(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: 
     return collect(frames, observation)
 
 
+def sv2p(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
+    """Babaeizadeh et al. (2018), one latent per frame: (9.1) and (9.2) for x, all of x for q."""
+    phi_x = mlp(cell.x_features, x)
+    h = run(cell.rnn, join(np.concatenate([np.zeros_like(phi_x[:, :1]), phi_x[:, :-1]], axis=1), u))
+    g = join(run(cell.forward_rnn, join(x, u)), run(cell.backward_rnn, join(x, u), backward=True))
+    frames = []
+    for t in range(x.shape[1]):
+        q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, g[:, t]))
+        z_t = draw(t, *q)
+        frames.append((z_t, q, standard(z_t), mlp(cell.decoder, join(h[:, t], z_t))))
+    return collect(frames, observation)
+
+
 def gated_transition(layer: Any, zu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nu = sigmoid(affine(layer.gate_output, mlp(layer.gate, zu, relu)))  # (B.1)
     nonlinear = affine(layer.nonlinear_output, mlp(layer.nonlinear, zu, relu))  # (B.2)
@@ -379,6 +368,7 @@ MODELS = {
     "RSSM": rssm,
     "LVRNN": lvrnn,
     "SVG": svg,
+    "SV2P": sv2p,
 }
 
 

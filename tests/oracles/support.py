@@ -43,6 +43,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "posterior_units": (3,),
         "decoder_units": (4,),
     },
+    "SV2P": {"phi_x": (4,), "posterior_units": (2,), "decoder_units": (4,)},
     "SVG": {"embedding_units": (4,), "predictor_units": (2,), "prior_units": (4,), "posterior_units": (2,)},
     "LVRNN": {"phi_x": (4,), "phi_z": (2,), "prior_units": (3,), "posterior_units": (2,), "decoder_units": (4,)},
 }
@@ -59,6 +60,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "RVAE non-causal": ("NonCausalRVAE", {}),
     "Z-forcing": ("ZForcingVRNN", {}),
     "RSSM": ("RSSM", {}),
+    "SV2P frame": ("SV2P", {"level": "frame"}),
     "SVG-LP": ("SVG", {}),
     "SVG-FP": ("SVG", {"learned_prior": False, "predictor_layers": 1}),
     "LV-RNN": ("LVRNN", {}),

@@ -16,6 +16,7 @@ from tfdvae.models.rvae import RVAE, NonCausalRVAE, NonCausalRVAECell, RVAECell
 from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.models.srnn import SRNN, SRNNCell
 from tfdvae.models.storn import STORN, STORNCell
+from tfdvae.models.sv2p import SV2P, SV2PCell
 from tfdvae.models.svg import SVG, SVGCell
 from tfdvae.models.vae import VAE, VAECell
 from tfdvae.models.vrae import VRAE, VRAECell
@@ -50,6 +51,8 @@ __all__ = [
     "SRNNCell",
     "STORN",
     "STORNCell",
+    "SV2P",
+    "SV2PCell",
     "SVG",
     "SVGCell",
     "SequenceDVAE",
@@ -86,6 +89,7 @@ MODELS: dict[str, type[DVAE]] = {
     "rssm": RSSM,
     "lvrnn": LVRNN,
     "svg": SVG,
+    "sv2p": SV2P,
 }
 """Every model by the name that configs and programs use."""
 
