@@ -9,7 +9,8 @@ import tensorflow as tf
 
 import tfdvae
 from tests.oracles import reference
-from tests.oracles.reference import array, gated_transition, gaussian_head, join, mlp, run
+from tests.oracles.networks import array, gaussian_head, join, mlp, run
+from tests.oracles.reference import gated_transition
 from tests.oracles.support import frames, randomise
 from tfdvae import bounds
 from tfdvae.types import Batch

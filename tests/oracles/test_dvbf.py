@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import tfdvae
 from tests.oracles import reference
-from tests.oracles.reference import affine, array, gaussian_head, join, mlp, run
+from tests.oracles.networks import affine, array, gaussian_head, join, mlp, run
 from tests.oracles.support import assert_mean, frames, logsumexp, randomise
 from tfdvae import bounds, random, schedules
 from tfdvae.types import Batch

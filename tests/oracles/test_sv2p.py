@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import tfdvae
 from tests.oracles import reference
-from tests.oracles.reference import array, gaussian_head, join, mlp
+from tests.oracles.networks import array, gaussian_head, join, mlp
 from tests.oracles.support import frames, tiny
 from tfdvae.types import Batch
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import tfdvae
 from tests.oracles import reference
-from tests.oracles.reference import affine, array, gaussian_head, join, mlp
+from tests.oracles.networks import affine, array, gaussian_head, join, mlp
 from tests.oracles.support import frames, randomise
 from tfdvae.types import Batch
 
