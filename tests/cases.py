@@ -10,191 +10,12 @@ import tensorflow as tf
 
 import tfdvae
 from tests import turns
+from tests.variants import SIZES, VARIANTS
 from tfdvae.testing import sequences
 from tfdvae.testing.sequences import BATCH, LENGTH
 from tfdvae.types import Batch
 
 X_DIM, U_DIM = 4, 2
-
-SIZES: dict[str, dict[str, Any]] = {
-    "rnn": {"phi_x": (6,), "decoder_units": (4,)},
-    "vae": {"latent_dim": 2, "encoder_units": (6, 4), "decoder_units": (4,)},
-    "dkf": {
-        "latent_dim": 2,
-        "transition_units": (4,),
-        "decoder_units": (6,),
-        "encoder_phi_x": (6,),
-        "combiner_units": (4,),
-        "posterior_units": (4,),
-    },
-    "storn": {
-        "latent_dim": 2,
-        "phi_x": (6,),
-        "phi_z": (4,),
-        "encoder_phi_x": (4,),
-        "encoder_units": (6,),
-        "decoder_units": (4,),
-    },
-    "vrnn": {
-        "latent_dim": 2,
-        "phi_x": (6,),
-        "phi_z": (4,),
-        "prior_units": (4,),
-        "posterior_units": (6,),
-        "decoder_units": (4,),
-    },
-    "srnn": {
-        "latent_dim": 2,
-        "phi_x": (6,),
-        "prior_units": (4,),
-        "smoother_units": (6,),
-        "posterior_units": (4,),
-        "decoder_units": (6,),
-    },
-    "rvae": {"latent_dim": 2, "posterior_units": (6,), "decoder_units": (4,)},
-    "rvae_noncausal": {"latent_dim": 2, "posterior_units": (6,), "decoder_units": (4,)},
-    "dsae": {"latent_dim": 2, "global_dim": 3, "prior_units": (4,), "posterior_units": (6,), "decoder_units": (4,)},
-    "dssm": {
-        "latent_dim": 2,
-        "global_dim": 3,
-        "transition_units": (4,),
-        "decoder_units": (6,),
-        "encoder_phi_x": (7,),
-        "posterior_units": (4,),
-    },
-    "dvbf": {
-        "latent_dim": 2,
-        "noise_dim": 3,
-        "num_matrices": 4,
-        "mixing_units": (6,),
-        "initial_units": (4,),
-        "encoder_phi_x": (7,),
-        "posterior_units": (6,),
-        "decoder_units": (4,),
-    },
-    "vrae": {"latent_dim": 3, "decoder_units": (6,)},
-    "kvae": {
-        "latent_dim": 3,
-        "encoding_dim": 2,
-        "num_mixtures": 4,
-        "encoder_units": (6,),
-        "decoder_units": (7,),
-    },
-    "vssn": {
-        "latent_dim": 2,
-        "noise_dim": 3,
-        "universal_dim": 4,
-        "num_sequences": 4,
-        "phi_u": (6,),
-        "noise_units": (4,),
-        "prior_units": (4,),
-        "smoother_units": (6,),
-        "posterior_units": (4,),
-        "decoder_units": (6,),
-    },
-    "zforcing_vrnn": {
-        "latent_dim": 2,
-        "phi_x": (6,),
-        "phi_z": (4,),
-        "prior_units": (4,),
-        "posterior_units": (6,),
-        "decoder_units": (4,),
-        "auxiliary_units": (3,),
-    },
-    "rssm": {
-        "latent_dim": 2,
-        "phi_x": (6,),
-        "transition_units": (4,),
-        "prior_units": (6,),
-        "posterior_units": (4,),
-        "decoder_units": (6,),
-    },
-    "lvrnn": {
-        "latent_dim": 2,
-        "phi_x": (6,),
-        "phi_z": (4,),
-        "prior_units": (4,),
-        "posterior_units": (6,),
-        "decoder_units": (4,),
-    },
-    "svg": {
-        "latent_dim": 2,
-        "embedding_units": (6,),
-        "predictor_units": (4,),
-        "prior_units": (3,),
-        "posterior_units": (7,),
-    },
-    "sv2p": {"latent_dim": 2, "phi_x": (6,), "posterior_units": (4,), "decoder_units": (6,)},
-}
-"""Every width differs from its neighbours, so that a mix-up of two shapes cannot pass."""
-
-GRU2 = {"cell": "gru", "num_layers": 2}
-
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "rnn": ("rnn", {}),
-    "rnn-gru2": ("rnn", {**GRU2, "phi_x": (), "decoder_units": ()}),
-    "vae": ("vae", {}),
-    "vrnn": ("vrnn", {}),
-    "vrnn-independent": ("vrnn", {"conditional_prior": False}),
-    "vrnn-gru2": ("vrnn", {**GRU2, "latent_dim": 3, "prior_units": (), "posterior_units": (), "decoder_units": ()}),
-    "storn": ("storn", {}),
-    "storn-gru2": ("storn", {**GRU2, "scale": "exp", "activation": "elu", "first_features": "phi_x"}),
-    "srnn-smooth": ("srnn", {}),
-    "srnn-filter": ("srnn", {"inference": "filter", "scale": "exp"}),
-    "srnn-residual": ("srnn", {"residual_posterior": True, "first_features": "phi_x"}),
-    "srnn-gru2": ("srnn", {**GRU2, "latent_dim": 3, "phi_x": (), "smoother_units": ()}),
-    "dkf-st_r": ("dkf", {"inference": "st_r"}),
-    "dkf-st_l": ("dkf", {"inference": "st_l"}),
-    "dkf-st_lr": ("dkf", {"inference": "st_lr", **GRU2, "latent_dim": 3}),
-    "dkf-mf_l": ("dkf", {"inference": "mf_l"}),
-    "dkf-mf_lr": ("dkf", {"inference": "mf_lr", "initial_prior": "transition"}),
-    "dkf-local": ("dkf", {"inference": "local"}),
-    "dkf-frame": ("dkf", {"inference": "frame"}),
-    "rvae": ("rvae", {}),
-    "rvae-gru2": ("rvae", {**GRU2, "latent_dim": 3, "scale": "exp", "posterior_units": (), "decoder_units": ()}),
-    "rvae_noncausal": ("rvae_noncausal", {}),
-    "rvae_noncausal-gru2": ("rvae_noncausal", {**GRU2, "latent_dim": 3, "posterior_units": (), "decoder_units": ()}),
-    "dsae-full": ("dsae", {}),
-    "dsae-factorized": ("dsae", {"inference": "factorized", "scale": "exp"}),
-    "dsae-gru2": (
-        "dsae",
-        {**GRU2, "posterior_cell": "rnn", "latent_dim": 3, "global_dim": 2, "prior_units": (), "posterior_units": ()},
-    ),
-    "dssm": ("dssm", {}),
-    "dssm-gru2": ("dssm", {**GRU2, "latent_dim": 3, "global_dim": 2, "scale": "exp", "encoder_phi_x": ()}),
-    "dvbf": ("dvbf", {}),
-    "dvbf-filter": ("dvbf", {"initial": "filter", "bayesian": True, "num_sequences": 4, "scale": "exp"}),
-    "vrae": ("vrae", {}),
-    "vrae-reverse": ("vrae", {"reverse": True, **GRU2, "scale": "softplus", "decoder_units": ()}),
-    "vrae-free_running": ("vrae", {"decoder": "free_running", "num_layers": 2, "cell": "rnn"}),
-    "kvae": ("kvae", {}),
-    "kvae-gru": ("kvae", {"mixing_cell": "gru", "scale": "exp"}),
-    "vssn": ("vssn", {}),
-    "vssn-lstm": (
-        "vssn",
-        {"cell": "lstm", "num_layers": 2, "scale": "exp", "latent_dim": 3, "num_sequences": 1, "phi_u": ()},
-    ),
-    "zforcing_vrnn": ("zforcing_vrnn", {}),
-    "zforcing_vrnn-backward": (
-        "zforcing_vrnn",
-        {**GRU2, "scale": "exp", "posterior_units": (), "reconstruct_backward": "gaussian", "backward_weight": 0.5},
-    ),
-    "rssm": ("rssm", {}),
-    "rssm-categorical": (
-        "rssm",
-        {"latent_dim": 6, "family": {"class_name": "categorical", "config": {"classes": 3}}, "prior_units": ()},
-    ),
-    "rssm-overshooting": (
-        "rssm",
-        {"cell": "lstm", "num_layers": 2, "scale": "exp", "latent_dim": 3, "overshooting": 3, "transition_units": ()},
-    ),
-    "lvrnn": ("lvrnn", {}),
-    "lvrnn-independent": ("lvrnn", {**GRU2, "conditional_prior": False, "latent_dim": 3, "scale": "exp"}),
-    "svg": ("svg", {}),
-    "svg-fixed": ("svg", {**GRU2, "learned_prior": False, "latent_dim": 3, "predictor_layers": 1, "scale": "exp"}),
-    "sv2p": ("sv2p", {}),
-    "sv2p-frame": ("sv2p", {**GRU2, "level": "frame", "latent_dim": 3, "scale": "exp"}),
-}
 
 
 class Case(NamedTuple):
@@ -270,6 +91,10 @@ SUITE = (
     "svg-fixed-u",
     "sv2p-u",
     "sv2p-frame",
+    "tcn-u",
+    "tcn-three_levels",
+    "transformer-u",
+    "transformer-two_layers",
 )
 """Every variant once, every model with inputs and without: what the contract suite runs."""
 
@@ -293,6 +118,8 @@ PRIMARY = (
     "lvrnn",
     "svg",
     "sv2p-u",
+    "tcn-u",
+    "transformer-u",
 )
 """Every model once, for what costs a compilation."""
 

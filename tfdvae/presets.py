@@ -149,12 +149,14 @@ speech = Presets(
     lvrnn={"phi_x": (256,), "phi_z": (32, 64)},
     sv2p={"phi_x": (256,), "decoder_units": (256,)},
     svg={"frame_encoder": (256,), "frame_decoder": (256,), "embedding_units": (128,)},
+    tcn={"units": 80, "phi_x": (256,), "upper_dims": (8, 4), "num_layers": 2, "output_layers": 2},
+    transformer={"units": 76, "phi_x": (256,), "num_layers": 2, "num_heads": 2, "head_dim": 38, "window": 50},
 )
 """Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
 
-The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, DVBF, LV-RNN, SVG, SV2P, Z-forcing VRNN and RSSM: these are by
-analogy, VSSN, SV2P and RSSM with SRNN, LV-RNN and Z-forcing with VRNN, SVG with STORN, KVAE, VAE, DSSM and DVBF with
-DKF's networks."""
+The survey lists no RNN, VAE, KVAE, VRAE, VSSN, DSSM, DVBF, LV-RNN, SVG, SV2P, Z-forcing VRNN, RSSM, TCN and
+transformer: these are by analogy, VSSN, SV2P and RSSM with SRNN, LV-RNN and Z-forcing with VRNN, SVG with STORN, KVAE,
+VAE, DSSM and DVBF with DKF's networks; TCN and transformer have as many weights as the VRNN."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -230,6 +232,8 @@ motion = Presets(
     lvrnn={"phi_x": (64,), "phi_z": (16, 32)},
     sv2p={"phi_x": (64,), "decoder_units": (64,)},
     svg={"frame_encoder": (64,), "frame_decoder": (64,), "embedding_units": (64,), "predictor_units": (64,)},
+    tcn={"units": 34, "phi_x": (64,), "upper_dims": (6, 3), "num_layers": 2, "output_layers": 2},
+    transformer={"units": 32, "phi_x": (64,), "num_layers": 2, "num_heads": 2, "head_dim": 14, "window": 50},
 )
 """3D human motion: Girin et al. 2021, section 13.3 and appendix C; models that are not there by analogy, as above."""
 
@@ -284,10 +288,19 @@ papers = Presets(
     rssm_dreamer=_rssm(600, (600,), 1024, {"class_name": "categorical", "config": {"classes": 32}}),
     svg_lp=_SVG,
     svg_fp={**_SVG, "learned_prior": False},
+    tcn_timit={
+        "latent_dim": 256,
+        "upper_dims": (128, 64, 32, 16),
+        "units": 256,
+        "num_layers": 5,
+        "output_layers": 5,
+        "observation": {"class_name": "gaussian_mixture", "config": {"num_components": 20}},
+    },
 )
 """Chung et al. 2015, section 4 (`vrnn_timit` also for Accent and Onomatopoeia; raw audio in frames of 200 samples, and
 pens; the paper does not print Z, which is ours). Fabius and van Amersfoort 2014, section 3.2 (windows of 50 frames for
 two dimensions, of 40 with 50% overlap for twenty). Fraccaro et al. 2016 on polyphonic music (the widths of its hidden
 layers are ours). Hafner et al. 2019 (`rssm_planet`, trained with 3 free nats) and 2021 (`rssm_dreamer`, 32 groups of 32
 classes, KL balance of 0.8) on pictures, for which both want a `frame_encoder` and a `frame_decoder`. Denton and Fergus
-2018 (its recurrences; convolutions, Z and the width of g_t are ours)."""
+2018 (its recurrences; convolutions, Z and the width of g_t are ours). Aksan and Hilliges 2019 on raw audio: the
+widths of the five latents, all else is ours."""

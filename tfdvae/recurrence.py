@@ -96,11 +96,11 @@ def teacher_forced(
 ) -> tuple[Unrolled, State | None]:
     """The path on which every x_t is the data: posteriors and their samples first, priors and features after them.
 
-    There are three ways, with the same equations. Where no posterior of the loop reads the state, all latents are
-    drawn at once and recurrent layers run over whole sequences. Where frames open without a latent of the loop
-    (`loop_state`), they open all at once, and the loop carries what is left. Otherwise the loop takes a frame from its
-    opening to its close. Priors, `observe` and `penalties` run once for all frames, on what they read of the state;
-    `observe` runs in the loop where it feeds back.
+    There are three ways, with the same equations. Where no posterior of the loop sees a latent of an earlier frame
+    (`mean_field`, `within_frame`), each latent is drawn for all frames at once and recurrent layers run over whole
+    sequences. Where frames open without a latent of the loop (`loop_state`), they open all at once, and the loop
+    carries what is left. Otherwise the loop takes a frame from its opening to its close. Priors, `observe` and
+    `penalties` run once for all frames, on what they read of the state; `observe` runs in the loop where it feeds back.
 
     Args:
         cell: a StochasticCell.
@@ -113,7 +113,7 @@ def teacher_forced(
         The path, and the state after the last frame where the third way was taken, else None.
     """
     if feedback is None and not last:
-        if cell.at_once and all(latent.mean_field for latent in cell.loop_latents):
+        if cell.at_once and all(latent.mean_field or latent.within_frame for latent in cell.loop_latents):
             return _at_once(cell, given), None
         if cell.loop_state:
             return _opened_at_once(cell, given), None
@@ -121,16 +121,23 @@ def teacher_forced(
 
 
 def _at_once(cell: Any, given: Any) -> Unrolled:
-    """No loop: every latent is known for all frames before anything reads it."""
-    known = given.samples()
-    q = {}
-    for latent in cell.loop_latents:
-        q[latent.name] = latent.posterior({}, given.g)
+    """No loop: every latent is known for all frames before anything reads it, those of a mean field before the frames
+    open."""
+    known, q = given.samples(), {}
+
+    def draw(latent: Any, state: State) -> None:
+        q[latent.name] = latent.posterior(state, given.g)
         known[latent.name] = latent.q.sample(q[latent.name], given.noise.get(latent.name))
-    state = cell.absorb_u({**given.state, **cell.previous(given.e, known)}, given.c)
+
+    for latent in cell.loop_latents:
+        if latent.mean_field:
+            draw(latent, {})
+    state = cell.absorb_u({**given.state, **cell.previous(given.e, known), **cell.recall(given.g)}, given.c)
     paths = {}
     for latent in cell.frame_latents:
         if latent.in_loop:
+            if not latent.mean_field:
+                draw(latent, state)
             p = latent.prior_of(state, known[latent.name])
             paths[latent.name] = LatentPath(known[latent.name], q[latent.name], p, given.noise.get(latent.name))
         state = latent.absorb(state, known[latent.name])
@@ -175,7 +182,7 @@ def _unrolled(cell: Any, given: Any, paths: dict[str, LatentPath], state: State)
 def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Feedback | None) -> tuple[Unrolled, State]:
     """The loop over whole frames."""
     known = given.samples()
-    copies = () if feedback is not None else tuple(cell.previous(given.e, known))
+    copies = () if feedback is not None else (*cell.previous(given.e, known), *cell.recall(given.g))
 
     def frame(state: State, inputs: Any) -> tuple[State, Any]:
         e_t, g_t, c_t, noise_t, known_t, x_t, replaced_t, observed_t = inputs
@@ -206,7 +213,7 @@ def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Fee
     inputs = (given.e, given.g, given.c, given.noise, known, *fed)
     state, (drawn, shown, judged, told) = scan(frame, given.state, inputs, hold=hold)
     known |= {name: z for name, (z, _, _) in drawn.items()}
-    before = {} if feedback is not None else cell.previous(given.e, known)
+    before = {} if feedback is not None else {**cell.previous(given.e, known), **cell.recall(given.g)}
     paths = {}
     for latent in cell.loop_latents:
         z, q, opened = drawn[latent.name]

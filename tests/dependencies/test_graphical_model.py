@@ -5,6 +5,7 @@ fixed, must be exactly the parents that the paper draws. `tfdvae.testing` measur
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,6 +162,23 @@ VSSN_DRIVEN: Parents = {
     "x": {"z": "now", "u": "up_to_now", "w": "up_to_now", "v": "everything"},
 }
 
+
+def tcn(levels: int, dense: bool) -> Parents:
+    """By the number of latents of a frame, and whether all of them lead to x_t or the lowest alone."""
+    found: dict[str, dict[str, Any]] = {}
+    for level in range(1, levels + 1):
+        above = {f"z{level + 1}": "now"} if level < levels else {}
+        prior = {"x": "earlier", "u": "up_to_now", **above}
+        found[f"z{level}"] = {"prior": prior, "posterior": {**prior, "x": "up_to_now"}}
+    shown = range(1, levels + 1 if dense else 2)
+    return {**found, "x": {**{f"z{level}": "up_to_now" for level in shown}, "u": "up_to_now"}}
+
+
+TRANSFORMER: Parents = {
+    "z": {"prior": {"x": "earlier", "u": "up_to_now"}, "posterior": {"x": "up_to_now", "u": "up_to_now"}},
+    "x": {"x": "earlier", "z": "up_to_now", "u": "up_to_now"},
+}
+
 TABLE: dict[str, Parents] = {
     "rnn": RNN,
     "rnn-gru2": RNN,
@@ -214,6 +232,10 @@ TABLE: dict[str, Parents] = {
     },
     "svg-fixed": STORN,
     "lvrnn-independent": {**VRNN, "z": {"posterior": VRNN["z"]["posterior"]}},
+    "tcn": tcn(2, dense=True),
+    "tcn-three_levels": tcn(3, dense=False),
+    "transformer": TRANSFORMER,
+    "transformer-two_layers": TRANSFORMER,
 }
 
 DRIVEN: dict[str, Parents] = {"vssn": VSSN_DRIVEN, "vssn-lstm": VSSN_DRIVEN}

@@ -59,6 +59,21 @@ def dsae(x: int, z: int, h: int, decoder: tuple) -> int:
     return generation + v + 2 * lstm(x + z, h) + dense(3 * h, h) + dense(h, 2 * z)
 
 
+def tcn(x: int, z: tuple, c: int, phi_x: int) -> int:
+    """Two convolutions of each level and two behind the latents, of a kernel of 2."""
+    layer = dense(2 * c, 2 * c) + dense(c, c)
+    heads = [dense(c + above, 2 * own) + dense(c, 2 * own) for own, above in zip(z, (*z[1:], 0), strict=True)]
+    networks = dense(x, phi_x, c) + dense(sum(z), c) + dense(c, x)
+    return networks + sum(heads) + 2 * (len(z) + 1) * layer
+
+
+def transformer(x: int, z: int, c: int, phi_x: int, width: int) -> int:
+    """Two blocks before the latent and two behind it, a norm at the end of both pairs."""
+    block = dense(c, 3 * width) + dense(width, c) + dense(c, 4 * c, c) + 4 * c
+    heads = 2 * dense(c, 2 * z)
+    return dense(x, phi_x, c) + dense(c + z, c) + dense(c, x) + heads + 4 * block + 2 * 2 * c
+
+
 SPEECH, MOTION = (513, 16, 128), (96, 10, 64)
 WIDE = (32, 64, 128, 256)
 COUNTS = {
@@ -69,6 +84,10 @@ COUNTS = {
     ("speech", "rvae"): rvae(*SPEECH),
     ("speech", "rvae_noncausal"): rvae_noncausal(*SPEECH),
     ("speech", "dsae"): dsae(*SPEECH, WIDE),
+    ("speech", "tcn"): tcn(513, (16, 8, 4), 80, 256),
+    ("speech", "transformer"): transformer(513, 16, 76, 256, 76),
+    ("motion", "transformer"): transformer(96, 10, 32, 64, 28),
+    ("motion", "tcn"): tcn(96, (10, 6, 3), 34, 64),
     ("motion", "dkf"): dkf(*MOTION, 64, 10, (32, 64), 16, 32),
     ("motion", "storn"): storn(*MOTION, 64, (32,), (), (32,)),
     ("motion", "vrnn"): vrnn(*MOTION, 64, (16, 32)),
@@ -85,6 +104,12 @@ def test_the_survey(experiment: str, name: str) -> None:
     model = tfdvae.MODELS[name](**sizes[name])
     model.build_for(sizes.setting.x_dim)
     assert model.count_params() == COUNTS[experiment, name]
+
+
+@pytest.mark.parametrize("name", ["tcn", "transformer"])
+def test_without_recurrences_there_are_as_many_weights_as_in_the_vrnn(name: str) -> None:
+    for experiment in ("speech", "motion"):
+        assert abs(COUNTS[experiment, name] / COUNTS[experiment, "vrnn"] - 1.0) < 0.05
 
 
 def test_the_vrnn_paper_on_timit() -> None:
@@ -123,6 +148,18 @@ def test_the_svg_paper() -> None:
         model = tfdvae.SVG(**{**getattr(presets.papers, name), "frame_encoder": (e,), "frame_decoder": None})
         model.build_for(88)
         assert model.count_params() == (1 + learned) * posterior + predictor + dense(88, e) + dense(128, 88)
+
+
+def test_the_tcn_paper() -> None:
+    model = tfdvae.TCNDVAE(**presets.papers.tcn_timit)
+    model.build_for(200)
+    assert [(latent.name, latent.latent_dim) for latent in model.latents] == [
+        ("z5", 16),
+        ("z4", 32),
+        ("z3", 64),
+        ("z2", 128),
+        ("z1", 256),
+    ]
 
 
 def test_every_model_has_its_sizes_and_every_preset_makes_a_model() -> None:

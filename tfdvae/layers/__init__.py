@@ -1,5 +1,7 @@
 """Layers that models are made of, and one that puts a model's cell into any Keras model."""
 
+from tfdvae.layers.causal_attention import CausalAttention
+from tfdvae.layers.causal_convolutions import CausalConvolutions
 from tfdvae.layers.cell import StochasticCell
 from tfdvae.layers.frame_io import FrameIO
 from tfdvae.layers.frame_networks import FrameDecoder, FrameEncoder, frame_decoder, frame_encoder
@@ -14,6 +16,8 @@ from tfdvae.layers.stochastic_rnn import StochasticRNN
 
 __all__ = [
     "Belief",
+    "CausalAttention",
+    "CausalConvolutions",
     "ConvDecoder",
     "ConvEncoder",
     "Evidence",

@@ -6,12 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdvae import families, recurrence
+from tfdvae import recurrence
 from tfdvae.arguments import CheckedArguments
-from tfdvae.families import Family, Head
+from tfdvae.families import Family
+from tfdvae.layers.cell_parts import CellParts
 from tfdvae.layers.latent import DeclaresLatents, Evidence, Latent, check_latents, check_state, hold_over_segments
-from tfdvae.layers.mlp import MLP
-from tfdvae.layers.recurrent import Recurrent, RecurrentState
 from tfdvae.types import LatentPath, State
 
 __all__ = ["Hoisted", "StochasticCell", "concat"]
@@ -64,7 +63,7 @@ class Hoisted(NamedTuple):
         return {name: path.z for name, path in self.latents.items() if path.z.shape.rank == 3}
 
 
-class StochasticCell(CheckedArguments, DeclaresLatents, keras.layers.Layer):
+class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.Layer):
     """A recurrent cell with random latent vectors at each frame.
 
     A subclass writes each equation of its paper once, over `[..., features]`. Per frame they are called in this
@@ -86,10 +85,11 @@ class StochasticCell(CheckedArguments, DeclaresLatents, keras.layers.Layer):
     set, of the sequence and of segments, and those of frames that are `ahead`; then `g = encode(evidence)`, all that
     the posteriors of the loop see of x and u. Sequences are right-padded there, and masked frames zero.
 
-    The loop keeps out of itself what it can: weights are cut and cast before it (`loop.before_loop`), and where
-    no posterior reads the state (`Latent.mean_field`), or where the frames open without a latent of the loop
-    (`loop_state`), recurrent layers run over whole sequences. `previous` says which entries of the state are copies
-    of x or z of the frame before. Equations need not know.
+    The loop keeps out of itself what it can: weights are cut and cast before it (`loop.before_loop`), and where no
+    posterior sees a latent of an earlier frame (`Latent.mean_field`, `within_frame`), or where the frames open without
+    a latent of the loop (`loop_state`), recurrent layers run over whole sequences. `previous` says which entries of
+    the state are copies of x or z of the frame before, `recall` which are of what `encode` found there. Equations need
+    not know.
 
     Args:
         latent_dim: Z of "z"; 0 makes a deterministic recurrent model.
@@ -244,6 +244,11 @@ class StochasticCell(CheckedArguments, DeclaresLatents, keras.layers.Layer):
         """
         return {}
 
+    def recall(self, g: Any) -> State:
+        """Entries of the state before each frame, `[B, T, .]`, that `encode` has found for all frames already, such as
+        the features of a causal network over frames that priors read one frame later than posteriors. Default: none."""
+        return {}
+
     def absorb_u(self, state: State, c: Any) -> State:
         """The frame opens. Default: u_t joins the state as "u" until the frame closes."""
         return state if c is None else {**state, "u": c}
@@ -330,65 +335,6 @@ class StochasticCell(CheckedArguments, DeclaresLatents, keras.layers.Layer):
     def read(self, state: State, names: Sequence[str]) -> State:
         """The named entries, and u_t where there is one."""
         return {k: state[k] for k in (*names, "u") if k in state}
-
-    def families(self, latent_dim: int, flow: bool = True) -> tuple[Family, Family]:
-        """Families of a prior and of a posterior over `latent_dim` dimensions, as the arguments of the cell say."""
-        p = families.get(self.family, latent_dim, scale=self.scale, min_scale=self.min_scale)
-        return p, self.flowing(p) if flow else p
-
-    def gaussians(self, latent_dim: int, flow: bool = True) -> tuple[Family, Family]:
-        """Those of a latent that is Gaussian whatever `family` says of z."""
-        p = families.get("gaussian", latent_dim, scale=self.scale, min_scale=self.min_scale)
-        return p, self.flowing(p) if flow else p
-
-    def flowing(self, p: Family) -> Family:
-        """The family of a posterior: p's, or p's pushed through `posterior_flow` layers of weights of its own."""
-        q = families.with_flow(p, self.posterior_flow, self.flow)
-        if q is not p:
-            self.flow_networks = [*self.flow_networks, q.network]
-        return q
-
-    def require_gaussian(self, what: str, flow: bool = False) -> None:
-        """Raises ValueError where z is no diagonal Gaussian; a `flow` on its posterior is allowed or not."""
-        plain = flow or self.z_posterior is self.z_prior
-        if not isinstance(self.z_prior, families.DiagonalGaussian) or not plain:
-            raise ValueError(
-                f"{what}: it needs family='gaussian'{'' if flow else ' and posterior_flow=0'}, got {self.family!r} and "
-                f"{self.posterior_flow}."
-            )
-
-    def mlp(self, units: Sequence[int], name: str) -> MLP:
-        """An MLP with this cell's activation and dropout."""
-        return MLP(units, self.activation, self.dropout, dtype=self.dtype_policy, name=name)
-
-    def recurrent(self, name: str, kind: str | None = None) -> Recurrent:
-        """A recurrent stack with this cell's width, height and dropout, and its kind unless told another one."""
-        kind = kind or self.cell
-        return Recurrent(self.units, kind, self.num_layers, self.dropout, dtype=self.dtype_policy, name=name)
-
-    def head(self, name: str, family: Family | None = None) -> Head:
-        """Maps features to parameters of a family: by default that of the prior of z."""
-        return Head(self.z_prior if family is None else family, dtype=self.dtype_policy, name=name)
-
-    def step_rnn(self, rnn: Recurrent, state: State, x: tf.Tensor, prefix: str = "") -> State:
-        """Advances the state's entries `prefix + "h"` and `prefix + "memory"` with input `[B, F]`, by one frame.
-
-        An input `[B, T, F]` runs the whole sequence, from the state before its first frame: "h" is `[B, T, H]` then.
-        """
-        before = RecurrentState(state[f"{prefix}h"], state[f"{prefix}memory"])
-        if x.shape.rank == 3:
-            return {**state, f"{prefix}h": rnn(x, state=before)}
-        h, memory = rnn.step(before, x=x)
-        return {**state, f"{prefix}h": h, f"{prefix}memory": memory}
-
-    def rnn_state(self, rnn: Recurrent, batch_size: tf.Tensor | int, prefix: str = "") -> State:
-        """Those two entries before the first frame."""
-        h, memory = rnn.initial_state(batch_size)
-        return {f"{prefix}h": h, f"{prefix}memory": memory}
-
-    def zeros(self, batch_size: tf.Tensor | int, width: int) -> tf.Tensor:
-        """Stands for what precedes the first frame."""
-        return tf.zeros([batch_size, width], self.compute_dtype)
 
     def get_build_config(self) -> dict:
         if not self.built:

@@ -67,6 +67,8 @@ class Latent(NamedTuple):
         ahead: a latent of frames whose posterior sees no other latent of the loop but is seen by their posteriors at
             earlier frames as well: it is drawn for all frames at once, before the loop.
         mean_field: a latent of the loop whose posterior reads `g` alone, not the state, so that it needs no loop.
+        within_frame: a latent of the loop whose posterior reads of the state only what hangs on no latent of an earlier
+            frame (but on those of a mean field): on x, on u, and on latents of its own frame. It needs no loop either.
         reads: entries of the state that `prior` reads. The loop keeps them, and the prior runs once for all frames.
         share: the part of its divergence that one sequence bears.
         segment: frames of a segment.
@@ -81,6 +83,7 @@ class Latent(NamedTuple):
     level: str = "frame"
     ahead: bool = False
     mean_field: bool = False
+    within_frame: bool = False
     reads: tuple[str, ...] = ()
     share: float = 1.0
     segment: int = 0

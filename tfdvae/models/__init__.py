@@ -18,6 +18,8 @@ from tfdvae.models.srnn import SRNN, SRNNCell
 from tfdvae.models.storn import STORN, STORNCell
 from tfdvae.models.sv2p import SV2P, SV2PCell
 from tfdvae.models.svg import SVG, SVGCell
+from tfdvae.models.tcn import TCNDVAE, TCNDVAECell
+from tfdvae.models.transformer import TransformerDVAE, TransformerDVAECell
 from tfdvae.models.vae import VAE, VAECell
 from tfdvae.models.vrae import VRAE, VRAECell
 from tfdvae.models.vrnn import VRNN, VRNNCell
@@ -57,6 +59,10 @@ __all__ = [
     "SVGCell",
     "SequenceDVAE",
     "StateEstimate",
+    "TCNDVAE",
+    "TCNDVAECell",
+    "TransformerDVAE",
+    "TransformerDVAECell",
     "VAE",
     "VAECell",
     "VRAE",
@@ -90,6 +96,8 @@ MODELS: dict[str, type[DVAE]] = {
     "lvrnn": LVRNN,
     "svg": SVG,
     "sv2p": SV2P,
+    "tcn": TCNDVAE,
+    "transformer": TransformerDVAE,
 }
 """Every model by the name that configs and programs use."""
 

@@ -17,7 +17,8 @@ __all__ = ["check_dropout", "check_states", "check_ways"]
 def check_ways(model: Any, dropout: bool = False) -> None:
     """`teacher_forced`, the same frame by frame, and `simulate` give the same values and the same gradients."""
     found = _ways(model, random.make_seed(3) if dropout else None)
-    fast = "the fast way through the cell (`previous`, `loop_state`, `mean_field`), and frame by frame"
+    hooks = "`previous`, `recall`, `loop_state`, `mean_field`, `within_frame`"
+    fast = f"the fast way through the cell ({hooks}), and frame by frame"
     assert_close(found["fast"], found["generic"], 3e-5, what=fast)
     z, params, _, _, slopes, *_ = found["generic"]
     if model.stepwise:
