@@ -77,3 +77,5 @@ def test_frames_after_the_given_ones_follow_a_latent_of_the_prior() -> None:
     drawn = model.generate(2, prefix=x, latents={"v": v}, sample=False)
     longer = np.concatenate([x, drawn.x], axis=1)
     np.testing.assert_allclose(drawn.params, decoded(model, array(v), longer)[:, 4:], **CLOSE)
+    found = model.forecast(x, horizon=1, num_samples=2, latents={"v": v}, seed=0)
+    np.testing.assert_allclose(found.mean, drawn.params[:, :1, :X], **CLOSE)

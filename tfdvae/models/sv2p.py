@@ -32,8 +32,8 @@ class SV2PCell(StochasticCell):
     convolutions around them.
 
     The paper predicts what follows a few given frames: with the model's `given_frames=c` these are seen and not scored.
-    It then draws the latent from its prior, which is `generate(length, prefix=x, latents={"v": v})`; `forecast` infers
-    it from the given frames.
+    It then draws the latent from its prior, which is `forecast(x, horizon=n, latents={"v": v})`; without `latents` it
+    is inferred from the given frames.
 
     Example:
         model = tfdvae.SV2P(8, given_frames=5, frame_encoder="conv", frame_decoder="conv", observation="bernoulli")
