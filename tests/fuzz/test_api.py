@@ -226,6 +226,8 @@ def test_training(subjects: list[Subject], fuzzed: Callable) -> None:
         model.set_weights(weights)  # Frames of 3e38 without clipping leave none that are of use.
         chosen = data.draw(arguments(values.COMPILE, most=4))
         given, verdict = made(chosen, None), verdict_of(chosen)
+        # Not every bound has what the other arguments weigh.
+        verdict = "either" if verdict == "good" and given.get("bound", "elbo") != "elbo" else verdict
         tally("compile", lambda: model.compile(**given, run_eagerly=True), verdict, told("compile", given))
         if verdict != "good":
             model.compile(run_eagerly=True)
