@@ -116,10 +116,10 @@ class CausalAttention(keras.layers.Layer):
         before = 0 if memory is None else self.window - 1
         exists = tf.ones_like(y[..., 0])
         exists = exists if memory is None else tf.concat([memory[0], exists], axis=1)
-        # Comparisons alone: the converter of LiteRT takes a difference of positions for something to be quantised.
-        now, key = tf.range(before, before + length)[:, None], tf.range(before + length)[None]
-        gone = tf.range(before - self.window, before - self.window + length)[:, None]
-        allowed = (key <= now) & (key > gone) & (exists > 0.0)[:, None]
+        # In float, between whole numbers: LiteRT's converter quantises what is compared, and has no range of integers.
+        at = tf.range(tf.cast(before + length, tf.float32))
+        ahead = at[None] - at[before:, None]
+        allowed = (ahead < 0.5) & (ahead > 0.5 - self.window) & (exists > 0.5)[:, None]
         kept = [exists[:, length:]]
         for i in range(self.num_layers):
             q, k, v = tf.split(flat_call(self.projections[i], flat_call(self.norms[2 * i], y)), 3, axis=-1)
