@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 from tfdvae.observations import numerics, special
 from tfdvae.observations.base import Observation
+from tfdvae.observations.values import COUNTS
 
 __all__ = ["NegativeBinomial", "Poisson"]
 
@@ -43,6 +44,7 @@ class Poisson(Observation):
     """
 
     support = _SUPPORT
+    values = COUNTS
 
     def __init__(self, min_mean: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -75,9 +77,6 @@ class Poisson(Observation):
     def mean(self, params: tf.Tensor) -> tf.Tensor:
         return tf.exp(self.log_mean(params))
 
-    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        return special.is_count(x)
-
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         return _log_of_mean(frames, self.min_mean)
 
@@ -98,6 +97,7 @@ class NegativeBinomial(Observation):
     """
 
     support = _SUPPORT
+    values = COUNTS
     _START = 100.0
 
     def __init__(self, min_mean: float = 1e-6, min_concentration: float = 1e-2, **kwargs: Any) -> None:
@@ -145,9 +145,6 @@ class NegativeBinomial(Observation):
 
     def mean(self, params: tf.Tensor) -> tf.Tensor:
         return tf.exp(self.log_mean_and_concentration(params)[0])
-
-    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        return special.is_count(x)
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         """Method of moments."""

@@ -20,7 +20,6 @@ __all__ = [
     "MAX_RATE",
     "POISSON_NOISE",
     "gamma_sample",
-    "is_count",
     "log_gamma_ratio_of_halves",
     "negative_binomial_log_prob",
     "poisson_log_prob",
@@ -41,11 +40,6 @@ POISSON_NOISE = 1 + 2 * _TRIES
 """Uniforms that `poisson_sample` takes per count."""
 GAMMA_NOISE = 1 + 3 * _TRIES
 """Uniforms that `gamma_sample` takes per value."""
-
-
-def is_count(x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-    """Which finite entries of an array or a tensor are 0, 1, 2, ..."""
-    return (x >= 0.0) & (x % 1.0 == 0.0)
 
 
 def stirling_rest(x: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["BINARY", "NOT_NEGATIVE", "REAL", "ROUNDING", "Values", "contained"]
+__all__ = ["BINARY", "COUNTS", "NOT_NEGATIVE", "REAL", "ROUNDING", "Values", "contained"]
 
 ROUNDING = 1e-6
 """How far a value may be from the whole number that it stands for."""
@@ -20,7 +20,8 @@ class Values(NamedTuple):
     whole: bool = False
 
 
-REAL, NOT_NEGATIVE, BINARY = Values(), Values(low=0.0), Values(0.0, 1.0, whole=True)
+REAL, NOT_NEGATIVE = Values(), Values(low=0.0)
+BINARY, COUNTS = Values(0.0, 1.0, whole=True), Values(0.0, whole=True)
 
 
 def contained(values: Sequence[Values], x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
