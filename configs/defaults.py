@@ -48,9 +48,22 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         "evaluation": {"num_samples": 8},
     },
     "pendulum": {
-        "data": {"num_train": 500, "num_valid": 100, "num_test": 100, "length": 30, "max_torque": 5.0},
+        "data": {
+            **{"num_train": 500, "num_valid": 100, "num_test": 100, "length": 30, "max_torque": 5.0},
+            # Physics that differ between sequences, such as (4.0, 9.81, 16.0).
+            **{"gravities": (), "frictions": ()},
+        },
         "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}, "standardize": None},
         "training": {"batch_size": 32, "epochs": 300},
+    },
+    "moving_digits": {
+        "data": {
+            **{"path": "$TFDVAE_DATA/mnist10k/mnist10k.npz", "num_train": 5000, "num_valid": 500, "num_test": 500},
+            **{"length": 15, "resolution": 64, "digit_size": 28, "num_digits": 2, "stochastic": True},
+        },
+        "model": {"standardize": None},
+        "training": {"batch_size": 32, "epochs": 60, "patience": 10},
+        "evaluation": {"num_samples": 8, "chunk": 2, "batch_size": 16},
     },
     "ball_in_box": {
         "data": {"num_train": 5000, "num_valid": 500, "num_test": 500, "length": 20, "resolution": 32},
@@ -267,7 +280,7 @@ def _smoke(config: ConfigDict) -> None:
     if "units" in config.model:
         config.model.units = 8
     config.model.latent_dim = min(config.model.latent_dim, 2)
-    few = {"limit": 6, "num_train": 8, "num_valid": 4, "num_test": 4, "length": 8, "resolution": 12}
+    few = {"limit": 6, "num_train": 8, "num_valid": 4, "num_test": 4, "length": 8, "resolution": 12, "digit_size": 7}
     config.data.update({key: value for key, value in few.items() if key in config.data})
     if config.data.frame_shape and "resolution" in config.data:
         config.data.frame_shape = (few["resolution"], few["resolution"], *config.data.frame_shape[2:])

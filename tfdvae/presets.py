@@ -149,8 +149,16 @@ speech = Presets(
     lvrnn={"phi_x": (256,), "phi_z": (32, 64)},
     sv2p={"phi_x": (256,), "decoder_units": (256,)},
     svg={"frame_encoder": (256,), "frame_decoder": (256,), "embedding_units": (128,)},
-    tcn={"units": 80, "phi_x": (256,), "upper_dims": (8, 4), "num_layers": 2, "output_layers": 2},
-    transformer={"units": 76, "phi_x": (256,), "num_layers": 2, "num_heads": 2, "head_dim": 38, "window": 50},
+    tcn={"cell": None, "units": 80, "phi_x": (256,), "upper_dims": (8, 4), "num_layers": 2, "output_layers": 2},
+    transformer={
+        "cell": None,
+        "units": 76,
+        "phi_x": (256,),
+        "num_layers": 2,
+        "num_heads": 2,
+        "head_dim": 38,
+        "window": 50,
+    },
 )
 """Power spectrograms of speech: Girin et al. 2021, section 13.2 and appendix B.
 
@@ -232,8 +240,16 @@ motion = Presets(
     lvrnn={"phi_x": (64,), "phi_z": (16, 32)},
     sv2p={"phi_x": (64,), "decoder_units": (64,)},
     svg={"frame_encoder": (64,), "frame_decoder": (64,), "embedding_units": (64,), "predictor_units": (64,)},
-    tcn={"units": 34, "phi_x": (64,), "upper_dims": (6, 3), "num_layers": 2, "output_layers": 2},
-    transformer={"units": 32, "phi_x": (64,), "num_layers": 2, "num_heads": 2, "head_dim": 14, "window": 50},
+    tcn={"cell": None, "units": 34, "phi_x": (64,), "upper_dims": (6, 3), "num_layers": 2, "output_layers": 2},
+    transformer={
+        "cell": None,
+        "units": 32,
+        "phi_x": (64,),
+        "num_layers": 2,
+        "num_heads": 2,
+        "head_dim": 14,
+        "window": 50,
+    },
 )
 """3D human motion: Girin et al. 2021, section 13.3 and appendix C; models that are not there by analogy, as above."""
 

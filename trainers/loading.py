@@ -38,8 +38,12 @@ def load_simulated(data: ConfigDict) -> Simulated:
             f"{', '.join(sorted(SIMULATIONS))}."
         )
     found = SIMULATIONS[data.name](**loader_arguments(data))
-    truth = {split: states[: data.max_sequences] for split, states in found.truth.items()}
-    return Simulated(_limited(found.splits, data.max_sequences), truth)
+    known = {
+        name: {split: values[: data.max_sequences] for split, values in arrays.items()}
+        for name, arrays in (("truth", found.truth), ("constants", found.constants))
+        if arrays is not None
+    }
+    return Simulated(_limited(found.splits, data.max_sequences), **known)
 
 
 def stacked(sequences: Sequences) -> tuple[np.ndarray, np.ndarray | None]:

@@ -40,7 +40,7 @@ def same(first: Splits, second: Splits) -> bool:
 
 @EACH
 def test_shapes_and_ranges(tmp_path, name):
-    splits, truth = SIMULATE[name](**SMALL, cache_dir=tmp_path)
+    splits, truth, _ = SIMULATE[name](**SMALL, cache_dir=tmp_path)
     for split, count in (("train", 4), ("valid", 2), ("test", 3)):
         sequences = getattr(splits, split)
         assert sequences.lengths.tolist() == [5] * count
@@ -85,11 +85,11 @@ def test_truth_is_what_the_pictures_show(tmp_path):
         return np.stack([images.sum(axis=axis) @ pixels / weights for axis in (2, 3)], axis=-1)
 
     for split in Splits._fields:
-        splits, truth = simulate_bouncing_balls(**options, num_balls=1)
+        splits, truth, _ = simulate_bouncing_balls(**options, num_balls=1)
         np.testing.assert_allclose(centre(np.stack(getattr(splits, split).x)) / 3, truth[split][:, :, 0, :2], atol=0.05)
-        splits, truth = simulate_ball_in_box(**options)
+        splits, truth, _ = simulate_ball_in_box(**options)
         np.testing.assert_allclose(centre(np.stack(getattr(splits, split).x)), truth[split][..., :2], atol=0.5)
-        splits, truth = simulate_pendulum(**options)
+        splits, truth, _ = simulate_pendulum(**options)
         bob = centre(np.stack(getattr(splits, split).x)) / 10 - 1.5
         angle = truth[split][..., 0]
         np.testing.assert_allclose(bob, np.stack([np.sin(angle), -np.cos(angle)], axis=-1), atol=0.03)
@@ -98,9 +98,9 @@ def test_truth_is_what_the_pictures_show(tmp_path):
 @EACH
 def test_seeds_and_splits_differ(tmp_path, name):
     counts = {"num_train": 2, "num_valid": 2, "num_test": 2, "length": 3, "resolution": 12, "verbose": 0}
-    _, first = SIMULATE[name](**counts, cache_dir=tmp_path / "a")
-    _, again = SIMULATE[name](**counts, cache_dir=tmp_path / "b")
-    _, other = SIMULATE[name](**counts, cache_dir=tmp_path / "a", seed=1)
+    _, first, _ = SIMULATE[name](**counts, cache_dir=tmp_path / "a")
+    _, again, _ = SIMULATE[name](**counts, cache_dir=tmp_path / "b")
+    _, other, _ = SIMULATE[name](**counts, cache_dir=tmp_path / "a", seed=1)
     assert all(np.array_equal(first[split], again[split]) for split in first)
     arrays = [*first.values(), *other.values()]
     assert all(not np.isclose(a, b).any(axis=1).all() for i, a in enumerate(arrays) for b in arrays[:i])
@@ -129,7 +129,8 @@ def test_every_argument_has_its_own_cache(tmp_path, name):
     SIMULATE[name](**options, cache_dir=tmp_path)
     for number, argument in enumerate(names, 2):
         value = options[argument]
-        changed = value - 1 if argument == "num_balls" else value + 1 if isinstance(value, int) else value * 0.9
+        changed = value - 1 if argument == "num_balls" else value + 1 if isinstance(value, int) else value or (3.0, 6.0)
+        changed = value * 0.9 if isinstance(value, float) else changed
         SIMULATE[name](**options | {argument: changed}, cache_dir=tmp_path)
         assert len(list(tmp_path.iterdir())) == number, argument
     SIMULATE[name](**options | {"verbose": 1}, cache_dir=tmp_path)

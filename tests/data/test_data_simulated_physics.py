@@ -210,3 +210,25 @@ def test_the_picture_shows_the_angle_and_nothing_else():
     np.testing.assert_allclose(image[0], image[5], atol=1e-5)
     assert image.min() >= 0 and image.max() == pytest.approx(1, abs=1e-3)
     np.testing.assert_allclose(image[1, 7, 10], np.exp(-((1 - centres[10]) ** 2) / 0.125), rtol=1e-5)
+
+
+def test_physics_may_differ_between_sequences(tmp_path):
+    options = {"length": 12, "resolution": 3, "interval": 0.2, "cache_dir": tmp_path}
+    found = simulate_pendulum(200, 2, 2, gravities=(2.0, 20.0), frictions=(0.0, 0.3, 0.6), **options)
+    gravity, friction = found.constants["train"].T.astype(float)
+    assert set(np.round(gravity, 3)) == {2.0, 20.0} and set(np.round(friction, 3)) == {0.0, 0.3, 0.6}
+    assert 60 < (gravity > 10).sum() < 140 and found.constants["test"].shape == (2, 2)
+    truth, u = found.truth["train"].astype(float), np.stack(found.splits.train.u)
+    others = {"interval": 0.2, "steps": 200, "mass": 1.0, "rod": 1.0}
+    for t in (1, 11):
+        following = pendulum._swing(truth[:, t - 1], u[:, t], friction=friction, gravity=gravity, **others)
+        np.testing.assert_allclose(truth[:, t], following[:, 0], atol=5e-5)
+    for i in (0, 7):
+        alone = pendulum._swing(
+            truth[i : i + 1, 0], u[i : i + 1, 1], friction=friction[i], gravity=gravity[i], **others
+        )
+        np.testing.assert_allclose(truth[i, 1], alone[0, 0], atol=5e-5)
+    plain = simulate_pendulum(2, 1, 1, **options)
+    np.testing.assert_allclose(plain.constants["train"], [[9.81, 0.5]] * 2, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"gravities\[1\] must be a finite number of at least 0; got -1"):
+        simulate_pendulum(2, 1, 1, gravities=(1.0, -1.0), **options)

@@ -25,9 +25,11 @@ from tfdvae.data.simulated import (
     Simulated,
     load_ball_in_box,
     load_bouncing_balls,
+    load_moving_digits,
     load_pendulum,
     simulate_ball_in_box,
     simulate_bouncing_balls,
+    simulate_moving_digits,
     simulate_pendulum,
 )
 from tfdvae.data.spectrograms import istft, peak_normalised, power_spectrogram, resynthesise, stft, trim_silence
@@ -75,6 +77,7 @@ __all__ = [
     "load_handwriting",
     "load_icu",
     "load_motion",
+    "load_moving_digits",
     "load_pendulum",
     "load_pianoroll",
     "load_speech_spectrogram",
@@ -100,6 +103,7 @@ __all__ = [
     "scaled_speech_waveform",
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
+    "simulate_moving_digits",
     "simulate_pendulum",
     "steps_per_epoch",
     "stft",
@@ -117,6 +121,7 @@ __all__ = [
 SIMULATIONS = {
     "ball_in_box": simulate_ball_in_box,
     "bouncing_balls": simulate_bouncing_balls,
+    "moving_digits": simulate_moving_digits,
     "pendulum": simulate_pendulum,
 }
 """Data sets whose true states are known, by the same names: functions that return them too, as `Simulated`."""
@@ -136,6 +141,7 @@ DATASETS = {
     "handwriting": load_handwriting,
     "icu": load_icu,
     "motion": load_motion,
+    "moving_digits": load_moving_digits,
     "pendulum": load_pendulum,
     "pianoroll": load_pianoroll,
     "speech_spectrogram": load_speech_spectrogram,

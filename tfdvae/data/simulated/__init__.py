@@ -10,6 +10,7 @@ from tfdvae.data.simulated.balls import (
     simulate_ball_in_box,
     simulate_bouncing_balls,
 )
+from tfdvae.data.simulated.digits import load_moving_digits, simulate_moving_digits
 from tfdvae.data.simulated.pendulum import load_pendulum, simulate_pendulum
 from tfdvae.data.simulated.shared import Simulated
 
@@ -17,8 +18,10 @@ __all__ = [
     "Simulated",
     "load_ball_in_box",
     "load_bouncing_balls",
+    "load_moving_digits",
     "load_pendulum",
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
+    "simulate_moving_digits",
     "simulate_pendulum",
 ]

@@ -1,6 +1,7 @@
 """Videos of a pendulum that is driven by a known torque."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,6 +36,8 @@ def simulate_pendulum(
     gravity: float = 9.81,
     max_torque: float = 5.0,
     max_velocity: float = 5.0,
+    gravities: Sequence[float] = (),
+    frictions: Sequence[float] = (),
     seed: int = 0,
     cache_dir: str | os.PathLike | None = None,
     verbose: int = 1,
@@ -67,13 +70,16 @@ def simulate_pendulum(
         max_torque: torques are uniform in [-max_torque, max_torque], N m; 0 for none.
         max_velocity: angular velocities at the beginning are uniform in [-max_velocity, max_velocity], rad / s; 0 for
             none. Angles at the beginning are uniform in all directions.
+        gravities: each sequence has one of these, drawn at random, in place of `gravity`: physics that differ.
+        frictions: likewise in place of `friction`.
         seed: of torques and first states.
         cache_dir: the environment variable TFDVAE_CACHE, or else ~/.cache/tfdvae.
         verbose: 1 shows a progress bar where it takes more than a few seconds, 0 shows nothing.
 
     Returns:
         x float32 [T, D] in [0, 1]; u float32 [T, 1], N m; truth [N, T, 2]: angle in rad, 0 upright, growing clockwise
-        and past pi without a jump (compare sines and cosines), and angular velocity in rad / s.
+        and past pi without a jump (compare sines and cosines), and angular velocity in rad / s; constants [N, 2] of
+        each sequence: gravity and friction.
 
     Raises:
         ValueError: a count below 1, a number that is negative, or zero where that means nothing; an interval of
@@ -89,8 +95,14 @@ def simulate_pendulum(
     }
     check_positive(**positive)
     check_positive(or_zero=True, **perhaps_zero)
-    inertia = mass * rod**2
-    rate = max(friction / inertia, (gravity / rod) ** 0.5, (max_torque / inertia) ** 0.5, max_velocity)
+    for name, values in {"gravities": gravities, "frictions": frictions}.items():
+        check_positive(or_zero=True, **{f"{name}[{i}]": value for i, value in enumerate(values)})
+    choices = {"gravity": [*gravities] or [gravity], "friction": [*frictions] or [friction]}
+    inertia, strongest = mass * rod**2, {name: max(values) for name, values in choices.items()}
+    rate = max(
+        *(strongest["friction"] / inertia, (strongest["gravity"] / rod) ** 0.5),
+        *((max_torque / inertia) ** 0.5, max_velocity),
+    )
     steps = _steps(interval, rate)
 
     def simulate() -> Arrays:
@@ -100,20 +112,25 @@ def simulate_pendulum(
             velocities = rng.uniform(-max_velocity, max_velocity, size=counts[split])
             torques = rng.uniform(-max_torque, max_torque, size=(counts[split], length))
             first = np.stack([angles, velocities], axis=1)
-            arrays[split] = _swing(first, torques, interval, steps, mass, rod, friction, gravity)
+            physics = {name: rng.choice(values, size=counts[split]) for name, values in choices.items()}
+            arrays[split] = _swing(first, torques, interval, steps, mass, rod, **physics)
             arrays[f"{split}_torque"] = torques[..., None]
+            arrays[f"{split}_constants"] = np.stack([physics["gravity"], physics["friction"]], axis=1)
         return arrays
 
     shapes = {split: (count, length, 2) for split, count in counts.items()}
     shapes |= {f"{split}_torque": (count, length, 1) for split, count in counts.items()}
-    arrays = cached("pendulum", integers | positive | perhaps_zero, shapes, simulate, cache_dir)
-    return picture(
+    shapes |= {f"{split}_constants": (count, 2) for split, count in counts.items()}
+    options = integers | positive | perhaps_zero | {"gravities": [*gravities], "frictions": [*frictions]}
+    arrays = cached("pendulum", options, shapes, simulate, cache_dir)
+    found = picture(
         {split: arrays[split] for split in counts},
         lambda part: _bob(part, resolution),
         resolution**2,
         inputs={split: arrays[f"{split}_torque"] for split in counts},
         verbose=verbose,
     )
+    return found._replace(constants={split: arrays[f"{split}_constants"] for split in counts})
 
 
 load_pendulum = splits_of(simulate_pendulum, "load_pendulum")
@@ -136,11 +153,11 @@ def _swing(
     steps: int,
     mass: float,
     rod: float,
-    friction: float,
-    gravity: float,
+    friction: np.ndarray | float,
+    gravity: np.ndarray | float,
 ) -> np.ndarray:
     """States [N, T, 2] at the end of each torque [N, T], from states [N, 2] before the first, by `steps` per interval
-    of the classical Runge-Kutta method of fourth order."""
+    of the classical Runge-Kutta method of fourth order. Friction and gravity may differ by sequence, [N]."""
     inertia = mass * rod**2
 
     def derivative(state: np.ndarray, torque: np.ndarray) -> np.ndarray:

@@ -37,10 +37,13 @@ class Simulated(NamedTuple):
         splits: what a model sees, as every loader returns it.
         truth: {"train", "valid", "test"}: float32 [N, T, ...], the true state of each frame of each sequence of that
             split, in the order of the split. The function that simulates says what a state holds.
+        constants: likewise float32 [N, ...], what never changes within a sequence and may differ between them; None
+            where there is nothing such.
     """
 
     splits: Splits
     truth: Arrays
+    constants: Arrays | None = None
 
 
 def splits_of(simulate: Callable[P, Simulated], name: str) -> Callable[P, Splits]:
@@ -102,12 +105,12 @@ def cached(
 
     Args:
         name: of the data set.
-        options: whatever the arrays depend on, numbers only.
+        options: whatever the arrays depend on, numbers and lists of numbers only.
         shapes: of each array.
         simulate: makes the arrays.
         cache_dir: the environment variable TFDVAE_CACHE, or else ~/.cache/tfdvae.
     """
-    key = json.dumps({k: np.asarray(v).item() for k, v in options.items()}, sort_keys=True)
+    key = json.dumps({k: np.asarray(v).tolist() for k, v in options.items()}, sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     path = cache_folder(cache_dir) / f"{name.replace('_', '-')}-v{_FORMAT}-{digest}.npz"
     if path.exists():

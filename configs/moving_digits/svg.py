@@ -1,0 +1,35 @@
+"""SVG-LP (Denton and Fergus 2018) on two moving digits: one-step predictions.
+
+    python -m trainers.train --config configs/moving_digits/svg.py --workdir runs/moving_digits_svg
+    python -m trainers.predict --workdir runs/moving_digits_svg
+
+`--config.model.learned_prior=False` is SVG-FP; `--config.data.stochastic=False` lets walls reflect.
+Variants: `configs/moving_digits/svg.py:smoke` (seconds).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.defaults import experiment
+
+__all__ = ["get_config"]
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """The experiment, in a variant of `configs.defaults.VARIANTS`."""
+    return experiment(
+        "moving_digits",
+        "svg",
+        arg,
+        latent_dim=10,
+        units=256,
+        embedding_units=(256,),
+        predictor_units=(128,),
+        frame_encoder="conv",
+        frame_decoder="conv",
+        activation="relu",
+        data__frame_shape=(64, 64, 1),
+        optimizer__learning_rate=0.001,
+        optimizer__schedule="cosine",
+        training__kl_warmup_epochs=2,
+        training__kl_warmup_start=0.1,
+    )
