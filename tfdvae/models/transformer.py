@@ -49,7 +49,7 @@ class TransformerDVAECell(StochasticCell):
         model = tfdvae.TransformerDVAE(latent_dim=16, units=64, window=32)
         model.compile("adam")
         model.fit(x)
-        model.forecast(x, steps=25)
+        model.forecast(x, horizon=25)
     """
 
     prior_reads = ("f",)
