@@ -50,14 +50,14 @@ def rolls(seed: int, count: int = 10) -> tfdvae.data.Sequences:
 def make(
     latent_dim: int = 2, optimizer: Callable = keras.optimizers.Adam, recurrent: bool = False, **options
 ) -> tfdvae.DVAE:
-    """A model without a loop, which is quick to trace, or a recurrent one."""
+    """A model without a loop, which runs eagerly, since tracing is what costs; or a recurrent one in a graph."""
     keras.utils.set_random_seed(1)
     shared = {"dropout": 0.3, "observation": "bernoulli", "seed": 3}
     if recurrent:
         model = tfdvae.VRNN(latent_dim, units=4, phi_x=(4,), phi_z=(4,), num_layers=2, **shared)
     else:
         model = tfdvae.VAE(latent_dim, encoder_units=(4,), decoder_units=(4,), **shared)
-    model.compile(optimizer(1e-2), **{"beta": LinearWarmup(12, start=0.1), **options})
+    model.compile(optimizer(1e-2), **{"beta": LinearWarmup(12, start=0.1), "run_eagerly": not recurrent, **options})
     model.build_for(4)
     return model
 
@@ -227,6 +227,14 @@ def rmsprop(rate: float) -> keras.optimizers.Optimizer:
     return keras.optimizers.RMSprop(rate)
 
 
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of checkpoints, for those who change none."""
+    folder = tmp_path_factory.mktemp("two_epochs")
+    train(folder, epochs=2)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -238,12 +246,11 @@ def rmsprop(rate: float) -> keras.optimizers.Optimizer:
         ({"plateau": False}, "callbacks are .*ReduceLROnPlateau"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused_and_kept(options: dict, message: str, tmp_path: Path) -> None:
-    train(tmp_path, epochs=2)
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+def test_a_checkpoint_of_another_run_is_refused_and_kept(options: dict, message: str, two_epochs: Path) -> None:
+    before = {p.name: p.read_bytes() for p in two_epochs.iterdir()}
     with pytest.raises(ValueError, match=rf"belongs to another run: .*{message}"):
-        train(tmp_path, epochs=4, **options)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+        train(two_epochs, epochs=4, **options)
+    assert {p.name: p.read_bytes() for p in two_epochs.iterdir()} == before
 
 
 def test_the_users_own_config_must_agree(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ MODELS: dict[str, Callable[[], tfdvae.DVAE]] = {
     "flow_kvae": lambda: tfdvae.KVAE(units=5, **cases.SIZES["kvae"], posterior_flow=2),
     "flow_srnn": lambda: tfdvae.SRNN(units=5, **cases.SIZES["srnn"], posterior_flow=2, inference="filter"),
     "two_levels": lambda: TwoLevelVRNN(units=5, **cases.SIZES["vrnn"]),
-    "segments": lambda: SegmentVAE(2, units=5, encoder_units=(6,), decoder_units=(4,)),
+    "segments": lambda: SegmentVAE(2, encoder_units=(6,), decoder_units=(4,)),
     "pictures": lambda: vrnn(frame_encoder=CONV, frame_decoder=CONV),
     "layers": lambda: vrnn(
         frame_encoder=keras.Sequential([keras.layers.Conv2D(3, 3, 2), keras.layers.Flatten()]),
