@@ -157,7 +157,10 @@ def _check(description: Mapping[str, Any], runners: Mapping[str, Any]) -> None:
         raise ValueError(f"frames of {frame} with {SIZES} of {sizes} are none")
     for name, runner in runners.items():
         for side, there in (("inputs", runner.get_input_details()), ("outputs", runner.get_output_details())):
-            for key, field in read_fields(description["signatures"][name][side]).items():
+            fields = read_fields(description["signatures"][name][side])
+            if fields.keys() != there.keys():
+                raise ValueError(f"{name!r} has the {side} {sorted(there)}, not {sorted(fields)}")
+            for key, field in fields.items():
                 pairs = zip(field.shape, there[key]["shape_signature"].tolist(), strict=True)
                 # The runtime may not know the size of an output before it has made it.
                 other = any(n != m for n, m in pairs if isinstance(n, int) and (m >= 0 or side == "inputs"))

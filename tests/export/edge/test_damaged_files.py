@@ -150,3 +150,13 @@ def test_old_leftovers_beside_a_new_file_go(tmp_path: Path) -> None:
     with new_file(tmp_path / "a.csv") as partial:
         partial.write_text("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.csv.2.part", ".b.csv.1.part", "a.csv"]
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_a_description_that_leaves_something_out(parts, tmp_path: Path, side: str) -> None:
+    model, description = parts
+    description = copy.deepcopy(description)
+    left_out = description["signatures"]["step"][side].pop(0)["name"]
+    path = write(tmp_path / "m.tflite", model, json.dumps(description))
+    with pytest.raises(ValueError, match=rf"m\.tflite cannot be read .*'step' has the {side} .*'{left_out}'"):
+        Stream(path)
