@@ -1,5 +1,7 @@
 """Densities of counts over many decades against scipy's in float64, and draws against the distributions themselves."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,6 +65,27 @@ def test_rates_are_drawn_from_a_gamma(concentration: float) -> None:
     noise = np.random.default_rng(1).random((MANY, special.GAMMA_NOISE), np.float32)
     drawn = special.gamma_sample(tf.fill([MANY, 1], np.float32(concentration)), noise).numpy()[:, 0]
     assert stats.kstest(drawn, stats.gamma(concentration).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("draw", "noise_dim", "tries", "values"),
+    [
+        (special.poisson_sample, special.POISSON_NOISE, 14, [10.0, 10.5, 30.0, 1e3, 1e6]),
+        (special.gamma_sample, special.GAMMA_NOISE, 7, [1e-2, 0.3, 1.0, 100.0]),
+    ],
+)
+def test_all_tries_fail_together_as_rarely_as_promised(
+    draw: Callable, noise_dim: int, tries: int, values: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted: list[np.ndarray] = []
+    first = special._first_accepted
+    monkeypatch.setattr(special, "_first_accepted", lambda v, a, o: first(v, accepted.append(a.numpy()) or a, o))
+    noise = np.random.default_rng(1).random((20_000, noise_dim), np.float32)
+    for value in values:
+        draw(tf.fill([20_000, 1], np.float32(value)), noise)
+        shares = accepted.pop().mean(axis=(0, 1))
+        assert shares.shape == (tries,)
+        assert np.ptp(shares) < 0.03 and (1.0 - shares.mean()) ** tries < 1e-8, value
 
 
 def test_where_no_try_is_accepted_the_mode_is_returned() -> None:

@@ -33,12 +33,13 @@ MAX_RATE = 1e6
 _FRACTION = (1 / 12, 1 / 30, 53 / 210, 195 / 371, 22999 / 22737)
 """Stieltjes' continued fraction of the rest of Stirling's formula: below 1e-7 off from x = 2 on."""
 
-_TRIES = 8
+# A try is accepted with a probability of at least 0.75 (Poisson at the smallest rate that is drawn so), 0.95 (gamma).
+_POISSON_TRIES, _GAMMA_TRIES = 14, 7
 _SMALL_RATE = 10.0
 _TABLE = 48
-POISSON_NOISE = 1 + 2 * _TRIES
+POISSON_NOISE = 1 + 2 * _POISSON_TRIES
 """Uniforms that `poisson_sample` takes per count."""
-GAMMA_NOISE = 1 + 3 * _TRIES
+GAMMA_NOISE = 1 + 3 * _GAMMA_TRIES
 """Uniforms that `gamma_sample` takes per value."""
 
 
@@ -104,7 +105,7 @@ def poisson_sample(rate: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     """Counts [.., n] as float32 from rates [.., n] and uniforms [.., n POISSON_NOISE].
 
     Below a rate of 10 by inversion of the distribution function; above by transformed rejection (Hoermann 1993, PTRS),
-    where eight tries fail together with a probability below 1e-8, and the mode is returned.
+    where fourteen tries fail together with a probability below 1e-8, and the mode is returned.
     """
     noise = _per_value(noise, POISSON_NOISE)
     return tf.where(rate < _SMALL_RATE, _inverted_poisson(rate, noise[..., 0]), _rejected_poisson(rate, noise[..., 1:]))
@@ -138,7 +139,7 @@ def gamma_sample(concentration: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     """Gamma variables [.., n] of scale 1 from their shapes [.., n] and uniforms [.., n GAMMA_NOISE].
 
     By Marsaglia and Tsang (2000) for the shape plus one, which is then drawn towards zero by a power of a uniform: each
-    of eight tries is accepted with a probability of at least 0.95, so all fail with less than 1e-10; the mode is
+    of seven tries is accepted with a probability of at least 0.95, so all fail with less than 1e-8; the mode is
     returned then.
     """
     noise = _per_value(noise, GAMMA_NOISE)
