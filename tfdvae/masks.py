@@ -72,6 +72,17 @@ def shift(x: tf.Tensor, first: tf.Tensor | None = None) -> tf.Tensor:
     return tf.concat([before, x[:, :-1]], axis=1)
 
 
+def opening(x: tf.Tensor) -> tf.Tensor:
+    """Whether a frame is the first, for right-padded sequences like x `[B, T, F]`: `[B, T, 1]`, bool."""
+    size, length = tf.shape(x)[0], tf.shape(x)[1]
+    return tf.broadcast_to((tf.range(length) == 0)[:, None], [size, length, 1])
+
+
+def last(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+    """The last frame that exists of each right-padded sequence `[B, T, F]`: `[B, F]`."""
+    return reverse(x, mask)[:, 0]
+
+
 def reverse(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     """Reverses the frames of right-padded sequences `[B, T, F]` in time and leaves the padding where it is."""
     if mask is None:

@@ -42,14 +42,14 @@ class CellParts:
                 f"{self.posterior_flow}."
             )
 
-    def mlp(self, units: Sequence[int], name: str) -> MLP:
-        """An MLP with this cell's activation and dropout."""
-        return MLP(units, self.activation, self.dropout, dtype=self.dtype_policy, name=name)
+    def mlp(self, units: Sequence[int], name: str, activation: str | None = None) -> MLP:
+        """An MLP with this cell's dropout, and its activation unless told another one."""
+        return MLP(units, activation or self.activation, self.dropout, dtype=self.dtype_policy, name=name)
 
-    def recurrent(self, name: str, kind: str | None = None) -> Recurrent:
-        """A recurrent stack with this cell's width, height and dropout, and its kind unless told another one."""
-        kind = kind or self.cell
-        return Recurrent(self.units, kind, self.num_layers, self.dropout, dtype=self.dtype_policy, name=name)
+    def recurrent(self, name: str, kind: str | None = None, num_layers: int | None = None) -> Recurrent:
+        """A recurrent stack with this cell's width and dropout, and its kind and height unless told others."""
+        kind, height = kind or self.cell, num_layers or self.num_layers
+        return Recurrent(self.units, kind, height, self.dropout, dtype=self.dtype_policy, name=name)
 
     def head(self, name: str, family: Family | None = None) -> Head:
         """Maps features to parameters of a family: by default that of the prior of z."""

@@ -48,13 +48,17 @@ class GatedTransition(keras.layers.Layer):
         self.variance.build((None, self.latent_dim))
         self.variance.bias.assign([0.5413] * self.latent_dim)
 
-    def call(self, zu: tf.Tensor) -> Gaussian:
-        """The transition from `[z_{t-1}, u_t]`, `[..., Z + U]` (u absent in undriven mode)."""
+    def call(self, zu: tf.Tensor, first: tf.Tensor | None = None) -> Gaussian:
+        """The transition from `[z_{t-1}, u_t]`, `[..., Z + U]` (u absent in undriven mode); N(0, I) where it is the
+        `first` frame, `[..., 1]`."""
         gate = flat_call(self.gate_output, self.gate(zu))
         nonlinear = flat_call(self.nonlinear_output, self.nonlinear(zu))
         loc = (1.0 - gate) * flat_call(self.linear, zu) + gate * nonlinear
         variance = tf.nn.softplus(tf.cast(flat_call(self.variance, tf.nn.relu(nonlinear)), tf.float32))
-        return Gaussian(tf.cast(loc, tf.float32), tf.sqrt(variance + self.min_scale**2))
+        moved = Gaussian(tf.cast(loc, tf.float32), tf.sqrt(variance + self.min_scale**2))
+        if first is None:
+            return moved
+        return Gaussian(tf.where(first, 0.0, moved.loc), tf.where(first, 1.0, moved.scale))
 
     def get_config(self) -> dict:
         config = {"latent_dim": self.latent_dim, "units": self.units, "min_scale": self.min_scale}

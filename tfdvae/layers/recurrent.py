@@ -130,14 +130,24 @@ def _weight(name: str, make: Callable[[], tf.Tensor], cell: keras.layers.Layer, 
     return loop.before_loop((id(cell), name, start), make)
 
 
-def _joint(cell: keras.layers.Layer, x: tf.Tensor | None, start: int, dtype: str) -> tf.Tensor:
-    """The kernels of an input from column `start` on, where there is one, and of h, on top of each other."""
+def _affine(
+    cell: keras.layers.Layer,
+    x: tf.Tensor | None,
+    projected: tf.Tensor | None,
+    h: tf.Tensor,
+    start: int,
+    dtype: str,
+) -> tf.Tensor:
+    """W x_t + R h_{t-1} + b, by one product for x (from column `start` on, where there is one) and h."""
 
-    def make() -> tf.Tensor:
+    def joint() -> tf.Tensor:
         rows = [cell.recurrent_kernel] if x is None else [cell.kernel[start:], cell.recurrent_kernel]
         return tf.concat([tf.cast(kernel, dtype) for kernel in rows], axis=0)
 
-    return _weight("joint" if x is not None else "recurrent", make, cell, start)
+    inputs = h if x is None else tf.concat([tf.cast(x, dtype), h], axis=-1)
+    found = tf.matmul(inputs, _weight("joint" if x is not None else "recurrent", joint, cell, start))
+    found = found if projected is None else found + projected
+    return tf.nn.bias_add(found, _weight("bias", lambda: tf.cast(cell.bias, dtype), cell))
 
 
 def _lstm_step(
@@ -148,13 +158,9 @@ def _lstm_step(
     start: int,
     dtype: str,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Keras' LSTM equations, gates in the order i, f, c, o; the state is (carry, output). One product for x and h."""
+    """Keras' LSTM equations, gates in the order i, f, c, o; the state is (carry, output)."""
     c, h = state
-    inputs = h if x is None else tf.concat([tf.cast(x, dtype), h], axis=-1)
-    gates = tf.matmul(inputs, _joint(cell, x, start, dtype))
-    gates = gates if projected is None else gates + projected
-    gates = tf.nn.bias_add(gates, _weight("bias", lambda: tf.cast(cell.bias, dtype), cell))
-    i, f, g, o = tf.split(gates, 4, axis=-1)
+    i, f, g, o = tf.split(_affine(cell, x, projected, h, start, dtype), 4, axis=-1)
     c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
     return c, tf.sigmoid(o) * tf.tanh(c)
 
@@ -189,12 +195,8 @@ def _rnn_step(
     start: int,
     dtype: str,
 ) -> tuple[tf.Tensor]:
-    """h_t = tanh(W x_t + R h_{t-1} + b). One product for x and h."""
-    (h,) = state
-    inputs = h if x is None else tf.concat([tf.cast(x, dtype), h], axis=-1)
-    found = tf.matmul(inputs, _joint(cell, x, start, dtype))
-    found = found if projected is None else found + projected
-    return (tf.tanh(tf.nn.bias_add(found, _weight("bias", lambda: tf.cast(cell.bias, dtype), cell))),)
+    """h_t = tanh(W x_t + R h_{t-1} + b)."""
+    return (tf.tanh(_affine(cell, x, projected, *state, start, dtype)),)
 
 
 _STEPS = {"lstm": _lstm_step, "gru": _gru_step, "rnn": _rnn_step}

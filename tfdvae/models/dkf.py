@@ -133,9 +133,7 @@ class DKFCell(StochasticCell):
     def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
         if "z" not in latents:
             return {}
-        size, length = tf.shape(latents["z"])[0], tf.shape(latents["z"])[1]
-        first = tf.broadcast_to((tf.range(length) == 0)[:, None], [size, length, 1])
-        return {"z": masks.shift(latents["z"]), "first": first}
+        return {"z": masks.shift(latents["z"]), "first": masks.opening(latents["z"])}
 
     def encode(self, given: Evidence) -> tuple[tf.Tensor, ...]:
         """(5.4): the recurrences over x (and u), each `[B, T, .]`; without any, features of x_t or x_{t-1:t+1}."""
@@ -162,11 +160,8 @@ class DKFCell(StochasticCell):
 
     def prior(self, state: State) -> Gaussian:
         """(B.1)-(B.5): the gated transition; at the first frame N(0, I), or the transition from z_0 = 0."""
-        moved = self.transition(concat(state["z"], state.get("u")))
-        if self.initial_prior == "transition":
-            return moved
-        first = self.z_prior.standard(moved.loc)
-        return Gaussian(*(tf.where(state["first"], a, b) for a, b in zip(first, moved, strict=True)))
+        first = state["first"] if self.initial_prior == "standard" else None
+        return self.transition(concat(state["z"], state.get("u")), first)
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
         return {**state, "z": z}

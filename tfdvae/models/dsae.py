@@ -118,7 +118,7 @@ class DSAECell(StochasticCell):
     def posterior_v(self, given: Evidence) -> Any:
         """(11.12)-(11.16): q(v | x_1:T) from the last states of two recurrences over [x_t, u_t]."""
         xu = concat(given.x, given.c)
-        last = masks.reverse(self.v_forward_rnn(xu), given.mask)[:, 0]
+        last = masks.last(self.v_forward_rnn(xu), given.mask)
         first = self.v_backward_rnn(xu, exists=given.mask, backward=True)[:, 0]
         return self.v_posterior_head(concat(last, first))
 

@@ -116,7 +116,7 @@ class DSSMCell(StochasticCell):
     def posterior_v(self, given: Evidence) -> Any:
         """q(v | x_1:T, u_1:T) from the last states of two recurrences."""
         evidence = concat(given.e, given.c)
-        last = masks.reverse(self.v_forward_rnn(evidence), given.mask)[:, 0]
+        last = masks.last(self.v_forward_rnn(evidence), given.mask)
         first = self.v_backward_rnn(evidence, exists=given.mask, backward=True)[:, 0]
         return self.v_posterior_head(concat(last, first))
 
@@ -124,9 +124,7 @@ class DSSMCell(StochasticCell):
         return {**state, "v": v}
 
     def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
-        size, length = tf.shape(e)[0], tf.shape(e)[1]
-        first = tf.broadcast_to((tf.range(length) == 0)[:, None], [size, length, 1])
-        return {"first": first, **({"z": masks.shift(latents["z"])} if "z" in latents else {})}
+        return {"first": masks.opening(e), **({"z": masks.shift(latents["z"])} if "z" in latents else {})}
 
     def posterior_network(self) -> SplitNetwork:
         """From [x_t, u_t, v, z_{t-1}] to q(z_t | .), in two parts: all but z_{t-1} is known before the loop."""
@@ -141,9 +139,7 @@ class DSSMCell(StochasticCell):
 
     def prior(self, state: State) -> Gaussian:
         """p(z_t | z_{t-1}, v, u_t), the gated transition; N(0, I) at the first frame."""
-        moved = self.transition(concat(state["z"], state["v"], state.get("u")))
-        first = self.z_prior.standard(moved.loc)
-        return Gaussian(*(tf.where(state["first"], a, b) for a, b in zip(first, moved, strict=True)))
+        return self.transition(concat(state["z"], state["v"], state.get("u")), state["first"])
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
         return {**state, "z": z}

@@ -49,7 +49,7 @@ class RSSMCell(StochasticCell):
         phi_x: hidden layers of the encoder of a frame.
         transition_units: hidden layers on [z_{t-1}, u_t] before the recurrence.
         prior_units, posterior_units, decoder_units: hidden layers before the three heads.
-        cell: "gru" as in the paper, or "lstm".
+        cell: "gru" as in the paper, "lstm" or "rnn".
         min_scale: added to the standard deviations of z, which are softplus + 0.1 by default.
         overshooting: D, the longest distance of latent overshooting; 1 is none.
 
@@ -121,6 +121,7 @@ class RSSMCell(StochasticCell):
 
     def absorb_u(self, state: State, c: Any) -> State:
         """h_t = GRU(h_{t-1}, MLP[z_{t-1}, u_t]). The input stays in reach of `penalties`."""
+        # One step, not `step_rnn`: `penalties` opens all frames at once, each from a state of its own.
         before = RecurrentState(state["h"], state["memory"])
         h, memory = self.rnn.step(before, x=self.transition_net(concat(state["z"], c)))
         opened = {**state, "h": h, "memory": memory}

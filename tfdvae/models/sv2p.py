@@ -117,7 +117,7 @@ class SV2PCell(StochasticCell):
     def posterior_v(self, given: Evidence) -> Any:
         """q(v | x_1:T)."""
         forward, backward = self.evidence(given)
-        return self.infer(concat(masks.reverse(forward, given.mask)[:, 0], backward[:, 0]))
+        return self.infer(concat(masks.last(forward, given.mask), backward[:, 0]))
 
     def encode(self, given: Evidence) -> Any:
         """q(z_t | x_1:T) for all frames at once."""

@@ -9,8 +9,6 @@ import tensorflow as tf
 from tfdvae import masks
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.latent import Evidence, Latent
-from tfdvae.layers.mlp import MLP
-from tfdvae.layers.recurrent import Recurrent
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.types import State
 
@@ -70,24 +68,18 @@ class SVGCell(StochasticCell):
         self.predictor_units = tuple(predictor_units)
         self.prior_units = tuple(prior_units)
         self.posterior_units = tuple(posterior_units)
-        self.predictor_input = self.layers_of(self.embedding_units, "linear", "predictor_input")
-        self.predictor = Recurrent(
-            self.units, self.cell, predictor_layers, self.dropout, dtype=self.dtype_policy, name="predictor"
-        )
-        self.predictor_output = self.layers_of(self.predictor_units, "tanh", "predictor_output")
-        self.posterior_input = self.layers_of(self.embedding_units, "linear", "posterior_input")
+        self.predictor_input = self.mlp(self.embedding_units, "predictor_input", "linear")
+        self.predictor = self.recurrent("predictor", num_layers=predictor_layers)
+        self.predictor_output = self.mlp(self.predictor_units, "predictor_output", "tanh")
+        self.posterior_input = self.mlp(self.embedding_units, "posterior_input", "linear")
         self.posterior_rnn = self.recurrent("posterior_rnn")
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
         self.posterior_head = self.head("posterior_head", self.z_posterior)
         if learned_prior:
-            self.prior_input = self.layers_of(self.embedding_units, "linear", "prior_input")
+            self.prior_input = self.mlp(self.embedding_units, "prior_input", "linear")
             self.prior_rnn = self.recurrent("prior_rnn")
             self.prior_net = self.mlp(self.prior_units, "prior")
             self.prior_head = self.head("prior_head")
-
-    def layers_of(self, units: Sequence[int], activation: str, name: str) -> MLP:
-        """Layers with an activation of their own."""
-        return MLP(units, activation, self.dropout, dtype=self.dtype_policy, name=name)
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         given, width = x_dim + u_dim, self.predictor_input.output_dim

@@ -111,7 +111,7 @@ class VRAECell(StochasticCell):
         if self.reverse:
             end = self.encoder_rnn(xu, exists=given.mask, backward=True)[:, 0]
         else:
-            end = masks.reverse(self.encoder_rnn(xu), given.mask)[:, 0]
+            end = masks.last(self.encoder_rnn(xu), given.mask)
         return self.posterior_head(end)
 
     def absorb_s(self, state: State, s: tf.Tensor) -> State:
