@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,11 +85,23 @@ def test_digits_fly_straight_and_turn_at_walls(path: Path, tmp_path: Path, stoch
     assert not same.any() if stochastic else same.all()
 
 
-def test_a_sequence_does_not_depend_on_its_neighbours() -> None:
-    few, many = (digits._fly(np.random.default_rng(0), (n, 30, 1), 5.0, 2.0, False) for n in (1, 3))
-    assert few.shape == (1, 30, 1, 4) and many.shape == (3, 30, 1, 4)
-    again = digits._fly(np.random.default_rng(0), (3, 20, 1), 5.0, 2.0, True)
-    np.testing.assert_array_equal(again, digits._fly(np.random.default_rng(0), (3, 30, 1), 5.0, 2.0, True)[:, :20])
+def test_where_one_digit_meets_walls_is_nothing_to_the_others() -> None:
+    class Elsewhere:
+        """Random numbers by which the first digit of the first sequence begins in a corner."""
+
+        def __init__(self) -> None:
+            self.rng, self.calls = np.random.default_rng(0), 0
+
+        def uniform(self, *args: Any) -> np.ndarray:
+            found = self.rng.uniform(*args)
+            found[0, 0] = 0.0 if self.calls == 0 else found[0, 0]
+            self.calls += 1
+            return found
+
+    plain, moved = (digits._fly(rng, (3, 30, 2), 5.0, 2.0, True) for rng in (np.random.default_rng(0), Elsewhere()))
+    assert (plain[0, :, 0] != moved[0, :, 0]).any()
+    np.testing.assert_array_equal(plain[1:], moved[1:])
+    np.testing.assert_array_equal(plain[0, :, 1], moved[0, :, 1])
 
 
 @pytest.mark.parametrize(
