@@ -233,8 +233,8 @@ def model_options(model: str) -> dict[str, Any]:
         own = ancestor.__module__.partition(".")[0] == "tfdvae" and "__init__" in vars(ancestor)
         if own and ancestor is not DVAE:
             options |= _arguments(ancestor)
-    unused = getattr(MODELS[model], "cell_class", MODELS[model]).unused
-    return {k: v for k, v in options.items() if k not in ("observation", "seed", "name", "dtype", *unused)}
+    left_out = ("observation", "seed", "name", "dtype", *MODELS[model].without_use())
+    return {k: v for k, v in options.items() if k not in left_out}
 
 
 def _arguments(kind: type) -> dict[str, Any]:

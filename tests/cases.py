@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 def common(model: str) -> dict[str, Any]:
     """Sizes that most models share."""
-    unused = getattr(tfdvae.MODELS[model], "cell_class", tfdvae.MODELS[model]).unused
+    unused = tfdvae.MODELS[model].without_use()
     return {name: value for name, value in {"units": 5, "dropout": 0.2}.items() if name not in unused}
 
 

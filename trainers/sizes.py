@@ -53,7 +53,7 @@ SIZES: dict[str, Size] = {
 
 def build_model(name: str, size: Size, jit_compile: bool = False) -> DVAE:
     """The model `name` of `tfdvae.MODELS` with the networks of `size`, built and compiled for training."""
-    unused = getattr(MODELS[name], "cell_class", MODELS[name]).unused
+    unused = MODELS[name].without_use()
     common = {key: value for key, value in size.common.items() if key not in unused}
     model = MODELS[name](**{**common, **size.options.get(name, {})})
     model.compile(keras.optimizers.Adam(size.learning_rate), jit_compile=jit_compile)

@@ -142,6 +142,11 @@ class DVAE(
         """Whether no latent is inferred from frames that are yet to come, so that frames can be streamed."""
         return False
 
+    @classmethod
+    def without_use(cls) -> Mapping[str, str]:
+        """Options that such models inherit and refuse, each with the reason."""
+        return cls.unused
+
     @property
     def states(self) -> dict[str, int]:
         """Widths, by name, of deterministic states that `encode` tells beside the posteriors."""

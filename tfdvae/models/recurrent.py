@@ -58,6 +58,10 @@ class RecurrentDVAE(DVAE):
         """Z."""
         return self.cell.latent_dim
 
+    @classmethod
+    def without_use(cls) -> Mapping[str, str]:
+        return cls.cell_class.unused
+
     @property
     def latents(self) -> tuple[Latent, ...]:
         return self.cell.latents
@@ -303,9 +307,9 @@ class RecurrentDVAE(DVAE):
 
     def get_config(self) -> dict:
         cell = self.cell.get_config()
-        options = {k: v for k, v in cell.items() if k not in ("name", "dtype", "trainable", *self.cell.unused)}
+        options = {k: v for k, v in cell.items() if k not in ("name", "dtype", "trainable", *self.without_use())}
         return {**super().get_config(), **options}
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "RecurrentDVAE":
-        return cls(**{k: v for k, v in config.items() if k not in ("trainable", *cls.cell_class.unused)})
+        return cls(**{k: v for k, v in config.items() if k not in ("trainable", *cls.without_use())})

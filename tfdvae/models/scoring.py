@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfdvae import random, validation
 from tfdvae.bounds import FIVO, Filtered, Particles, log_weight, particle_filter
 from tfdvae.bounds.resampling import noise_dim as resampling_noise
+from tfdvae.models.streaming import CAUSAL_FORMS
 from tfdvae.types import Batch
 
 __all__ = ["ScoringMixin"]
@@ -140,7 +141,5 @@ class ScoringMixin:
         if reason is not None:
             raise ValueError(
                 f"{what} weighs particles frame by frame, and {type(self).__name__} as configured {reason}. Take the "
-                "bound 'elbo' or 'iwae' (and `log_prob`), which every model has; or choose a causal inference (SRNN: "
-                "inference='filter'; DKF: 'st_l', 'mf_l' or 'frame'; DVBF: initial='filter') or a causal model (VRNN, "
-                "STORN, KVAE, VAE)."
+                f"bound 'elbo' or 'iwae' (and `log_prob`), which every model has; or choose {CAUSAL_FORMS}."
             )

@@ -13,7 +13,13 @@ from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.types import Generated, State, StepOutput
 
-__all__ = ["StreamingMixin"]
+__all__ = ["CAUSAL_FORMS", "StreamingMixin"]
+
+CAUSAL_FORMS = (
+    "a causal inference (SRNN: inference='filter'; DKF: 'st_l', 'mf_l' or 'frame'; DVBF: initial='filter') or a causal "
+    "model (VRNN, STORN, KVAE, VAE)"
+)
+"""For users whose model cannot stream, as the end of a sentence."""
 
 
 class StreamingMixin:
@@ -327,6 +333,5 @@ class StreamingMixin:
         if not self.causal:
             raise ValueError(
                 f"{type(self).__name__} as configured infers latents from frames that are yet to come, so frames "
-                "cannot be streamed. Choose a causal inference (SRNN: inference='filter'; DKF: 'st_l', 'mf_l' or "
-                "'frame'; DVBF: initial='filter') or a causal model (VRNN, STORN, KVAE)."
+                f"cannot be streamed. Choose {CAUSAL_FORMS}."
             )
