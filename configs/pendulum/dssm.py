@@ -1,9 +1,7 @@
-"""DSSM (Miladinovic et al. 2019) on the driven pendulum: what its latents know of the state.
+"""DSSM (Miladinovic et al. 2019) on driven pendulums whose gravity differs between sequences, which v is to hold.
 
     python -m trainers.train --config configs/pendulum/dssm.py --workdir runs/pendulum_dssm
     python -m trainers.regress --workdir runs/pendulum_dssm
-
-All pendulums of this set obey the same physics, so v has little to tell here.
 
 Variants: `configs/pendulum/dssm.py:smoke` (seconds).
 """
@@ -29,6 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
         encoder_phi_x=(128,),
         posterior_units=(64,),
         activation="relu",
+        data__gravities=(4.0, 9.81, 16.0),
         optimizer__learning_rate=0.001,
         optimizer__schedule="cosine",
         training__kl_warmup_epochs=30,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainers.helpers import smoke
+from tests.trainers.helpers import load, smoke
 from tfdvae.data import SIMULATIONS, read_midi
 from trainers import building, impute, latent_map, loading, predict, regress, settings, train
 
@@ -80,6 +80,16 @@ def test_regress_finds_what_the_latents_know(model: str, runs: Path) -> None:
     assert found["sin"] == pytest.approx(
         1 - np.square(residual).sum() / np.square(test_y - test_y.mean()).sum(), abs=1e-3
     )
+
+
+def test_configs_may_ask_for_physics_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TFDVAE_CACHE", str(tmp_path))
+    for model, gravities in (("dssm", {4.0, 9.81, 16.0}), ("dkf", {9.81})):
+        config = load("pendulum", model, "smoke")
+        config.data.update(num_train=40, max_sequences=30)
+        constants = loading.load_simulated(config.data).constants["train"]
+        assert constants.shape == (30, 2)
+        assert set(np.round(constants[:, 0].astype(float), 3)) == gravities
 
 
 def test_regress_reads_deterministic_states_where_asked(runs: Path, capsys: pytest.CaptureFixture) -> None:
