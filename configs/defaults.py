@@ -61,7 +61,7 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
             **{"path": "$TFDVAE_DATA/mnist10k/mnist10k.npz", "num_train": 5000, "num_valid": 500, "num_test": 500},
             **{"length": 15, "resolution": 64, "digit_size": 28, "num_digits": 2, "stochastic": True},
         },
-        "model": {"standardize": None},
+        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}, "standardize": None},
         "training": {"batch_size": 32, "epochs": 60, "patience": 10},
         "evaluation": {"num_samples": 8, "chunk": 2, "batch_size": 16},
     },

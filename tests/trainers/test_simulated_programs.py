@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainers.helpers import load, smoke
+from tests.trainers.helpers import EXPERIMENTS, load, smoke
 from tfdvae.data import SIMULATIONS, read_midi
 from trainers import building, impute, latent_map, loading, predict, regress, settings, train
 
@@ -80,6 +80,25 @@ def test_regress_finds_what_the_latents_know(model: str, runs: Path) -> None:
     assert found["sin"] == pytest.approx(
         1 - np.square(residual).sum() / np.square(test_y - test_y.mean()).sum(), abs=1e-3
     )
+
+
+@pytest.mark.parametrize(("dataset", "model"), [pair for pair in EXPERIMENTS if pair[0] in SIMULATIONS])
+def test_what_is_simulated_is_what_the_config_expects(dataset: str, model: str, tmp_path: Path) -> None:
+    config = load(dataset, model, "smoke")
+    if "path" in config.data:
+        config.data.path = str(tmp_path / "digits.npz")
+        images = np.random.default_rng(0).integers(256, size=(3, 28, 28), dtype=np.uint8)
+        digits = {
+            f"{split}_{what}": y
+            for split in ("train", "test")
+            for what, y in (("images", images), ("labels", [0, 1, 2]))
+        }
+        np.savez(config.data.path, **digits)
+    settings.check(config)
+    x, u = loading.stacked(loading.load_splits(config.data).train)
+    built = building.build_model(config)
+    built.check(x.reshape(*x.shape[:2], *config.data.frame_shape) if config.data.frame_shape else x, u=u)
+    assert built.x_dim == x.shape[-1]
 
 
 def test_configs_may_ask_for_physics_that_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
