@@ -223,6 +223,16 @@ def test_a_sample_of_categoricals_is_one_hot_and_has_a_gradient() -> None:
     assert all(np.any(np.asarray(g) != 0.0) for g in tape.gradient(log_px, posterior))
 
 
+@pytest.mark.parametrize("name", ["rssm", "dssm", "dvbf", "lvrnn", "svg", "sv2p", "transformer"])
+def test_samples_of_every_posterior_go_through_its_flow(name: str) -> None:
+    model = cases.make(name, posterior_flow=1)
+    batch, noise = cases.frames(name, 2, 3), cases.noise(model, 2, 3)
+    path = model.infer(*batch, noise)
+    for latent, (z, q, *_) in path.latents.items():
+        assert differs(z, q.loc + q.scale * noise[latent])
+    assert all(np.isfinite(terms.log_q).all() for terms in model.terms(path, batch).latents.values())
+
+
 @pytest.mark.parametrize("kind", ["coupling", "autoregressive"])
 def test_the_weights_of_a_flow_learn(kind: str) -> None:
     model, batch = extended.make(kind), extended.frames(kind)

@@ -28,7 +28,9 @@ def functional(model: tfdvae.DVAE) -> keras.Model:
 @pytest.mark.parametrize("name", ONE_PER_KIND)
 def test_the_losses_are_the_divergence_of_the_path_that_was_taken(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = cases.make(name, dropout=0.0)
-    x = tf.constant(cases.frames(name).x)
+    x = cases.frames(name).x
+    mask = np.arange(x.shape[1]) < np.arange(x.shape[1], x.shape[1] - x.shape[0], -1)[:, None]
+    data = {"x": tf.constant(x), "mask": tf.constant(mask)}
     taken: list[Any] = []
     infer = type(model).infer
 
@@ -37,15 +39,22 @@ def test_the_losses_are_the_divergence_of_the_path_that_was_taken(name: str, mon
         return taken[-1]
 
     monkeypatch.setattr(type(model), "infer", watched)
-    mean = model(x, training=True)
-    terms = model.terms(taken[-1], model.tensors(x))
-    assert_close(mean, model.frames.mean(taken[-1].x))
+    mean = model(data, training=True)
+    terms = model.terms(taken[-1], model.tensors(data))
+    assert_close(mean[mask], model.frames.mean(taken[-1].x)[mask])
     expected = tf.reduce_sum(terms.kl + terms.penalty) + tf.reduce_sum(terms.sequence_kl)
-    np.testing.assert_allclose(sum(model.losses), expected / np.prod(x.shape[:2]), rtol=1e-5)
+    np.testing.assert_allclose(sum(model.losses), expected / mask.sum(), rtol=1e-5)
     if model.has_latents:
-        assert float(expected) > 0.0 and differs(model(x, training=True), mean)
-    model(x)
+        assert float(expected) > 0.0 and differs(model(data, training=True), mean)
+    model(data)
     assert not model.losses
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    """Of a model without latents, whose path is the same otherwise."""
+    model, x = cases.make("rnn", dropout=0.5), tf.constant(cases.frames("rnn").x)
+    assert differs(model(x, training=True), model(x)) and differs(model(x, training=True), model(x, training=True))
+    assert_close(model(x), model(x))
 
 
 @pytest.mark.parametrize("make", [vae, vrnn])

@@ -51,6 +51,28 @@ def test_what_is_missing_was_not_observed() -> None:
     np.testing.assert_array_equal(found.x[1][:, 0], [0, 4])
     with pytest.raises(ValueError, match="NaN or infinity"):
         from_table(Table(COLUMNS), ["gaps"], **NAMED)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        from_table(Table({**COLUMNS, "y": [1.0, np.inf, 3.0, 4.0, 5.0]}), ["y"], **NAMED, missing="nan")
+
+
+def test_what_pandas_has_for_nothing_is_missing() -> None:
+    class NAType:
+        """As pandas.NA, which has no truth and equals nothing."""
+
+        def __eq__(self, other: object) -> "NAType":
+            return self
+
+        def __bool__(self) -> bool:
+            raise TypeError("boolean value of NA is ambiguous")
+
+        __lt__ = __hash__ = None
+
+    column = np.array([1, NAType(), 3, 4, 5], object)
+    found = from_table(Table({**COLUMNS, "gaps": column}), ["gaps"], **NAMED, missing="nan")
+    np.testing.assert_array_equal(found.observed[1][:, 0], [False, True])
+    for name, message in (("hour", "has no time in row 1"), ("id", "says of row 1 to which sequence")):
+        with pytest.raises(ValueError, match=message):
+            from_table(Table({**COLUMNS, name: column}), ["x"], **NAMED)
 
 
 def test_dates_and_a_single_sequence() -> None:
@@ -74,6 +96,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no group": ({"id": ["b", None, "b", "b", "b"]}, {}, "Column 'id' says of row 1 .* by None: drop it"),
     "unknown": ({}, {"inputs": ["z"]}, "The table has no column 'z', its columns are id, hour, x"),
     "text": ({}, {"context": ["name"]}, "Expected real numbers in column 'name': it holds"),
+    "dates": (
+        {"y": np.datetime64("2026-01-01") + np.arange(5)},
+        {},
+        "Expected real numbers in column 'y': it holds datetime64",
+    ),
     "complex": ({"y": [1j] * 5}, {}, "Expected real numbers in column 'y': it holds complex128"),
     "lengths": ({"y": [1.0]}, {}, r"column 'y' with one entry for each of 5 rows, got shape \[1\]"),
     "changing": ({}, {"context": ["dose"]}, "'dose' changes within id b: make it one of `inputs`, or of `values`"),

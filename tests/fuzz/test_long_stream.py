@@ -6,24 +6,17 @@ The long form of both, 10^6 frames on the edge and a tenth of that here:
 """
 
 import gc
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.gate.support import D, vrnn
-
-STATM = Path("/proc/self/statm")
-
-
-def resident() -> int:
-    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+from tests.memory import needs_linux, resident
 
 
-@pytest.mark.skipif(not STATM.exists(), reason="needs Linux")
+@needs_linux
 def test_memory_is_constant_and_the_state_stays_bounded(request: pytest.FixtureRequest) -> None:
     model = vrnn()
     model.build_for(D)

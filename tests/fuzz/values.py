@@ -189,9 +189,8 @@ STATE = [
     *_good(_state, _state, _state),
     *_bad(lambda s: {}, lambda s: None, lambda s: "state", lambda s: {"other": _rows(s)}, lambda s: [_rows(s)]),
     *_bad(lambda s: _altered(s, lambda y: y[..., None])),
-    *_bad(lambda s: _altered(s, lambda y: "text")),
-    *_either(lambda s: _altered(s, lambda y: np.concatenate([y, y]))),
-    *_either(lambda s: _altered(s, lambda y: y * np.nan), lambda s: _altered(s, lambda y: y.astype(complex))),
+    *_bad(lambda s: _altered(s, lambda y: "text"), lambda s: _altered(s, lambda y: y.astype(complex))),
+    *_either(lambda s: _altered(s, lambda y: np.concatenate([y, y])), lambda s: _altered(s, lambda y: y * np.nan)),
 ]
 
 NOISE = [
@@ -218,7 +217,7 @@ CONSTRUCT: Mapping[str, list[Value]] = {
     "latent_dim": constants([1, 2, np.int64(2)], [2.5, -1, "2", True, np.nan], [0, None]),
     "units": constants([3, np.int32(4)], [2.5, "3", np.nan, True, -1, 0]),
     "num_layers": constants([1, 2], [1.5, 0, -1, "1"]),
-    "cell": constants(["lstm", "gru"], ["rnn", 3, None]),
+    "cell": constants(["lstm", "gru", "rnn"], ["none such", 3, None]),
     "activation": constants(["tanh", "relu"], ["none such"], [3]),
     "dropout": constants([0.0, 0.2, np.float32(0.1)], [1.0, -0.1, np.nan, "a"], [0]),
     "scale": constants(["softplus", "exp"], ["linear", 3]),

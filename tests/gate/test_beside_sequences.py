@@ -9,6 +9,7 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tests.gate.support import B, D, T, frames, rolls, vae, vrnn
+from tfdvae import validation
 from tfdvae.testing import assert_equal
 
 U = cases.U_DIM
@@ -80,6 +81,14 @@ def test_a_state_may_come_from_arrays_and_must_be_of_real_numbers() -> None:
         for call in (lambda wrong=wrong: model.step(wrong, x), lambda wrong=wrong: model.generate_step(wrong)):
             with pytest.raises(ValueError, match=message):
                 call()
+
+
+def test_a_state_of_booleans_holds_no_nan() -> None:
+    template = {"is_first": tf.constant([[True]])}
+    state, rows = validation.check_state({"is_first": np.zeros([2, 1])}, template)
+    assert rows == 2 and state["is_first"].dtype == tf.bool
+    with pytest.raises(ValueError, match="is_first.* holds NaN"):
+        validation.check_state({"is_first": np.full([2, 1], NAN)}, template)
 
 
 def test_inputs_of_one_frame(driven: tfdvae.DVAE) -> None:

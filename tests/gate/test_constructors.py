@@ -1,6 +1,8 @@
 """Arguments of constructors: of the kind of their defaults, numpy's numbers included, and none without use."""
 
 import inspect
+import json
+import operator
 import os
 import subprocess
 import sys
@@ -87,6 +89,90 @@ def test_cells_take_what_models_take() -> None:
             wrong()
 
 
+NETWORKS: dict[str, dict[str, tuple[str, ...]]] = {
+    "rssm": {
+        "phi_x": ("x_features",),
+        "transition_units": ("transition_net",),
+        "prior_units": ("prior_net",),
+        "posterior_units": ("posterior_net",),
+        "decoder_units": ("decoder",),
+    },
+    "dssm": {
+        "transition_units": ("transition.gate", "transition.nonlinear"),
+        "decoder_units": ("decoder",),
+        "encoder_phi_x": ("x_features",),
+        "posterior_units": ("posterior_net",),
+    },
+    "dvbf": {
+        "mixing_units": ("mixing_net",),
+        "initial_units": ("initial_net",),
+        "encoder_phi_x": ("x_features",),
+        "posterior_units": ("posterior_net", "initial_posterior_net"),
+        "decoder_units": ("decoder",),
+    },
+    "lvrnn": {
+        "phi_x": ("x_features",),
+        "phi_z": ("z_features",),
+        "prior_units": ("prior_net",),
+        "posterior_units": ("posterior_net",),
+        "decoder_units": ("decoder",),
+    },
+    "svg": {
+        "embedding_units": ("predictor_input", "posterior_input", "prior_input"),
+        "predictor_units": ("predictor_output",),
+        "prior_units": ("prior_net",),
+        "posterior_units": ("posterior_net",),
+    },
+    "sv2p": {
+        "phi_x": ("x_features",),
+        "posterior_units": ("posterior_net",),
+        "decoder_units": ("decoder",),
+    },
+    "tcn": {
+        "phi_x": ("x_features",),
+        "prior_units": ("prior_nets",),
+        "posterior_units": ("posterior_nets",),
+        "decoder_units": ("decoder",),
+    },
+    "transformer": {
+        "phi_x": ("x_features",),
+        "phi_z": ("z_features",),
+        "prior_units": ("prior_net",),
+        "posterior_units": ("posterior_net",),
+        "decoder_units": ("decoder",),
+    },
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_widths_of_hidden_layers_are_those_of_the_networks_that_they_speak_of(name: str) -> None:
+    """The equations in tests/oracles take the networks of a cell as they are."""
+    widths = {option: (11 + i, 31 + i) for i, option in enumerate(NETWORKS[name])}
+    cell = tfdvae.MODELS[name].cell_class(2, **widths)
+    for option, networks in NETWORKS[name].items():
+        for found in map(operator.attrgetter, networks):
+            for network in found(cell) if isinstance(found(cell), list) else [found(cell)]:
+                assert network.units == widths[option]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_dropout_of_a_cell_is_that_of_all_its_parts(name: str) -> None:
+    cell = tfdvae.MODELS[name].cell_class(2, dropout=0.25)
+    parts = [part for value in vars(cell).values() for part in (value if isinstance(value, list) else [value])]
+    rates = {
+        part.name: part.dropout for part in parts if isinstance(part, keras.layers.Layer) and hasattr(part, "dropout")
+    }
+    assert len(rates) >= 3 and set(rates.values()) == {0.25}, rates
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_scales_of_every_latent_are_made_as_the_cell_is_told(name: str) -> None:
+    cell = tfdvae.MODELS[name].cell_class(2, scale="exp", min_scale=0.25)
+    families = [family for latent in cell.latents for family in (latent.p, latent.q)]
+    assert {(family.scale_map, family.min_scale) for family in families} == {("exp", 0.25)}
+    assert name != "dssm" or cell.transition.min_scale == 0.25
+
+
 def test_a_subclass_without_a_constructor_is_checked() -> None:
     class Own(tfdvae.VRNNCell):
         pass
@@ -119,6 +205,11 @@ def test_numbers_of_numpy_are_as_good(name: str, options: dict[str, Any], tmp_pa
     expected = model(frames())
     model.save(tmp_path / "model.keras")
     assert np.array_equal(keras.saving.load_model(tmp_path / "model.keras")(frames()), expected)
+
+
+def test_numbers_of_numpy_within_what_was_given_are_pythons() -> None:
+    given = {"a": [np.int64(2), {"b": np.float64(0.5)}], "c": (np.bool_(True),)}
+    assert json.dumps(tfdvae.arguments.plain(given)) == '{"a": [2, {"b": 0.5}], "c": [true]}'
 
 
 def test_numbers_that_a_model_is_built_for() -> None:

@@ -74,3 +74,13 @@ def test_what_does_not_belong_together_is_refused(model: tfdvae.DVAE) -> None:
         model.encode([np.ones((4, 3)), np.ones((2, 2))], u=[np.ones((4, 2)), np.ones((2, 2))])
     with pytest.raises(ValueError, match="built for inputs `u` with 2 features, got none"):
         model.encode(rows(3))
+
+
+@pytest.mark.parametrize("lengths", [(2, 2), (2, 3)])
+def test_frames_of_several_widths_are_refused_in_our_words(model: tfdvae.DVAE, lengths: tuple[int, int]) -> None:
+    uneven = [[[1.0, 2.0, 3.0], *[[1.0, 2.0]] * (n - 1)] for n in lengths]
+    even, own = ([np.ones((n, width)) for n in lengths] for width in (3, 2))
+    for x, u in ((uneven, own), (even, uneven)):
+        with pytest.raises(ValueError, match="Expected (arrays of numbers with equal|frames of one shape)") as found:
+            model.encode(x, u=u)
+        assert "inhomogeneous" not in str(found.value)

@@ -19,10 +19,10 @@ X, U, Z, V = 3, 2, 2, 4
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
 
 
-def make(u_dim: int = 0, **options: Any) -> tfdvae.DSSM:
+def make(u_dim: int = 0, context_dim: int = 0, **options: Any) -> tfdvae.DSSM:
     widths = {"transition_units": (3,), "decoder_units": (5,), "encoder_phi_x": (4,), "posterior_units": (3,)}
     model = tfdvae.DSSM(Z, global_dim=V, **{**widths, "units": 3, **options})
-    model.build_for(X, u_dim)
+    model.build_for(X, u_dim, context_dim)
     randomise(model, 0.5, 0)
     return model
 
@@ -162,6 +162,61 @@ def test_a_swap_goes_on_from_the_own_state_by_the_physics_of_the_other(u_dim: in
     np.testing.assert_allclose(model.frames.mean(continued.params), conditioned, **small)
 
 
+@pytest.mark.usefixtures("eager")
+def test_a_swap_sees_the_frames_of_both_that_exist() -> None:
+    """Whether masks are arguments or stand beside the frames."""
+    model = make()
+    quiet(model)
+    x, other = frames("gaussian", 2, 5, X), frames("gaussian", 2, 6, X, seed=4)
+    mask, mask_other = np.array([[0, 1, 1, 1, 0], [1, 0, 1, 0, 1]], bool), np.zeros([2, 6], bool)
+    mask_other[0, :2] = mask_other[1, 3:5] = True
+    short, short_other = x[mask].reshape(2, 3, X), other[mask_other].reshape(2, 2, X)
+    x[~mask], other[~mask_other] = np.nan, np.nan
+    options = {"horizon": 3, "num_samples": 1, "seed": 1}
+    expected = model.swap(short, short_other, **options).mean
+    masked = model.swap(x, other, mask=mask, mask_other=mask_other, **options).mean
+    np.testing.assert_allclose(masked, expected, rtol=1e-3, atol=2e-3)
+    beside = model.swap({"x": x, "mask": mask}, {"x": other, "mask": mask_other}, **options).mean
+    np.testing.assert_array_equal(beside, masked)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_swap_goes_on_in_the_context_of_the_own_sequence() -> None:
+    """That of the other has a part in its v alone."""
+    model = make(context_dim=2)
+    quiet(model)
+    x, other = frames("gaussian", 2, 4, X), frames("gaussian", 2, 4, X, seed=4)
+    own, foreign = frames("gaussian", 2, 1, 2, seed=6)[:, 0], frames("gaussian", 2, 1, 2, seed=7)[:, 0]
+    options = {"horizon": 3, "num_samples": 1, "seed": 1}
+    past, beside = {"x": x, "context": own}, {"x": other, "context": foreign}
+    v = model.encode(beside)["v"].loc
+    path = model.infer(tf.constant(x), context=tf.constant(own))
+    z, expected = array(path.latents["z"].z[:, -1]), []
+    for _ in range(3):
+        z = gated_transition(model.cell.transition, join(z, array(v), own))[0]
+        features = join(mlp(model.cell.decoder, z), own)
+        expected.append(features @ array(model.observation.head.kernel) + array(model.observation.bias))
+    found = model.swap(past, beside, **options).mean
+    np.testing.assert_allclose(found, np.stack(expected, axis=1)[..., :X], rtol=1e-3, atol=2e-3)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("latent", ["v", "z"])
+def test_a_swap_draws_v_of_the_other_and_its_own_z_from_their_posteriors(latent: str) -> None:
+    """Where one of the two is all that varies, means of frames vary with it. No v has a part in q(z_t | .) here."""
+    model = make()
+    quiet(model)
+    kernel = model.cell.posterior_net.hidden[0].kernel
+    of_v = np.arange(kernel.shape[0]) - model.cell.evidence_dim
+    kernel.assign(np.where(((of_v >= 0) & (of_v < V))[:, None], 0.0, array(kernel)))
+    head = {"v": model.cell.v_posterior_head, "z": model.cell.posterior_head}[latent]
+    bias, size = head.output_layer.bias, head.family.latent_dim
+    bias.assign(np.where(np.arange(2 * size) < size, np.asarray(bias), 1.0))
+    x, other = frames("gaussian", 2, 4, X), frames("gaussian", 2, 5, X, seed=4)
+    first, second = (model.swap(x, other, horizon=2, num_samples=1, seed=seed).mean for seed in (1, 2))
+    assert np.abs(first - second).max() > 0.02
+
+
 def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> None:
     model, x = make(), frames("gaussian", 2, 4, X)
     first, again, other = (model.swap(x, x, horizon=2, num_samples=2, seed=seed).samples for seed in (1, 1, 2))
@@ -170,6 +225,9 @@ def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> No
     assert not np.allclose(first[0], first[1])
     with pytest.raises(ValueError, match="same number of sequences, got `x` for 2, `x_other` for 1"):
         model.swap(x, x[:1], horizon=2)
+    for wrong in ({"horizon": 0}, {"horizon": 2, "num_samples": 0}):
+        with pytest.raises(ValueError, match=f"`{[*wrong][-1]}` must be at least 1, got 0"):
+            model.swap(x, x, **wrong)
     with pytest.raises(ValueError, match="same number of sequences, got `x` for 2, `v` for 1"):
         model.forecast(x, horizon=2, latents={"v": np.zeros([1, V])})
     with pytest.raises(ValueError, match="`latents` may give .*'v': '\\[batch, 4\\]'.*; got 'w'"):

@@ -196,6 +196,13 @@ def test_a_new_model_moves_its_state_by_the_identity_and_by_what_is_random() -> 
     assert 0.05 < spread < 0.5
 
 
+def test_matrices_of_inputs_and_noise_start_the_smaller_the_wider_what_they_meet() -> None:
+    """A^(i) at the identity, B^(i) and C^(i) at a scale of 1 / sqrt(Z + U + W)."""
+    weight = array(make(U, spread=0.0, num_matrices=400).cell.matrices)
+    np.testing.assert_array_equal(weight[:Z], np.zeros_like(weight[:Z]))
+    assert np.std(weight[Z:]) == pytest.approx((Z + U + W) ** -0.5, rel=0.1)
+
+
 def test_gradients_reach_the_transition_through_the_reconstruction() -> None:
     """Of log p(x_T | .) alone, all the way back to w_1; in a DKF the samples of z cut the transition off."""
     model, x = make(), frames("gaussian", BATCH, LENGTH, X)
@@ -282,5 +289,8 @@ def test_sizes_are_positive(name: str) -> None:
 
 
 def test_the_first_noise_is_inferred_in_one_of_two_ways() -> None:
+    assert make(initial="filter").causal and not make(initial="smooth").causal
+    with pytest.raises(ValueError, match="cannot be streamed.*DVBF: initial='filter'"):
+        make().step({}, np.zeros([1, X], np.float32))
     with pytest.raises(ValueError, match="`initial` must be 'smooth' or 'filter', got 'both'"):
         tfdvae.DVBF(initial="both")

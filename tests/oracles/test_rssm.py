@@ -111,11 +111,24 @@ def test_the_sizes_of_the_papers_count_what_they_must(preset: str) -> None:
     assert model.count_params() == transition + heads + (z + h + 1) * x
 
 
+def test_standard_deviations_are_a_tenth_at_least() -> None:
+    """softplus + 0.1, of the prior and of the posterior, unless told otherwise."""
+    for own, least in (({}, 0.1), ({"min_scale": 0.02}, 0.02)):
+        model, (x, u) = tiny("RSSM", X, U, latent_dim=Z, **own), data()
+        for head in (model.cell.prior_head, model.cell.posterior_head):
+            head.output_layer.kernel.assign(np.zeros(head.output_layer.kernel.shape))
+            head.output_layer.bias.assign(np.full(2 * Z, -40.0))
+        latent = model.infer(tf.constant(x), u=tf.constant(u)).latents["z"]
+        for dist in (latent.q, latent.p):
+            np.testing.assert_allclose(dist.scale, np.full([BATCH, LENGTH, Z], least), rtol=1e-6)
+
+
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("reach", [2, 6])
 def test_latent_overshooting_along_the_modes_is_its_formula(cell: str, reach: int) -> None:
     """A distance beyond the length of the sequence adds no term."""
     model = tiny("RSSM", X, U, latent_dim=Z, cell=cell, num_layers=2, overshooting=reach)
+    assert model.cell.rnn.cell == cell
     batch, noise = batch_and_noise(model)
     path = model.infer(*batch, noise)
     z = np.asarray(path.latents["z"].z, np.float64)

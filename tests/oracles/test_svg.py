@@ -66,3 +66,15 @@ def test_pictures_are_forecast_as_pictures(model: tfdvae.SVG, pictures: np.ndarr
     found = model.forecast(pictures, horizon=2, num_samples=3, seed=0)
     assert found.samples.shape == (3, BATCH, 2, *PICTURE)
     assert np.abs(found.samples[0] - found.samples[1]).max() > 1e-3
+
+
+def test_the_activation_of_hidden_layers_leaves_the_linear_layers_and_the_tanh_as_they_are() -> None:
+    model = tfdvae.SVG(Z, units=3, embedding_units=(4,), predictor_units=(2,), activation="relu")
+    model.build_for(3)
+    randomise(model, 0.5, 0)
+    x, noise = frames("gaussian", BATCH, LENGTH, 3), np.random.default_rng(5).normal(size=[BATCH, LENGTH, Z])
+    path = model.infer(tf.constant(x), noise={"z": tf.constant(noise, tf.float32)})
+    expected = reference.follow(model, x, reference.reparameterised(noise))
+    latent = path.latents["z"]
+    for got, right in zip((*latent.q, *latent.p, path.x), (*expected.q, *expected.p, expected.params), strict=True):
+        np.testing.assert_allclose(got, right, **CLOSE)

@@ -10,6 +10,7 @@ import tfdvae
 from tests.oracles import reference
 from tests.oracles.reference import affine, gaussian_head, join, mlp, sigmoid
 from tests.oracles.support import frames, randomise
+from tfdvae import random
 from tfdvae.layers.causal_convolutions import CausalConvolutions, dilations
 from tfdvae.types import Batch
 
@@ -165,8 +166,30 @@ def test_dilations_double_and_start_again() -> None:
     assert dilations(5, largest=4) == (1, 2, 4, 1, 2)
     assert dilations(3, largest=4, first=2) == (4, 1, 2)
     assert dilations(3, largest=1) == (1, 1, 1)
+    assert dilations(4, largest=3) == (1, 2, 1, 2)
     cell = tfdvae.TCNDVAECell(3, upper_dims=(2, 2), num_layers=3, max_dilation=16)
     assert [level.dilations for level in cell.levels] == [(1, 2, 4), (8, 16, 1), (2, 4, 8)]
+
+
+def test_the_default_s_top_level_sees_64_frames() -> None:
+    cell = tfdvae.TCNDVAECell()
+    assert 1 + (cell.kernel_size - 1) * sum(sum(level.dilations) for level in cell.levels) == 64
+
+
+def test_dropout_of_convolutions_is_one_mask_per_sequence_on_the_gated_features() -> None:
+    layer = CausalConvolutions(8, (1,), dropout=0.5)
+    layer.build((None, 8))
+    randomise(layer, 0.6, seed=2)
+    [output] = layer.outputs
+    output.kernel.assign(np.eye(8))
+    output.bias.assign(np.zeros(8))
+    x = tf.constant(frames("gaussian", BATCH, LENGTH, 8))
+    gated = layer(x, layer.initial_memory(BATCH))[0] - x
+    with random.dropout_scope(random.make_seed(4)):
+        kept = (layer(x, layer.initial_memory(BATCH))[0] - x).numpy() / gated.numpy()
+    first = kept[:, :1].round()
+    np.testing.assert_allclose(kept, np.broadcast_to(first, kept.shape), atol=1e-3)
+    assert set(first.ravel()) == {0.0, 2.0} and (first[0] != first[1]).any()
 
 
 def test_the_posterior_is_the_normalised_product_of_two_densities() -> None:

@@ -11,6 +11,7 @@ import tfdvae
 from tests.oracles import reference
 from tests.oracles.reference import affine, array, gaussian_head, join, mlp, sigmoid
 from tests.oracles.support import frames, randomise
+from tfdvae import random
 from tfdvae.layers.causal_attention import CausalAttention
 from tfdvae.types import Batch
 
@@ -129,6 +130,23 @@ def test_attention_runs_at_once_in_pieces_and_frame_by_frame(window: int) -> Non
     for kept, other in zip(tf.nest.flatten(memory), tf.nest.flatten(end), strict=True):
         assert kept.shape[:2] == (BATCH, window - 1)
         np.testing.assert_allclose(kept, other, **CLOSE)
+
+
+@pytest.mark.parametrize("silent", ["second", "outputs"])
+def test_dropout_acts_behind_attention_and_in_the_two_layers_with_one_mask_per_sequence(silent: str) -> None:
+    """The weights that end one of the two are zero; frames and sequences are all the same."""
+    layer = CausalAttention(6, 1, num_heads=2, head_dim=4, window=3, dropout=0.5)
+    layer.build((None, 6))
+    randomise(layer, 0.6, seed=2)
+    [last] = getattr(layer, silent)
+    last.kernel.assign(np.zeros(last.kernel.shape))
+    last.bias.assign(np.zeros(6))
+    x = np.tile(frames("gaussian", 1, 1, 6), [BATCH, LENGTH, 1])
+    plain = layer(tf.constant(x))[0]
+    with random.dropout_scope(random.make_seed(4)):
+        dropped = layer(tf.constant(x))[0].numpy()
+    np.testing.assert_allclose(dropped, np.broadcast_to(dropped[:, :1], dropped.shape), **CLOSE)
+    assert np.abs(dropped - plain).max() > 0.1 and np.abs(dropped[0] - dropped[1]).max() > 0.1
 
 
 def test_frames_reach_as_far_as_the_window_says() -> None:

@@ -51,10 +51,11 @@ def from_table(
     values, inputs, context = (_names(*row) for row in (("values", values), ("inputs", inputs), ("context", context)))
     if not values:
         raise ValueError("`values` must name at least one column.")
-    count = len(_column(table, time))
+    times = _column(table, time)
+    count = len(times)
     if not count:
         raise ValueError("Expected a table with at least one row, got none.")
-    times = _ordered(time, _column(table, time))
+    times = _ordered(time, times)
     x, u, c = (_numbers(table, names, count) for names in (values, inputs, context))
     names, rows = _groups(group, None if group is None else _column(table, group, count), count)
     for name, own in zip(names, rows, strict=True):

@@ -36,7 +36,10 @@ def _lengths(value: Any) -> list[int] | None:
     """The length of each sequence, where they are given one by one; None where they are one array or tensor."""
     if isinstance(value, tf.RaggedTensor):
         return value.row_lengths().numpy().tolist() if tf.executing_eagerly() else None
-    alone = isinstance(value, list | tuple) and value and all(np.ndim(one) >= 2 for one in value)
+    try:
+        alone = isinstance(value, list | tuple) and value and all(np.ndim(one) >= 2 for one in value)
+    except ValueError:  # frames of several widths, which are no array
+        return None
     return [len(one) for one in value] if alone else None
 
 
@@ -44,7 +47,10 @@ def _padded(name: str, value: Any, lengths: Sequence[int], fill: float | bool) -
     """One entry of a batch as an array `[B, T, ...]`."""
     if value is None:
         return None
-    rows = [np.asarray(row.to_tensor() if isinstance(row, tf.RaggedTensor) else row) for row in value]
+    try:
+        rows = [np.asarray(row.to_tensor() if isinstance(row, tf.RaggedTensor) else row) for row in value]
+    except ValueError:
+        raise ValueError(f"Expected frames of one shape in every sequence; `{name}` has several in one.") from None
     got = [len(row) if row.ndim else 0 for row in rows]
     if got != list(lengths):
         raise ValueError(f"Expected `{name}` of the lengths of the sequences in x, {list(lengths)}; got {got}.")

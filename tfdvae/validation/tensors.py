@@ -148,8 +148,9 @@ def check_state(state: Any, template: Any, batch: int | None = None) -> tuple[An
             wanted = ", ".join(["batch", *map(str, expected.shape[1:])])
             raise ValueError(f"Expected `{name}` of shape [{wanted}], got {list(getattr(value, 'shape', ()))}.")
         sizes[name] = value.shape[0]
-        tensors.append(tf.cast(_checked_type(name, value), expected.dtype))
-        check_state_values(name, tensors[-1])
+        value = _checked_type(name, value)
+        tensors.append(tf.cast(value, expected.dtype))
+        check_state_values(name, value if expected.dtype.is_bool else tensors[-1])  # NaN is true as a boolean
     if batch is not None:
         sizes = {"what comes with the state": batch, **sizes}
     known = {name: size for name, size in sizes.items() if size is not None}

@@ -160,3 +160,13 @@ def test_a_description_that_leaves_something_out(parts, tmp_path: Path, side: st
     path = write(tmp_path / "m.tflite", model, json.dumps(description))
     with pytest.raises(ValueError, match=rf"m\.tflite cannot be read .*'step' has the {side} .*'{left_out}'"):
         Stream(path)
+
+
+@pytest.mark.parametrize("values", [{"low": [0.0]}, {"low": [0.0] * 3, "high": 1.0, "whole": 0, "rounding": 0.0}])
+def test_a_description_whose_values_are_none(parts, tmp_path: Path, values: dict[str, Any]) -> None:
+    model, description = parts
+    description = copy.deepcopy(description)
+    next(one for one in description["signatures"]["step"]["inputs"] if one["name"] == "x")["values"] = values
+    path = write(tmp_path / "m.tflite", model, json.dumps(description))
+    with pytest.raises(ValueError, match=r"m\.tflite cannot be read"):
+        Stream(path)

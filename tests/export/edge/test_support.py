@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfdvae
-from export.edge.model import numbers, outside, read_fields
+from export.edge.model import Field, numbers, outside, read_fields
 from export.edge.stream import Stream
 from tests.gate.support import D, vae
 from tests.observations.conftest import CASES
@@ -44,6 +44,24 @@ def test_pictures_are_refused_like_vectors() -> None:
     numbers("x", np.ones((1, 2, 3, 1)), field)
     with pytest.raises(ValueError, match="x holds 7, which cannot be: Bernoulli expects every feature to be 0 or 1"):
         numbers("x", np.full((1, 2, 3, 1), 7.0), field)
+
+
+def test_first_frames_that_units_come_from_are_limited_too() -> None:
+    model = vae(x_scale="log", standardize="sequence", given_frames=2)
+    model.build_for(D)
+    described = declare(model, Target(batch=1, masked=False, seeded=False))["reset"].description()["inputs"]
+    field = read_fields(described)["given"]
+    numbers("given", np.zeros((1, 2, D)), field, sizes={})
+    with pytest.raises(ValueError, match="given holds -1, which cannot be: .* x_scale='log' frames that are not neg"):
+        numbers("given", -np.ones((1, 2, D)), field, sizes={})
+
+
+def test_zeros_stand_for_what_was_not_observed_where_zero_cannot_be() -> None:
+    values = {"low": [1.0], "high": [float("inf")], "whole": [False], "rounding": 0.0, "text": "from 1 on"}
+    field, known = Field((3,), "float32", values=values), np.array([True, False, True])
+    np.testing.assert_array_equal(numbers("x", [1.0, np.nan, 2.0], field, known=known), [1.0, 0.0, 2.0])
+    with pytest.raises(ValueError, match="x holds 0.5, which cannot be: from 1 on"):
+        numbers("x", [1.0, np.nan, 0.5], field, known=known)
 
 
 @pytest.fixture(scope="module")
