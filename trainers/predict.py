@@ -17,11 +17,12 @@ from absl import flags
 from tfdvae.data import Splits
 from tfdvae.data.files import atomic_write
 from tfdvae.metrics import one_step_predictions, squared_error_per_frame
+from tfdvae.models import DVAE
 from tfdvae.plots import plot_videos
 from trainers import building, loading, settings
 from trainers.generate import save_figure
 
-__all__ = ["PredictionErrors", "run"]
+__all__ = ["PredictionErrors", "predicted", "run"]
 
 
 class PredictionErrors(NamedTuple):
@@ -62,19 +63,7 @@ def run(
     )
     if x.shape[1] < 3:
         raise ValueError(f"Predictions need sequences of at least three frames, got {x.shape[1]}.")
-    parts = []
-    for start in range(0, len(x), batch_size):
-        rows = slice(start, start + batch_size)
-        part = one_step_predictions(
-            model, x[rows], None if u is None else u[rows], num_samples=num_samples, seed=config.seed
-        )
-        parts.append(part)
-    predictions = loading.as_vectors(np.concatenate(parts))
-    errors = PredictionErrors(
-        squared_error_per_frame(predictions, x[:, 1:]),
-        squared_error_per_frame(x[:, :-1], x[:, 1:]),
-        squared_error_per_frame(2.0 * x[:, 1:-1] - x[:, :-2], x[:, 2:]),
-    )
+    errors, predictions = predicted(model, x, u, num_samples=num_samples, batch_size=batch_size, seed=config.seed)
     text = {"model": config.model.name, "data": config.data.name, "split": split, "sequences": len(x)}
     text |= {"num_samples": num_samples, "squared_error_per_frame": errors._asdict()}
     with atomic_write(workdir / f"predictions_{split}.json") as file:
@@ -99,6 +88,24 @@ def run(
         figure = plot_videos({title: np.clip(video, 0.0, 1.0) for title, video in rows.items()})
         save_figure(figure, workdir / f"predictions_{split}.png")
     return errors
+
+
+def predicted(
+    model: DVAE, x: np.ndarray, u: np.ndarray | None, *, num_samples: int = 8, batch_size: int = 100, seed: int = 0
+) -> tuple[PredictionErrors, np.ndarray]:
+    """The errors, and predictions of frames 2 to T as vectors `[N, T - 1, D]`; see `run`."""
+    parts = []
+    for start in range(0, len(x), batch_size):
+        rows = slice(start, start + batch_size)
+        part = one_step_predictions(model, x[rows], None if u is None else u[rows], num_samples=num_samples, seed=seed)
+        parts.append(part)
+    predictions = loading.as_vectors(np.concatenate(parts))
+    errors = PredictionErrors(
+        squared_error_per_frame(predictions, x[:, 1:]),
+        squared_error_per_frame(x[:, :-1], x[:, 1:]),
+        squared_error_per_frame(2.0 * x[:, 1:-1] - x[:, :-2], x[:, 2:]),
+    )
+    return errors, predictions
 
 
 def main() -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from ml_collections import ConfigDict
 
 from tfdvae.data.files import atomic_write
 from tfdvae.metrics import linear_r2
-from tfdvae.models import RecurrentDVAE
+from tfdvae.models import DVAE, RecurrentDVAE
 from trainers import building, loading, settings
 
-__all__ = ["TARGETS", "run"]
+__all__ = ["TARGETS", "regressed", "run"]
 
 
 def _pendulum(states: np.ndarray) -> dict[str, np.ndarray]:
@@ -47,7 +48,18 @@ def run(workdir: Path, skip: int = 1, states: bool = False) -> dict[str, float]:
             or, with `states`, without such states.
     """
     config = settings.load(workdir)
-    model = building.load_model(workdir)
+    found, width = regressed(config, building.load_model(workdir), skip, states)
+    what = "states" if states else "latents"
+    content = {"model": config.model.name, "data": config.data.name, "from": what, "r2": found}
+    with atomic_write(workdir / ("regression_states.json" if states else "regression.json")) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+    values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    print(f"{config.model.name} on {config.data.name}, from {width} {what}: R^2 of {values}", flush=True)
+    return found
+
+
+def regressed(config: ConfigDict, model: DVAE, skip: int = 1, states: bool = False) -> tuple[dict[str, float], int]:
+    """R^2 of each target, and of how many numbers per frame it is regressed from; see `run`."""
     simulated = loading.load_simulated(config.data)
     if config.data.name not in TARGETS:
         raise ValueError(f"Nothing to regress is defined for {config.data.name!r}: expected one of {sorted(TARGETS)}.")
@@ -70,13 +82,7 @@ def run(workdir: Path, skip: int = 1, states: bool = False) -> dict[str, float]:
         targets = np.stack(list(named.values()), axis=-1)
         pairs += [y.reshape(-1, y.shape[-1]) for y in (latents, targets)]
     found = {name: float(value) for name, value in zip(named, linear_r2(*pairs), strict=True)}
-    what = "states" if states else "latents"
-    content = {"model": config.model.name, "data": config.data.name, "from": what, "r2": found}
-    with atomic_write(workdir / ("regression_states.json" if states else "regression.json")) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
-    values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-    print(f"{config.model.name} on {config.data.name}, from {latents.shape[-1]} {what}: R^2 of {values}", flush=True)
-    return found
+    return found, latents.shape[-1]
 
 
 def main() -> None:

@@ -3,7 +3,9 @@
 from trainers.tables.music import MUSIC
 from trainers.tables.resynthesis import MOTION, SPEECH_RESYNTHESIS
 from trainers.tables.sequences import HANDWRITING, SPEECH_WAVEFORM
+from trainers.tables.simulated import BOUNCING_BALLS, PENDULUM, PHYSICS
 from trainers.tables.table import Column, Finished, Row, Table, markdown
+from trainers.tables.video import VIDEO
 
 __all__ = ["TABLES", "Column", "Finished", "Row", "Table", "markdown"]
 
@@ -13,5 +15,9 @@ TABLES: dict[str, Table] = {
     "speech-resynthesis": SPEECH_RESYNTHESIS,
     "motion": MOTION,
     "handwriting": HANDWRITING,
+    "pendulum": PENDULUM,
+    "physics": PHYSICS,
+    "bouncing-balls": BOUNCING_BALLS,
+    "video": VIDEO,
 }
 """By the name on the command line."""

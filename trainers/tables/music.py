@@ -22,16 +22,25 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Names, and what a set needs beside the config of a model: sizes for two cores, some minutes per row."""
 AUTOREGRESSIVE = {"model.observation": "autoregressive_bernoulli", "model.units": 300}
-MODELS = {
-    "RNN": ("rnn", False),
-    "RNN, autoregressive output": ("rnn", True),
-    "STORN": ("storn", False),
-    "VRNN": ("vrnn", False),
-    "SRNN": ("srnn", False),
-    "DKF": ("dkf", False),
-    "VRNN, autoregressive output": ("vrnn", True),
+HEADS = {"model.units": 256}
+"""Of a transformer, whose units are cut into heads, whose dimensions rotate in pairs."""
+NO_WARMUP = {"training.kl_warmup_epochs": 0, "training.kl_warmup_steps": 0}
+"""NASMC has no KL to weigh."""
+MODELS: dict[str, tuple[str, bool, dict[str, Any]]] = {
+    "RNN": ("rnn", False, {}),
+    "RNN, autoregressive output": ("rnn", True, {}),
+    "STORN": ("storn", False, {}),
+    "VRNN": ("vrnn", False, {}),
+    "SRNN": ("srnn", False, {}),
+    "DKF": ("dkf", False, {}),
+    "LV-RNN by NASMC": ("lvrnn", False, NO_WARMUP),
+    "TCN": ("tcn", False, {}),
+    "Transformer": ("transformer", False, {}),
+    "VRNN, autoregressive output": ("vrnn", True, {}),
+    "TCN, autoregressive output": ("tcn", True, {}),
+    "Transformer, autoregressive output": ("transformer", True, HEADS),
 }
-"""Configs, and whether the output is autoregressive."""
+"""Configs, whether the output is autoregressive, and what else the model needs."""
 REGULARISED: dict[str, dict[str, Any]] = {
     "Nottingham": {"data.transpose": 4, "model.dropout": 0.1},
     "JSB": {"data.transpose": 6, "model.dropout": 0.3},
@@ -43,6 +52,8 @@ EPOCHS = {
     ("Nottingham", "RNN, autoregressive output"): 5,
     ("JSB", "RNN, autoregressive output"): 16,
     ("JSB", "VRNN, autoregressive output"): 16,
+    ("JSB", "TCN, autoregressive output"): 16,
+    ("JSB", "Transformer, autoregressive output"): 16,
     ("JSB", "DKF"): 200,
     ("MuseData", "RNN, autoregressive output"): 4,
     ("Piano-midi.de", "RNN, autoregressive output"): 8,
@@ -55,15 +66,17 @@ PUBLISHED = {
     "VRNN": {"ELBO": ("-4.19", "-8.69", "-6.52", "-7.33")},
     "SRNN": {"ELBO": (">= -2.94", "(>= -4.74, another grid)", ">= -6.28", ">= -8.20")},
     "DKF": {"importance-sampled": ("-2.770", "-6.388", "-6.831", "-7.835")},
+    "LV-RNN by NASMC": {"importance-sampled": ("-2.72", "-3.99", "-6.89", "-7.61")},
 }
 
 
 def _rows() -> tuple[Row, ...]:
     rows = []
     for index, (title, (name, sizes)) in enumerate(SETS.items()):
-        for model, (config, autoregressive) in MODELS.items():
+        for model, (config, autoregressive, own) in MODELS.items():
             published = {column: values[index] for column, values in PUBLISHED.get(model, {}).items()}
             options = {"data.set": name, **sizes, **(AUTOREGRESSIVE | REGULARISED[title] if autoregressive else {})}
+            options |= own
             options["training.epochs"] = EPOCHS.get((title, model), sizes["training.epochs"])
             rows.append(Row((title, model), f"configs/pianoroll/{config}.py", options, published))
     return tuple(rows)

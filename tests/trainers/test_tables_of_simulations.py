@@ -1,0 +1,98 @@
+"""What the tables on simulated data measure, on few made sequences."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trainers.helpers import smoke
+from tfdvae.metrics import best_of_samples, linear_r2, squared_error_per_frame, video_scores
+from trainers import loading, predict, regress, train
+from trainers.tables import TABLES, Finished
+from trainers.tables.simulated import partners
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDVAE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def finished(dataset: str, model: str, folder: Path, **sections) -> Finished:
+    config = smoke(dataset, model, training={"epochs": 1}, **sections)
+    return Finished(config, *train.run(config, folder / "run"))
+
+
+def test_partners_are_the_next_of_other_physics() -> None:
+    constants = np.array([[4.0, 0.1], [4.0, 0.1], [16.0, 0.1], [4.0, 0.1], [4.0, 0.2]])
+    np.testing.assert_array_equal(partners(constants), [2, 2, 3, 4, 0])
+    with pytest.raises(ValueError, match="different physics"):
+        partners(np.ones([3, 2]))
+
+
+def test_physics_are_measured_by_whose_v_a_forecast_has(tmp_path: Path) -> None:
+    data = {"num_valid": 12, "num_test": 9, "max_sequences": None, "length": 9}
+    run = finished("pendulum", "dssm", tmp_path, data=data)
+    found = TABLES["physics"].measure(run)
+    simulated = loading.load_simulated(run.config.data)
+    x, u = (np.stack(y) for y in (simulated.splits.test.x, simulated.splits.test.u))
+    options = {"u": u[:, :3], "future_u": u[:, 3:], "horizon": 6, "seed": 0}
+
+    def error(v: np.ndarray | None) -> float:
+        forecast = run.model.forecast(x[:, :3], latents=None if v is None else {"v": v}, **options)
+        return squared_error_per_frame(np.asarray(forecast.mean), x[:, 3:])
+
+    assert found["own v"] == pytest.approx(error(None))
+    assert found["no v"] == pytest.approx(error(np.zeros([9, run.model.cell.global_dim])))
+    assert found["swapped v"] not in (found["own v"], found["no v"])
+    assert found["last frame"] == pytest.approx(np.square(x[:, 3:] - x[:, 2:3]).sum(-1).mean(), rel=1e-5)
+    v = {
+        s: run.model.encode(*map(np.stack, (y.x,)), u=np.stack(y.u))["v"].loc
+        for s, y in zip(("valid", "test"), simulated.splits[1:], strict=True)
+    }
+    gravity = {split: simulated.constants[split][:, :1] for split in v}
+    expected = linear_r2(np.asarray(v["valid"]), gravity["valid"], np.asarray(v["test"]), gravity["test"])
+    assert found["gravity from v"] == pytest.approx(float(expected[0]))
+
+
+@pytest.mark.exhaustive
+def test_the_pendulum_is_regressed_from_latents_and_from_states(tmp_path: Path) -> None:
+    run = finished("pendulum", "rssm", tmp_path)
+    found = TABLES["pendulum"].measure(run)
+    for states in (False, True):
+        expected, width = regress.regressed(run.config, run.model, states=states)
+        assert width == 2 + states * run.model.cell.units
+        assert {name: found[f"{name}, states" if states else name] for name in expected} == expected
+    assert found["sin"] != found["sin, states"]
+
+
+def test_digits_are_scored_after_the_given_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(256, size=(3, 28, 28), dtype=np.uint8)
+    kinds = {"images": images, "labels": np.arange(3)}
+    path = tmp_path / "digits.npz"
+    np.savez(path, **{f"{split}_{what}": y for split in ("train", "test") for what, y in kinds.items()})
+    config = smoke(
+        "moving_digits", "rssm", path, training={"epochs": 1}, model={"frame_encoder": None, "frame_decoder": None}
+    )
+    config.data.digit_size = 7
+    run = Finished(config, *train.run(config, tmp_path / "run"))
+    monkeypatch.setattr("trainers.tables.video.SAMPLES", 3)
+    found = TABLES["video"].measure(run)
+    x = np.stack(run.splits.test.x).reshape(4, 8, 12, 12, 1)
+    forecast = run.model.forecast(x[:, :5], horizon=3, num_samples=3, seed=0)
+    for what, scores in (
+        ("mean", video_scores(np.asarray(forecast.mean), x[:, 5:])),
+        ("best", best_of_samples(np.asarray(forecast.samples), x[:, 5:])),
+    ):
+        assert found[f"SSIM, {what}"] == pytest.approx(scores.ssim.mean(), rel=1e-5)
+        assert found[f"PSNR, {what}"] == pytest.approx(scores.psnr.mean(), rel=1e-5)
+    assert found["ELBO"] == pytest.approx(run.scores.elbo.nats_per_frame)
+
+
+@pytest.mark.exhaustive
+def test_balls_are_predicted_one_frame_ahead(tmp_path: Path) -> None:
+    run = finished("bouncing_balls", "vrnn", tmp_path, data={"window": None})
+    found = TABLES["bouncing-balls"].measure(run)
+    errors, _ = predict.predicted(run.model, np.stack(run.splits.test.x), None, num_samples=8)
+    assert found == {"squared error": errors.model, "frame before": errors.previous_frame, "line": errors.straight_line}
