@@ -7,6 +7,7 @@ imports it: the process that only hands out tests to the workers stays small.
 import gc
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import turns
+from tests import turns, warm
 
 THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 
@@ -99,6 +100,16 @@ def settled_imports() -> None:
     """What was imported stays: the garbage collector need not look at a million objects of TensorFlow's every time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_converter() -> Iterator[None]:
+    """Conversions to LiteRT are forks of one process, which the first of them starts."""
+    process = warm.Warm()
+    subprocess.run = process.run
+    yield
+    subprocess.run = warm.in_own_process
+    process.close()
 
 
 @pytest.fixture(scope="module", autouse=True)

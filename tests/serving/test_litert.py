@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import tfdvae
 from export import parity, running
-from tests import cases
+from tests import cases, warm
 from tests.serving.outputs import check_outputs, run_compiled
 from tfdvae import serving
 from tfdvae.observations import OBSERVATIONS
@@ -29,8 +29,11 @@ def model() -> tfdvae.DVAE:
 
 @pytest.fixture(scope="module")
 def path(model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its file, converted in a process like that of any user (see `tests/warm.py`)."""
     path = tmp_path_factory.mktemp("litert") / "vrnn.tflite"
-    model.export(path, format="litert")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", warm.in_own_process)
+        model.export(path, format="litert")
     return path
 
 
