@@ -77,9 +77,13 @@ class TrainingMixin(CompilingMixin, FittingMixin):
             gradients = [g * tf.cast(factor, g.dtype) for g in gradients]
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             # It skips by itself, and lowers its scale, where it sees a gradient that is not finite. Clipping makes
-            # zeros of infinite ones, and a norm overflows before its entries do: it must be told.
+            # zeros of infinite ones, and a norm overflows before its entries do: it must be told. No scale has part in
+            # a loss that is not finite, so that it need not be lowered then.
             told = [tf.where(finite, g, tf.constant(float("nan"), g.dtype)) for g in gradients]
-            self.optimizer.apply(told, variables)
+            tf.cond(tf.math.is_finite(loss), lambda: self._apply(told, variables), lambda: tf.constant(False))
+            # Keras halves it without end. What 1 does not help no lower scale does, and at 0 nothing is learned again.
+            scale = self.optimizer.dynamic_scale
+            scale.assign(tf.maximum(scale, min(1.0, self.optimizer.initial_scale)))
         else:
             tf.cond(finite, lambda: self._apply(gradients, variables), lambda: tf.constant(False))
         return finite
