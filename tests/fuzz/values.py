@@ -210,7 +210,7 @@ COMPILE: Mapping[str, list[Value]] = {
     "reconstruction_weight": constants([1.0, 0.5], [np.nan, -1.0, "a", None]),
     "hide": constants([0.0, 0.3], [1.0, -0.1, np.nan, "a"], [1]),
     "scheduled_sampling": constants([0.0], [-0.5, 1.5, np.nan, "a"], [0.5]),
-    "metrics": constants([None, None], [["mse"]]),
+    "metrics": constants([None, None, ["mse"]], ["mse", ["accuracy"], ["none such"], [3], {"x": "mse"}]),
 }
 
 CONSTRUCT: Mapping[str, list[Value]] = {

@@ -55,7 +55,9 @@ def test_after_a_storm_training_goes_on_as_if_none_had_been(dtype: str, scaled: 
     (model, history), (calm, expected) = trained(*before, *storm, *behind), trained(*before, *behind)
     # Where float16 cannot hold the first scale of a loss, a good batch is skipped to lower it.
     skipped = expected.pop("skipped_batches")[0]
-    assert history.pop("skipped_batches") == [len(storm) + skipped] and skipped <= 2.0 * ("float16" in dtype)
+    assert history.pop("skipped_batches") == [len(storm) + skipped] and (
+        skipped < 5.0 if "float16" in dtype else not skipped
+    )
     assert history == expected
     assert int(model.optimizer.iterations) == int(calm.optimizer.iterations) == 5 - skipped
     for found, wanted in zip(model.get_weights(), calm.get_weights(), strict=True):

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 import keras
 import tensorflow as tf
 
+from tfdvae.metrics.of_means import MeansMetrics
 from tfdvae.types import StepTerms
 
 __all__ = ["ACTIVE_NATS", "FrameMean", "ObjectiveMetrics"]
@@ -59,9 +60,19 @@ class ObjectiveMetrics:
         groups: how many terms the KL of each latent has, by name.
         framed: names of the latents of frames.
         per_dimension: also report kl_z_00_nats_per_frame, kl_z_01_nats_per_frame, ...
+        of_means: metrics of E[x_t | .] that are reported as well; whoever has the means updates them.
+
+    Raises:
+        ValueError: one of these has a name that the logs have already.
     """
 
-    def __init__(self, groups: Mapping[str, int], framed: Collection[str], per_dimension: bool = False):
+    def __init__(
+        self,
+        groups: Mapping[str, int],
+        framed: Collection[str],
+        per_dimension: bool = False,
+        of_means: MeansMetrics | None = None,
+    ):
         self.groups = dict(groups)
         self.framed = set(framed)
         self.per_dimension = per_dimension
@@ -71,11 +82,24 @@ class ObjectiveMetrics:
         self.kl = FrameMean("kl_nats_per_frame")
         self.by_latent = {name: FrameMean(f"kl_{name}_groups", count) for name, count in self.groups.items()}
         self.skipped = keras.metrics.Sum("skipped_batches")
+        self.of_means = MeansMetrics()
+        if of_means is not None:
+            of_means.check_names(self.result())
+            self.of_means = of_means
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """All of them, for Keras to reset."""
-        return [self.loss, self.elbo, self.log_likelihood, self.kl, *self.by_latent.values(), self.skipped]
+        return [*self._means, self.skipped, *self.of_means.metrics]
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """Which way is better, "max" or "min", by the names of the logs of which that can be said."""
+        return DIRECTIONS | self.of_means.directions
+
+    @property
+    def _means(self) -> list[FrameMean]:
+        return [self.loss, self.elbo, self.log_likelihood, self.kl, *self.by_latent.values()]
 
     def update_state(self, loss: tf.Tensor, terms: StepTerms, valid: tf.Tensor | bool = True) -> None:
         """Adds a batch: its loss in nats per frame and its terms. A batch that is not `valid` leaves no trace."""
@@ -85,7 +109,7 @@ class ObjectiveMetrics:
         log_likelihood = tf.reduce_sum(terms.log_px)
         totals = [loss * frames, log_likelihood - kl, log_likelihood, kl, *groups]
         self.skipped.update_state(tf.where(valid, 0.0, 1.0))
-        for metric, total in zip(self.metrics[:-1], totals, strict=True):
+        for metric, total in zip(self._means, totals, strict=True):
             metric.update_state(tf.where(valid, total, tf.zeros_like(total)), tf.where(valid, frames, 0.0))
 
     @property
@@ -107,4 +131,4 @@ class ObjectiveMetrics:
             for name in (name for name in groups if name in self.framed):
                 count = self.groups[name]
                 logs |= {f"kl_{name}_{i:02d}_nats_per_frame": groups[name][i] for i in range(count)}
-        return logs
+        return logs | {metric.name: metric.result() for metric in self.of_means.metrics}

@@ -1,6 +1,6 @@
 """How training is configured: `compile`, its checks, and what of it is saved with a model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -8,10 +8,12 @@ import tensorflow as tf
 
 from tfdvae import bounds, validation
 from tfdvae.metrics import ObjectiveMetrics
+from tfdvae.metrics.frames import DIRECTIONS
+from tfdvae.metrics.of_means import MeansMetrics
 
 __all__ = ["CompilingMixin", "Factor"]
 
-KERAS_LOSSES = ("loss", "loss_weights", "metrics", "weighted_metrics")
+KERAS_LOSSES = ("loss", "loss_weights", "weighted_metrics")
 """Arguments of Keras' own `compile` that speak of targets."""
 
 
@@ -27,7 +29,7 @@ class Factor:
 
 
 class CompilingMixin:
-    """`compile` of a DVAE, whose loss is a bound and whose metrics are its parts."""
+    """`compile` of a DVAE, whose loss is a bound and whose metrics are its parts, and any of E[x_t | .]."""
 
     def compile(
         self,
@@ -46,6 +48,7 @@ class CompilingMixin:
         penalty_weight: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         scheduled_sampling: float | keras.optimizers.schedules.LearningRateSchedule = 0.0,
         hide: float = 0.0,
+        metrics: Sequence[str | keras.metrics.Metric | Callable] | None = None,
         jit_compile: bool | str = "auto",
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
@@ -56,7 +59,7 @@ class CompilingMixin:
 
         Args:
             optimizer: as in Keras.
-            loss: must stay None, as Keras' `metrics` must: the loss is the bound, and the metrics are its parts.
+            loss: must stay None: the loss is the bound.
             bound: what to maximise: "elbo", "iwae", "fivo", "nasmc", or a Bound such as `tfdvae.bounds.FIVO(8)`.
             beta: weight of the KL, a number or any Keras schedule of the optimizer's step (see `tfdvae.schedules`);
                 multiplied by `model.kl_weight`, which the callback `KLWarmup` moves per epoch.
@@ -84,6 +87,9 @@ class CompilingMixin:
                 if they had not been observed, and still scores. The bound is then one by a posterior that knows less
                 (and by p(x_t | .) given less of x_<t), and what training asks for is what `impute` does: values
                 that nothing showed. In logs of training alone; `evaluate` hides nothing.
+            metrics: as in Keras, of frames and E[x_t | .], the means that `predict` returns, beside the parts of the
+                bound; each frame that exists is a sample, or each entry where parts of frames are not observed. They
+                cost a pass over the data at each step.
             jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU.
             run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
             **others: none; an argument of Keras' `compile` that has no meaning here is named.
@@ -91,7 +97,7 @@ class CompilingMixin:
         Raises:
             ValueError: a bound that this model cannot have, weights that have no meaning for it or are negative, NaN or
                 infinite, scheduled sampling for a model that feeds nothing back, or together with `hide`; a loss,
-                metrics, or no optimizer.
+                metrics that Keras does not know or whose names are taken, or no optimizer.
             TypeError: an argument that neither this nor Keras knows.
         """
         self._check_arguments(optimizer, {"loss": loss, **others})
@@ -115,6 +121,8 @@ class CompilingMixin:
         if scheduled_sampling != 0.0:
             self._check_feedback(scheduled_sampling, bound)
         self._check_hide(hide, scheduled_sampling)
+        of_means = MeansMetrics(metrics)
+        of_means.check_names(DIRECTIONS)
         super().compile(
             optimizer=optimizer,
             jit_compile=jit_compile,
@@ -134,6 +142,7 @@ class CompilingMixin:
         self.penalty_weight = penalty_weight
         self.scheduled_sampling = scheduled_sampling
         self.hide = hide
+        self.metrics_of_means = of_means
         self.kl_weight = Factor("kl_weight")
         self.own_output = Factor("own_output")
         self.objective_metrics = None
@@ -145,7 +154,7 @@ class CompilingMixin:
         if self.compiled:
             groups = {latent.name: latent.kl_groups for latent in self.latents}
             framed = {latent.name for latent in self.frame_latents}
-            self.objective_metrics = ObjectiveMetrics(groups, framed, self.kl_per_dimension)
+            self.objective_metrics = ObjectiveMetrics(groups, framed, self.kl_per_dimension, self.metrics_of_means)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -179,7 +188,10 @@ class CompilingMixin:
             "run_eagerly",
             "steps_per_execution",
         )
-        return keras.saving.serialize_keras_object({k: getattr(self, k) for k in names})
+        config = {k: getattr(self, k) for k in names}
+        if self.metrics_of_means.metrics:
+            config["metrics"] = self.metrics_of_means.metrics
+        return keras.saving.serialize_keras_object(config)
 
     def compile_from_config(self, config: dict) -> None:
         if config:
@@ -197,9 +209,9 @@ class CompilingMixin:
                 raise TypeError(f"`compile` of a DVAE has no argument {name!r}.")
             if value is not None:
                 raise ValueError(
-                    f"A DVAE's loss is its bound (`bound`, `beta`, `free_bits` and so on say which), and its metrics "
-                    f"are the parts of it, so `compile` takes no `{name}`; got {value!r}. Compute other measures from "
-                    "`predict`, `forecast` or `generate`, in a callback if need be."
+                    f"A DVAE's loss is its bound (`bound`, `beta`, `free_bits` and so on say which), and sequences are "
+                    f"weighed by `sample_weight`, so `compile` takes no `{name}`; got {value!r}. Measures of "
+                    "E[x_t | .] go into `metrics`."
                 )
         if not isinstance(optimizer, str | Mapping | keras.optimizers.Optimizer):
             raise ValueError(f"`optimizer` must be a name such as 'adam' or an Optimizer of Keras, got {optimizer!r}.")

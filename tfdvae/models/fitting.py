@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from tfdvae import validation
 from tfdvae.callbacks.skipped import SkippedBatches
-from tfdvae.metrics.frames import DIRECTIONS
 
 __all__ = ["FittingMixin"]
 
@@ -41,7 +40,7 @@ class FittingMixin:
         x = self._checked(x, y, options.pop("sample_weight", None), options.pop("class_weight", None))
         if not isinstance(x, Mapping | keras.utils.PyDataset):
             options.setdefault("shuffle", False)  # Keras warns otherwise: such sources shuffle themselves
-        options["callbacks"] = _with_own(options.get("callbacks"))
+        options["callbacks"] = _with_own(options.get("callbacks"), self.objective_metrics.directions)
         self._build_optimizer()
         return super().fit(x, None, **options)
 
@@ -158,14 +157,14 @@ def _by_name(verb: Callable, args: tuple, options: Mapping[str, Any]) -> dict[st
     return {**dict(zip(names, args, strict=False)), **options}
 
 
-def _with_own(callbacks: Any) -> Any:
+def _with_own(callbacks: Any, directions: Mapping[str, str]) -> Any:
     """Callbacks of `fit` with those that it always has, told which way is better for what they monitor."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
     given = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks is not None else []
     for callback in given:
-        # Keras looks for directions in metrics of `compile(metrics=...)` alone, which a DVAE does not have.
+        # Keras looks for directions where it keeps its own metrics of `compile` alone.
         monitor = getattr(callback, "monitor", None)
         if getattr(callback, "mode", None) == "auto" and isinstance(monitor, str):
-            callback.mode = DIRECTIONS.get(monitor.removeprefix("val_"), "auto")
+            callback.mode = directions.get(monitor.removeprefix("val_"), "auto")
     return [SkippedBatches(), *given]

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import bounds, random, validation
+from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.models.compiling import CompilingMixin, Factor
 from tfdvae.models.fitting import FittingMixin
 from tfdvae.types import Batch
@@ -60,8 +61,10 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         with random.dropout_scope(random.fold_in(seed, "dropout")), replacing, hiding:
             (objective, terms), gradients = self.bound.differentiate(self, batch, seed, weighing, scaled, variables)
         loss = self._loss(_weighed(objective, weights), frames)
+        means = self._means(batch)
         finite = self._update(gradients, variables, loss)
         self.objective_metrics.update_state(loss, terms, finite)
+        self._measure(batch, means, finite)
         logs = {**self.objective_metrics.result(), "kl_weight": beta}
         return logs if rate is None else {**logs, "own_output": rate}
 
@@ -96,7 +99,21 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         value, terms = self.bound.estimate(self, batch, seed)
         loss = -tf.reduce_sum(_weighed(value, weights)) / self._frames(batch)
         self.objective_metrics.update_state(loss, terms)
+        self._measure(batch, self._means(batch))
         return self.objective_metrics.result()
+
+    def _means(self, batch: Batch) -> tf.Tensor | None:
+        """E[x_t | .] as `predict` tells it, `[B, T, D]`, where a metric asks for it."""
+        return self.frames.mean(self.infer(*batch).x) if self.metrics_of_means.metrics else None
+
+    def _measure(self, batch: Batch, means: tf.Tensor | None, valid: tf.Tensor | bool = True) -> None:
+        """Adds a batch to the metrics of `compile`."""
+        if means is None:
+            return
+        scored = self.frames.scored(batch.x, batch.mask, batch.observed)
+        x, means = (restore_frames(y, self.frame_shape) for y in (batch.x, means))
+        scored = None if scored is None else restore_frames(scored, self.frame_shape)
+        self.metrics_of_means.update(x, means, batch.mask, scored, valid)
 
     def _unpack(self, data: Any) -> tuple[Batch, tf.Tensor | None]:
         """What Keras hands to a step, as tensors."""
