@@ -21,7 +21,7 @@ KERAS_STATE: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
 }
 """What Keras' callbacks remember from one epoch to the next. Own ones name it in a class attribute `resumable`."""
 
-EXECUTION = ("jit_compile", "run_eagerly", "steps_per_execution", "kl_per_dimension")
+EXECUTION = ("jit_compile", "run_eagerly", "steps_per_execution", "kl_per_dimension", "metrics")
 """Entries of a compile config that do not change what is computed."""
 
 
@@ -242,9 +242,10 @@ def _nameless(value: Any) -> Any:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted path."""
+    """Leaves by dotted path, but for what parts were built for, which earlier versions kept; weights tell it too."""
     if isinstance(value, Mapping) and value:
-        return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}.{key}".lstrip(".")).items()}
+        items = [(key, item) for key, item in value.items() if key != "build_config"]
+        return {k: v for key, item in items for k, v in _flat(item, f"{prefix}.{key}".lstrip(".")).items()}
     return {prefix: value}
 
 

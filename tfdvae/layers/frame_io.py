@@ -14,6 +14,7 @@ from tfdvae.layers.frame_io_within import FrameIOWithin
 from tfdvae.layers.frame_networks import frame_decoder as make_decoder
 from tfdvae.layers.frame_networks import frame_encoder as make_encoder
 from tfdvae.layers.frame_networks import spec_config, uses_training_state
+from tfdvae.layers.frame_specs import unbuilt_config
 from tfdvae.layers.units import Units, units_of_sequences, usual_units
 from tfdvae.layers.x_scale import check_frames, check_x_scale, logarithm
 from tfdvae.moments import observed_moments
@@ -384,9 +385,8 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         return (*input_shape[:2], self.params_dim)
 
     def get_config(self) -> dict[str, Any]:
-        names = (*FRAME_OPTIONS, "activation", "dropout")
-        observation = keras.saving.serialize_keras_object(self.observation)
-        return {**super().get_config(), "observation": observation, **{k: getattr(self, k) for k in names}}
+        own = {name: getattr(self, name) for name in (*FRAME_OPTIONS, "activation", "dropout")}
+        return {**super().get_config(), "observation": unbuilt_config(self.observation), **own}
 
 
 def last_observed(x: tf.Tensor, observed: tf.Tensor, before: tf.Tensor) -> tf.Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 
 import keras
 
-__all__ = ["Spec", "as_spec", "spec_config"]
+__all__ = ["Spec", "as_spec", "spec_config", "unbuilt_config"]
 
 Spec = None | str | Sequence[int] | Mapping[str, Any] | keras.layers.Layer
 """What names a network, see above."""
@@ -69,6 +69,15 @@ def _checked_conv(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if key == "filters" else value for key, value in config.items()}
 
 
+def unbuilt_config(layer: keras.layers.Layer) -> dict[str, Any]:
+    """What makes the layer again, not built: who holds it builds it, with weights that follow from the model's seed.
+
+    Keras would also mark a layer without a `build` of its own as built, and warn.
+    """
+    config = _unshared(keras.saving.serialize_keras_object(layer))
+    return {key: value for key, value in config.items() if key != "build_config"}
+
+
 def spec_config(spec: Spec) -> None | list[int] | dict[str, Any]:
     """The spec as JSON can hold it, for `get_config`; `as_spec` makes a spec of it again, a layer without its weights.
 
@@ -77,9 +86,7 @@ def spec_config(spec: Spec) -> None | list[int] | dict[str, Any]:
     """
     spec = as_spec(spec)
     if isinstance(spec, keras.layers.Layer):
-        # Who holds the layer builds it: Keras would mark a layer without a `build` of its own as built, and warn.
-        config = _unshared(keras.saving.serialize_keras_object(spec))
-        return {key: value for key, value in config.items() if key != "build_config"}
+        return unbuilt_config(spec)
     if isinstance(spec, tuple):
         return list(spec)
     if spec is None:
