@@ -7,6 +7,7 @@ so that no checksum stands in the way. Beyond that there are files of which each
 import io
 import json
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -18,16 +19,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 
-from export.edge import anomaly
+from export.edge import anomaly, chorale
 from export.edge.midi import read_midi as read_midi_on_a_device
 from tests.data.motion_files import AMC, ASF
+from tfdvae.callbacks import checkpoint
 from tfdvae.data import (
     ICU_VARIABLES,
     events_to_grid,
     load_handwriting,
     load_icu,
     load_motion,
+    load_moving_digits,
     load_pianoroll,
     points_to_offsets,
     read_audio,
@@ -83,6 +87,36 @@ STAYS = {
 }
 
 
+PICTURES = {
+    f"{split}_{key}": value
+    for split in ("train", "test")
+    for key, value in (("images", np.arange(2 * 28 * 28).reshape(2, 28, 28).astype(np.uint8)), ("labels", np.arange(2)))
+}
+FLYING = {"num_train": 1, "num_valid": 1, "num_test": 1, "length": 2, "resolution": 16, "digit_size": 7}
+STATE = {
+    "meta": np.frombuffer(
+        b'{"epoch": 1, "stopped": false, "history": {"loss": [1.0]}, "callbacks": [], "format": 1, '
+        b'"fingerprint": {"weights": [["w", [2], "float32"]], "optimizer": [[[], "int64"]]}}',
+        np.uint8,
+    ),
+    "array/weights/0": np.zeros(2, np.float32),
+    "array/optimizer/0": np.int64(3),
+}
+
+
+def mat(**variables: Any) -> bytes:
+    stream = io.BytesIO()
+    scipy.io.savemat(stream, variables)
+    return stream.getvalue()
+
+
+def cells(*arrays: np.ndarray) -> np.ndarray:
+    """A cell array of MATLAB's."""
+    found = np.empty((1, len(arrays)), object)
+    found[0, :] = arrays
+    return found
+
+
 def midi(*tracks: bytes, division: int = 4) -> bytes:
     body = b"".join(b"MTrk" + struct.pack(">I", len(track)) + track for track in tracks)
     return struct.pack(">4sIHHH", b"MThd", 6, 1, len(tracks), division) + body
@@ -126,6 +160,16 @@ READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
     "joints.npz": (npz(**JOINTS), lambda path: read_motions(path)[0]),
     "stays.npz": (npz(**STAYS), lambda path: load_icu(path, num_train=1, num_valid=1)),
     "a.npy": (npy(np.arange(12.0).reshape(2, 2, 3)), lambda path: read_motions(folder_of(path, ".npy"), verbose=0)[0]),
+    "rolls.mat": (
+        mat(**{f"{name}data": cells(ROLLS["train_frames"]) for name in ("train", "valid", "test")}),
+        load_pianoroll,
+    ),
+    "digits.npz": (
+        npz(**PICTURES),
+        lambda path: load_moving_digits(path, **FLYING, cache_dir=path.parent / "cache", verbose=0).test.x,
+    ),
+    "prime.npy": (npy(ROLLS["train_frames"]), lambda path: chorale.read_prime(str(path))),
+    "epoch-00001.npz": (npz(**STATE), lambda path: list(checkpoint.newest(path.parent).arrays.values())),
     "scale.json": (b'{"mean": [0.5, 1], "scale": 2}', lambda path: anomaly.read_scaling(str(path), 2)),
     "scale.npz": (npz(mean=np.zeros(2), scale=np.ones(2)), lambda path: anomaly.read_scaling(str(path), 2)),
 }
@@ -180,10 +224,10 @@ def damaged_inside(content: bytes, rng: np.random.Generator) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.exhaustive)])
-def test_damaged_bytes_are_a_finite_result_or_one_error(tmp_path: Path, count: int) -> None:
+def check_damaged(folder: Path, count: int) -> None:
+    """Lets every reader read so many damaged copies of its file."""
     for number, (name, (content, read)) in enumerate(READERS.items()):
-        path = tmp_path / name
+        path = folder / name
         path.write_bytes(content)
         read(path)  # The whole file can be read.
         rng = np.random.default_rng(number)
@@ -191,6 +235,11 @@ def test_damaged_bytes_are_a_finite_result_or_one_error(tmp_path: Path, count: i
             inside = name.endswith("z") and i % 2
             path.write_bytes((damaged_inside if inside else damaged)(content, rng))
             check(read, path)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.exhaustive)])
+def test_damaged_bytes_are_a_finite_result_or_one_error(tmp_path: Path, count: int) -> None:
+    check_damaged(tmp_path, count)
 
 
 def changed(arrays: dict[str, np.ndarray], **changes: Any) -> bytes:
@@ -279,8 +328,27 @@ def test_many_long_notes_of_one_key(tmp_path: Path) -> None:
         read_midi(tmp_path / "a.mid", max_frames=249)
 
 
-def test_memory_follows_from_the_file(tmp_path: Path) -> None:
-    """In a process that may take 300 MB more than the imports did."""
+def within_limits(folder: Path, megabytes: int = 300, seconds: int = 60) -> None:
+    """Lets every reader read damaged files and traps in this process, which is limited from then on: in memory beyond
+    what it has, and in time."""
+    for name, (content, read) in READERS.items():
+        (folder / name).write_bytes(content)
+        read(folder / name)  # with all that it imports
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + megabytes * 2**20,) * 2)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds,) * 2)
+    check_damaged(folder, 20)
+    for _, name, content in TRAPS:
+        (folder / name).write_bytes(content)
+        try:
+            READERS[name][1](folder / name)
+        except ValueError as error:
+            assert name in str(error) and "not enough memory" not in str(error), error
+
+
+def test_memory_and_time_follow_from_the_file(tmp_path: Path) -> None:
+    """In a process that may take 300 MB and a minute more than the imports did."""
     (tmp_path / "midi.mid").write_bytes(midi(note(b"\xff\xff\xff\x7f"), division=1))
     (tmp_path / "edge.mid").write_bytes(midi(note(b"\xff\xff\xff\x7f"), division=1))
     (tmp_path / "a.wav").write_bytes(wav(np.zeros(20000), rate=1))
@@ -290,23 +358,17 @@ def test_memory_follows_from_the_file(tmp_path: Path) -> None:
     (tmp_path / "pens.npz").write_bytes(b"")
     with zipfile.ZipFile(tmp_path / "pens.npz", "w") as archive:
         archive.writestr("train_frames.npy", header("(1000000000, 3)"))
+    (tmp_path / "small").mkdir()
     script = f"""
-    import json, resource, sys
+    import sys
     sys.path[:0] = {json.dumps(sys.path)}
     from pathlib import Path
-    import music21.midi, soundfile, soxr
-    from export.edge.anomaly import read_scaling
-    from export.edge.midi import read_midi as edge
-    from tfdvae.data import load_handwriting, read_audio, read_midi
-    taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + 300 * 2**20,) * 2)
-    readers = {{
-        "midi.mid": read_midi, "edge.mid": edge, "a.wav": read_audio, "pens.npz": load_handwriting,
-        "scale.npz": lambda path: read_scaling(str(path), 2),
-    }}
-    for name, read in readers.items():
+    from tests.data.test_hostile_files import READERS, within_limits
+    folder = Path({str(tmp_path)!r})
+    within_limits(folder / "small")
+    for name in ("midi.mid", "edge.mid", "a.wav", "pens.npz", "scale.npz"):
         try:
-            print("read", name, len(read(Path({str(tmp_path)!r}) / name)))
+            print("read", name, len(READERS[name][1](folder / name)))
         except ValueError as error:
             assert name in str(error) and "not enough memory" not in str(error), error
     """

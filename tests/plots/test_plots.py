@@ -104,6 +104,9 @@ def test_latents_show_the_posterior_and_its_kl() -> None:
     x, noise = (rng.normal(size=(2, 6, n)).astype(np.float32) for n in (2, 3))
     path = model.infer(x, noise={"z": noise})
     figure = plot_latents(model, path, index=1, length=5)
+    titles = ["posterior mean", "posterior log-variance", "sample", "KL(q || p), nats"]
+    assert [axes.get_title() for axes in figure.axes[:4]] == titles
+    assert plot_latents(model, model.infer(x)).axes[2].get_title() == "mode"  # which is no sample
     mean, log_variance, sample, kl = (np.asarray(axes.images[0].get_array()).T for axes in figure.axes[:4])
     loc, scale = (np.asarray(y)[1, :5] for y in path.latents["z"].q)
     np.testing.assert_allclose(mean, loc, rtol=1e-6)
