@@ -25,10 +25,12 @@ def flow(latent_dim: int, kind: str, spread: float = 0.4, **arguments: Any) -> F
 CASES: dict[str, Callable[[int], Family]] = {
     "gaussian": lambda dim: DiagonalGaussian(dim, min_scale=0.01),
     "gaussian exp": lambda dim: DiagonalGaussian(dim, "exp"),
+    "gaussian clipped": lambda dim: DiagonalGaussian(dim, min_scale=0.4, scale_floor="clip"),
     "categorical": lambda dim: Categorical(dim, classes=3 if dim % 3 == 0 else dim, uniform_share=0.05),
     "categorical unmixed": lambda dim: Categorical(dim, classes=2, uniform_share=0.0),
     "triangular": TriangularGaussian,
     "triangular exp": lambda dim: TriangularGaussian(dim, "exp", min_scale=0.01),
+    "triangular clipped": lambda dim: TriangularGaussian(dim, "exp", min_scale=0.6, scale_floor="clip"),
     "coupling": lambda dim: flow(dim, "coupling", spread=0.3),
     "autoregressive": lambda dim: flow(dim, "autoregressive", context_dim=2),
 }

@@ -35,6 +35,7 @@ def test_get_takes_names_configs_and_objects() -> None:
         "latent_dim": 8,
         "scale": "exp",
         "min_scale": 0.2,
+        "scale_floor": "sum",
     }
     assert families.get(found, 8, scale="softplus") is found
 
@@ -45,7 +46,10 @@ def test_get_takes_names_configs_and_objects() -> None:
         ("laplace", "name out of categorical, gaussian, triangular"),
         ({"class_name": "laplace", "config": {}}, "name out of categorical, gaussian, triangular"),
         (3, "name out of categorical, gaussian, triangular"),
-        ({"class_name": "gaussian", "config": {"classes": 3}}, "takes latent_dim, scale, min_scale; got classes"),
+        (
+            {"class_name": "gaussian", "config": {"classes": 3}},
+            "takes latent_dim, scale, min_scale, scale_floor; got classes",
+        ),
         ({"class_name": "gaussian", "config": {"latent_dim": 4}}, "latent_dim=4, but the model has latent_dim=8"),
         (DiagonalGaussian(4), "latent_dim=4, but the model has latent_dim=8"),
         ({"class_name": "categorical", "config": {"classes": 3}}, "8 is not a multiple of 3"),

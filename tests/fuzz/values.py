@@ -222,6 +222,7 @@ CONSTRUCT: Mapping[str, list[Value]] = {
     "dropout": constants([0.0, 0.2, np.float32(0.1)], [1.0, -0.1, np.nan, "a"], [0]),
     "scale": constants(["softplus", "exp"], ["linear", 3]),
     "min_scale": constants([1e-4, 1e-2], [-1.0, np.nan, np.inf, "a"], [0.0]),
+    "scale_floor": constants(["sum", "clip"], ["max", 3, None]),
     "family": constants(["gaussian", "triangular"], ["none such", 3, []], ["categorical"]),
     "posterior_flow": constants([0, 1], [-1, 0.5, "a"]),
     "phi_x": constants([(3,), [4, 3], (), np.array([3])], [3, (0,), (2.5,), "a"]),

@@ -21,6 +21,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("vrnn", {"latent_dim": 2.5}, "`latent_dim` must be a whole number, got 2.5"),
     ("vrnn", {"latent_dim": True}, "`latent_dim` must be a whole number, got True"),
     ("vrnn", {"dropout": float("nan")}, "`dropout` must be a finite number, got nan"),
+    ("vrnn", {"scale_floor": "max"}, "`scale_floor` must be 'sum', which adds `min_scale`, or 'clip'"),
     ("vrnn", {"min_scale": -1.0}, "`min_scale` must be a finite number of at least 0, got -1"),
     ("vrnn", {"phi_x": 8}, r"`phi_x` must be a sequence of whole numbers such as \(8,\), got 8"),
     ("vrnn", {"phi_x": (4, 0)}, r"`phi_x\[1\]` must be at least 1, got 0"),
@@ -167,10 +168,12 @@ def test_the_dropout_of_a_cell_is_that_of_all_its_parts(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_scales_of_every_latent_are_made_as_the_cell_is_told(name: str) -> None:
-    cell = tfdvae.MODELS[name].cell_class(2, scale="exp", min_scale=0.25)
+    cell = tfdvae.MODELS[name].cell_class(2, scale="exp", min_scale=0.25, scale_floor="clip")
     families = [family for latent in cell.latents for family in (latent.p, latent.q)]
-    assert {(family.scale_map, family.min_scale) for family in families} == {("exp", 0.25)}
-    assert name != "dssm" or cell.transition.min_scale == 0.25
+    found = {(family.scale_map, family.min_scale, family.scale_floor) for family in families}
+    assert found == {("exp", 0.25, "clip")}
+    if name == "dssm":
+        assert (cell.transition.min_scale, cell.transition.scale_floor) == (0.25, "clip")
 
 
 def test_a_subclass_without_a_constructor_is_checked() -> None:
@@ -182,7 +185,7 @@ def test_a_subclass_without_a_constructor_is_checked() -> None:
 
 
 def test_configs_leave_out_what_a_model_has_no_use_for() -> None:
-    for model, unused in (("vae", {"units", "cell", "num_layers"}), ("rnn", {"scale", "min_scale"})):
+    for model, unused in (("vae", {"units", "cell", "num_layers"}), ("rnn", {"scale", "min_scale", "scale_floor"})):
         made = tfdvae.MODELS[model]()
         assert not unused & made.get_config().keys()
         # Files of models that were written before hold them.

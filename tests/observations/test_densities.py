@@ -83,7 +83,7 @@ def test_mean(observation, case, features_for):
 
 
 @pytest.mark.parametrize("scale", ["softplus", "exp"])
-def test_gaussian_scale_maps(make, features_for, scale):
+def test_gaussian_scale_maps(make, scale):
     observation = make("gaussian", scale=scale, min_scale=0.01)
     raw = np.array([-1e4, -3.0, 0.0, 2.0], np.float32)
     params = np.stack([np.zeros_like(raw), np.zeros_like(raw), raw, raw], axis=-1)

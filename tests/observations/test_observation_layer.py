@@ -57,6 +57,10 @@ def test_get_rejects_what_is_no_observation(unknown):
     [
         ("gaussian", {"scale": "relu"}),
         ("gaussian", {"min_scale": 0.0}),
+        ("gaussian", {"scale_floor": "max"}),
+        ("gaussian_mixture", {"scale_floor": "max"}),
+        ("student_t", {"scale_floor": "max"}),
+        ("pen", {"scale_floor": "max"}),
         ("gaussian_mixture", {"num_components": 0}),
         ("gaussian_mixture", {"min_scale": -1.0}),
         ("autoregressive_bernoulli", {"hidden": 0}),

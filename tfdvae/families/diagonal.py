@@ -22,9 +22,10 @@ class DiagonalGaussian(Family):
         latent_dim: Z, which may be 0.
         scale: "softplus" of the network's output (VRNN, DKF), or "exp" of half of it, a log-variance (the survey).
             The attribute is called `scale_map`.
-        min_scale: floor added to the scale. A log-variance is bounded above as well.
+        min_scale: floor of the scale. A log-variance is bounded above as well.
+        scale_floor: "sum" adds `min_scale`, "clip" holds scales above it (see `tfdvae.scales`).
 
-    Raises ValueError for another `scale` and for a negative `min_scale`.
+    Raises ValueError for another `scale` or `scale_floor`, and for a negative `min_scale`.
 
     Example:
         family = DiagonalGaussian(16)
@@ -36,14 +37,18 @@ class DiagonalGaussian(Family):
     noise_kind = "normal"
     min_latent_dim = 0
 
-    def __init__(self, latent_dim: int, scale: str = "softplus", min_scale: float = 1e-4) -> None:
+    def __init__(
+        self, latent_dim: int, scale: str = "softplus", min_scale: float = 1e-4, scale_floor: str = "sum"
+    ) -> None:
         super().__init__(latent_dim)
-        numerics.check_scale(scale, min_scale)
+        numerics.check_scale(scale, min_scale, scale_floor)
         self.scale_map = scale
         self.min_scale = min_scale
+        self.scale_floor = scale_floor
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale_map, "min_scale": self.min_scale}
+        own = {"scale": self.scale_map, "min_scale": self.min_scale, "scale_floor": self.scale_floor}
+        return {**super().get_config(), **own}
 
     @property
     def noise_dim(self) -> int:
@@ -59,7 +64,7 @@ class DiagonalGaussian(Family):
 
     def parameters(self, raw: tf.Tensor) -> Gaussian:
         loc, raw_scale = tf.split(self._checked(raw), 2, axis=-1)
-        return Gaussian(loc, numerics.positive_scale(raw_scale, self.scale_map, self.min_scale))
+        return Gaussian(loc, numerics.positive_scale(raw_scale, self.scale_map, self.min_scale, self.scale_floor))
 
     def initial_bias(self) -> np.ndarray:
         return np.repeat([0.0, numerics.initial_raw_scale(self.scale_map)], self.latent_dim).astype(np.float32)

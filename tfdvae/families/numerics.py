@@ -4,6 +4,8 @@ import math
 
 import tensorflow as tf
 
+from tfdvae import scales
+
 __all__ = [
     "MAX_LOG_VARIANCE",
     "check_scale",
@@ -18,19 +20,19 @@ __all__ = [
 MAX_LOG_VARIANCE = 20.0
 
 
-def check_scale(scale: str, min_scale: float) -> None:
-    """Raises ValueError for a map from network outputs to scales that does not exist, or a negative floor."""
-    if scale not in ("softplus", "exp"):
-        raise ValueError(f"`scale` must be 'softplus' or 'exp', got {scale!r}.")
+def check_scale(scale: str, min_scale: float, scale_floor: str) -> None:
+    """Raises ValueError for a map to scales or a kind of floor that does not exist, and for a negative floor."""
+    scales.check_map(scale)
+    scales.check_floor(scale_floor)
     if not (math.isfinite(min_scale) and min_scale >= 0.0):
         raise ValueError(f"`min_scale` must be a finite number of at least 0, got {min_scale!r}.")
 
 
-def positive_scale(raw: tf.Tensor, scale: str, min_scale: float) -> tf.Tensor:
-    """Standard deviations: softplus(raw), or exp(raw / 2) with raw held below `MAX_LOG_VARIANCE`, plus the floor."""
+def positive_scale(raw: tf.Tensor, scale: str, min_scale: float, scale_floor: str = "sum") -> tf.Tensor:
+    """Standard deviations: softplus(raw), or exp(raw / 2) with raw held below `MAX_LOG_VARIANCE`, and their floor."""
     if scale == "softplus":
-        return tf.nn.softplus(raw) + min_scale
-    return tf.exp(0.5 * tf.minimum(raw, MAX_LOG_VARIANCE)) + min_scale
+        return scales.softplus_scale(raw, min_scale, scale_floor)
+    return scales.exp_scale(raw, min_scale, scale_floor, MAX_LOG_VARIANCE)
 
 
 def initial_raw_scale(scale: str) -> float:

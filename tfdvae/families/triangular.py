@@ -32,21 +32,26 @@ class TriangularGaussian(Family):
         latent_dim: Z.
         scale: how the diagonal of L follows from the network's output, "softplus" or "exp" of a log-variance, as in
             DiagonalGaussian. The attribute is called `scale_map`.
-        min_scale: floor added to the diagonal.
+        min_scale: floor of the diagonal.
+        scale_floor: "sum" adds `min_scale`, "clip" holds scales above it (see `tfdvae.scales`).
 
-    Raises ValueError for another `scale` and for a negative `min_scale`.
+    Raises ValueError for another `scale` or `scale_floor`, and for a negative `min_scale`.
     """
 
     noise_kind = "normal"
 
-    def __init__(self, latent_dim: int, scale: str = "softplus", min_scale: float = 1e-4) -> None:
+    def __init__(
+        self, latent_dim: int, scale: str = "softplus", min_scale: float = 1e-4, scale_floor: str = "sum"
+    ) -> None:
         super().__init__(latent_dim)
-        numerics.check_scale(scale, min_scale)
+        numerics.check_scale(scale, min_scale, scale_floor)
         self.scale_map = scale
         self.min_scale = min_scale
+        self.scale_floor = scale_floor
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale_map, "min_scale": self.min_scale}
+        own = {"scale": self.scale_map, "min_scale": self.min_scale, "scale_floor": self.scale_floor}
+        return {**super().get_config(), **own}
 
     @property
     def noise_dim(self) -> int:
@@ -68,7 +73,7 @@ class TriangularGaussian(Family):
     def parameters(self, raw: tf.Tensor) -> Triangular:
         dim = self.latent_dim
         loc, raw_scale, below = tf.split(self._checked(raw), [dim, dim, self._below], axis=-1)
-        scale = numerics.positive_scale(raw_scale, self.scale_map, self.min_scale)
+        scale = numerics.positive_scale(raw_scale, self.scale_map, self.min_scale, self.scale_floor)
         diagonal = scale[..., None] * tf.eye(dim)
         return Triangular(loc, diagonal if dim == 1 else diagonal + self._strictly_lower(below))
 

@@ -100,6 +100,7 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
         dropout: rate in MLPs and between recurrent layers, one mask per sequence.
         scale: "softplus" or "exp" (log-variance), how Gaussians over z get their scale.
         min_scale: floor of that scale.
+        scale_floor: "sum" adds `min_scale` to it, "clip" holds it above (see `tfdvae.scales`).
         family: of z: "gaussian", "triangular", "categorical", or a dict of "class_name" and "config" (see
             `tfdvae.families`).
         posterior_flow: flow layers that Gaussian posteriors are pushed through (Kingma et al. 2016); 0 for none.
@@ -132,6 +133,7 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
         dropout: float = 0.0,
         scale: str = "softplus",
         min_scale: float = 1e-4,
+        scale_floor: str = "sum",
         family: str | Mapping = "gaussian",
         posterior_flow: int = 0,
         flow: str = "coupling",
@@ -150,6 +152,7 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
         self.dropout = dropout
         self.scale = scale
         self.min_scale = min_scale
+        self.scale_floor = scale_floor
         self.family = family
         self.posterior_flow = posterior_flow
         self.flow = flow
@@ -347,5 +350,5 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
             self.build(**config)
 
     def get_config(self) -> dict:
-        names = ("latent_dim", "units", "cell", "num_layers", "activation", "dropout", "scale", "min_scale", "family")
-        return {**super().get_config(), **{k: getattr(self, k) for k in (*names, "posterior_flow", "flow")}}
+        names = ("latent_dim", "units", "cell", "num_layers", "activation", "dropout", *self.scales)
+        return {**super().get_config(), **{k: getattr(self, k) for k in (*names, "family", "posterior_flow", "flow")}}

@@ -1,6 +1,7 @@
 """What cells are made of: networks, recurrences and families of latents with the sizes and kinds of the cell."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,14 +17,19 @@ __all__ = ["CellParts"]
 class CellParts:
     """Mixed into `StochasticCell`, whose arguments it reads."""
 
+    @property
+    def scales(self) -> dict[str, Any]:
+        """How Gaussians get their scale, as arguments of their families."""
+        return {"scale": self.scale, "min_scale": self.min_scale, "scale_floor": self.scale_floor}
+
     def families(self, latent_dim: int, flow: bool = True) -> tuple[Family, Family]:
         """Families of a prior and of a posterior over `latent_dim` dimensions, as the arguments of the cell say."""
-        p = families.get(self.family, latent_dim, scale=self.scale, min_scale=self.min_scale)
+        p = families.get(self.family, latent_dim, **self.scales)
         return p, self.flowing(p) if flow else p
 
     def gaussians(self, latent_dim: int, flow: bool = True) -> tuple[Family, Family]:
         """Those of a latent that is Gaussian whatever `family` says of z."""
-        p = families.get("gaussian", latent_dim, scale=self.scale, min_scale=self.min_scale)
+        p = families.get("gaussian", latent_dim, **self.scales)
         return p, self.flowing(p) if flow else p
 
     def flowing(self, p: Family) -> Family:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from tfdvae import scales
 from tfdvae.layers.mlp import MLP, flat_call
 from tfdvae.types import Gaussian
 
@@ -23,13 +24,22 @@ class GatedTransition(keras.layers.Layer):
         latent_dim: Z.
         units: hidden layers of the gate and of the nonlinear mean.
         min_scale: floor of the standard deviation.
+        scale_floor: "sum" adds `min_scale`^2 to the variance, "clip" holds the variance above it.
     """
 
-    def __init__(self, latent_dim: int, units: Sequence[int] = (16,), min_scale: float = 1e-4, **kwargs):
+    def __init__(
+        self,
+        latent_dim: int,
+        units: Sequence[int] = (16,),
+        min_scale: float = 1e-4,
+        scale_floor: str = "sum",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.latent_dim = latent_dim
         self.units = tuple(units)
         self.min_scale = min_scale
+        self.scale_floor = scales.check_floor(scale_floor)
         self.gate = MLP(self.units, "relu", dtype=self.dtype_policy, name="gate")
         self.gate_output = keras.layers.Dense(latent_dim, "sigmoid", dtype=self.dtype_policy, name="gate_output")
         self.nonlinear = MLP(self.units, "relu", dtype=self.dtype_policy, name="nonlinear")
@@ -54,12 +64,13 @@ class GatedTransition(keras.layers.Layer):
         gate = flat_call(self.gate_output, self.gate(zu))
         nonlinear = flat_call(self.nonlinear_output, self.nonlinear(zu))
         loc = (1.0 - gate) * flat_call(self.linear, zu) + gate * nonlinear
-        variance = tf.nn.softplus(tf.cast(flat_call(self.variance, tf.nn.relu(nonlinear)), tf.float32))
-        moved = Gaussian(tf.cast(loc, tf.float32), tf.sqrt(variance + self.min_scale**2))
+        raw = tf.cast(flat_call(self.variance, tf.nn.relu(nonlinear)), tf.float32)
+        variance = scales.softplus_scale(raw, self.min_scale**2, self.scale_floor)
+        moved = Gaussian(tf.cast(loc, tf.float32), tf.sqrt(variance))
         if first is None:
             return moved
         return Gaussian(tf.where(first, 0.0, moved.loc), tf.where(first, 1.0, moved.scale))
 
     def get_config(self) -> dict:
-        config = {"latent_dim": self.latent_dim, "units": self.units, "min_scale": self.min_scale}
-        return {**super().get_config(), **config}
+        names = ("latent_dim", "units", "min_scale", "scale_floor")
+        return {**super().get_config(), **{k: getattr(self, k) for k in names}}

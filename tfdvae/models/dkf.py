@@ -78,8 +78,9 @@ class DKFCell(StochasticCell):
         self.inference = inference
         self.initial_prior = initial_prior
         self.structured, forward, backward, self.neighbours = self.inferences[inference]
+        floor = {"min_scale": self.min_scale, "scale_floor": self.scale_floor}
         self.transition = GatedTransition(
-            latent_dim, self.transition_units, self.min_scale, dtype=self.dtype_policy, name="transition"
+            latent_dim, self.transition_units, **floor, dtype=self.dtype_policy, name="transition"
         )
         self.decoder = self.mlp(self.decoder_units, "decoder")
         self.encoder_x_features = self.mlp(self.encoder_phi_x, "encoder_phi_x")

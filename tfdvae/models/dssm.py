@@ -66,8 +66,9 @@ class DSSMCell(StochasticCell):
         self.decoder_units = tuple(decoder_units)
         self.encoder_phi_x = tuple(encoder_phi_x)
         self.posterior_units = tuple(posterior_units)
+        floor = {"min_scale": self.min_scale, "scale_floor": self.scale_floor}
         self.transition = GatedTransition(
-            latent_dim, self.transition_units, self.min_scale, dtype=self.dtype_policy, name="transition"
+            latent_dim, self.transition_units, **floor, dtype=self.dtype_policy, name="transition"
         )
         self.decoder = self.mlp(self.decoder_units, "decoder")
         self.x_features = self.mlp(self.encoder_phi_x, "encoder_phi_x")

@@ -57,7 +57,7 @@ class KVAE(SequenceDVAE):
         encoder_units, decoder_units: hidden layers of q(a_t | x_t) and of p(x_t | a_t).
         activation: of these layers, and of the convolutions.
         dropout: rate in them, one mask per sequence.
-        scale, min_scale: of q(a_t | x_t), see `tfdvae.families.DiagonalGaussian`.
+        scale, min_scale, scale_floor: of q(a_t | x_t), see `tfdvae.families.DiagonalGaussian`.
         posterior_flow, flow: flow layers that q(a_t | x_t) is pushed through, and of which kind.
         transition_scale, emission_scale, initial_scale: q, r and s0, standard deviations.
         observation: p(x_t | a_t), a name or an Observation.
@@ -83,6 +83,7 @@ class KVAE(SequenceDVAE):
         dropout: float = 0.0,
         scale: str = "softplus",
         min_scale: float = 1e-4,
+        scale_floor: str = "sum",
         posterior_flow: int = 0,
         flow: str = "coupling",
         transition_scale: float = 0.08**0.5,
@@ -114,12 +115,13 @@ class KVAE(SequenceDVAE):
         self.dropout = dropout
         self.scale = scale
         self.min_scale = min_scale
+        self.scale_floor = scale_floor
         self.posterior_flow = posterior_flow
         self.flow = flow
         self.transition_scale = transition_scale
         self.emission_scale = emission_scale
         self.initial_scale = initial_scale
-        self.a_prior = families.DiagonalGaussian(encoding_dim, scale, min_scale)
+        self.a_prior = families.DiagonalGaussian(encoding_dim, scale, min_scale, scale_floor)
         self.a_posterior = families.with_flow(self.a_prior, posterior_flow, flow)
         if posterior_flow:
             self.flow_network = self.a_posterior.network
@@ -384,7 +386,7 @@ class KVAE(SequenceDVAE):
     def get_config(self) -> dict:
         names = (
             *("latent_dim", "encoding_dim", "num_mixtures", "units", "mixing_cell", "encoder_units", "decoder_units"),
-            *("activation", "dropout", "scale", "min_scale", "posterior_flow", "flow"),
+            *("activation", "dropout", "scale", "min_scale", "scale_floor", "posterior_flow", "flow"),
             *("transition_scale", "emission_scale", "initial_scale"),
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -30,7 +30,7 @@ class RNNCell(StochasticCell):
     """
 
     observe_reads = ("h",)
-    unused = dict.fromkeys(("scale", "min_scale"), "since it has no latent variables")
+    unused = dict.fromkeys(("scale", "min_scale", "scale_floor"), "since it has no latent variables")
 
     def __init__(
         self, latent_dim: int = 0, *, phi_x: Sequence[int] = (256,), decoder_units: Sequence[int] = (), **kwargs

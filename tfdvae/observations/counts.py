@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfdvae import scales
 from tfdvae.observations import numerics, special
 from tfdvae.observations.base import Observation
 from tfdvae.observations.values import COUNTS
@@ -123,7 +124,7 @@ class NegativeBinomial(Observation):
         """log m and r, both [.., D]."""
         log_mean, raw = tf.split(tf.cast(params, tf.float32), 2, axis=-1)
         held = numerics.hold_within(log_mean, math.log(self.min_mean), math.log(special.MAX_RATE))
-        return held, numerics.softplus_scale(raw, self.min_concentration)
+        return held, scales.softplus_scale(raw, self.min_concentration)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         log_mean, concentration = self.log_mean_and_concentration(params)
@@ -152,5 +153,5 @@ class NegativeBinomial(Observation):
         excess = numerics.observed_mean(np.square(frames - mean), 1.0) - mean
         concentration = np.where(excess > 0.0, np.square(mean) / np.maximum(excess, 1e-12), self._START)
         concentration = np.minimum(concentration, self._START)
-        raw = numerics.softplus_scale_inverse(concentration, self.min_concentration)
+        raw = scales.scale_inverse(concentration, "softplus", self.min_concentration, "sum")
         return np.concatenate([_log_of_mean(frames, self.min_mean), raw])

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfdvae import scales
 from tfdvae.observations import numerics
 from tfdvae.observations.base import Observation
 
@@ -22,25 +23,29 @@ class Gaussian(Observation):
     `adapt` never sees observed starts at location 0 and scale 1.
 
     Args:
-        scale: "softplus" for scale = softplus(raw) + min_scale, or "exp" for raw = log-variance, softly
-            bounded to [2 log min_scale, 2 log 1e6].
+        scale: "softplus" of the network's output, or "exp" of half of it, a log-variance of at most 2 log 1e6.
         min_scale: smallest standard deviation, in the units of x.
+        scale_floor: "sum" adds `min_scale`, "clip" holds scales above it (see `tfdvae.scales`); None adds it to a
+            softplus and clips exponentials.
 
-    Raises ValueError for another `scale` or a `min_scale` outside of [1e-6, 1e3].
+    Raises ValueError for another `scale` or `scale_floor`, or a `min_scale` outside of [1e-6, 1e3].
     """
 
     units = "affine"
     standardized_by_default = True
 
-    def __init__(self, scale: str = "softplus", min_scale: float = 1e-3, **kwargs: Any) -> None:
+    def __init__(
+        self, scale: str = "softplus", min_scale: float = 1e-3, scale_floor: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        if scale not in ("softplus", "exp"):
-            raise ValueError(f'scale must be "softplus" or "exp", got {scale!r}.')
-        self.scale = scale
+        self.scale = scales.check_map(scale)
         self.min_scale = numerics.check_min_scale(min_scale)
+        usual = "sum" if scale == "softplus" else "clip"
+        self.scale_floor = scales.check_floor(usual if scale_floor is None else scale_floor)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale, "min_scale": self.min_scale}
+        own = {"scale": self.scale, "min_scale": self.min_scale, "scale_floor": self.scale_floor}
+        return {**super().get_config(), **own}
 
     @property
     def params_dim(self) -> int:
@@ -53,8 +58,9 @@ class Gaussian(Observation):
     def loc_and_scale(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and standard deviation, both [.., D]."""
         loc, raw = tf.split(tf.cast(params, tf.float32), 2, axis=-1)
-        scale_of = numerics.softplus_scale if self.scale == "softplus" else numerics.log_variance_scale
-        return loc, scale_of(raw, self.min_scale)
+        if self.scale == "softplus":
+            return loc, scales.softplus_scale(raw, self.min_scale, self.scale_floor)
+        return loc, scales.exp_scale(raw, self.min_scale, self.scale_floor, numerics.MAX_LOG_VARIANCE)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         return tfd.MultivariateNormalDiag(*self.loc_and_scale(params))
@@ -70,10 +76,9 @@ class Gaussian(Observation):
         return self.loc_and_scale(params)[0]
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
-        inverse = numerics.softplus_scale_inverse if self.scale == "softplus" else numerics.log_variance_scale_inverse
         mean = numerics.observed_mean(frames, 0.0)
         scale = np.sqrt(numerics.observed_mean(np.square(frames - mean), 1.0))
-        return np.concatenate([mean, inverse(scale, self.min_scale)])
+        return np.concatenate([mean, scales.scale_inverse(scale, self.scale, self.min_scale, self.scale_floor)])
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")

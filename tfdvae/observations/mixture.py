@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfdvae import scales
 from tfdvae.observations import numerics
 from tfdvae.observations.base import Observation
 
@@ -34,22 +35,27 @@ class GaussianMixture(Observation):
     Args:
         num_components: K; 20 in the paper.
         min_scale: smallest standard deviation, in the units of x.
+        scale_floor: "sum" adds `min_scale`, "clip" holds scales above it (see `tfdvae.scales`).
 
-    Raises ValueError for K < 1 or a `min_scale` outside of [1e-6, 1e3].
+    Raises ValueError for K < 1, another `scale_floor`, or a `min_scale` outside of [1e-6, 1e3].
     """
 
     units = "affine"
     standardized_by_default = True
 
-    def __init__(self, num_components: int = 20, min_scale: float = 1e-3, **kwargs: Any) -> None:
+    def __init__(
+        self, num_components: int = 20, min_scale: float = 1e-3, scale_floor: str = "sum", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if num_components < 1:
             raise ValueError(f"num_components must be at least 1, got {num_components!r}.")
         self.num_components = num_components
         self.min_scale = numerics.check_min_scale(min_scale)
+        self.scale_floor = scales.check_floor(scale_floor)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_components": self.num_components, "min_scale": self.min_scale}
+        names = ("num_components", "min_scale", "scale_floor")
+        return {**super().get_config(), **{k: getattr(self, k) for k in names}}
 
     @property
     def params_dim(self) -> int:
@@ -66,7 +72,7 @@ class GaussianMixture(Observation):
         logits, loc, raw = tf.split(params, [count, count * dim, count * dim], axis=-1)
         shape = tf.concat([tf.shape(params)[:-1], [count, dim]], axis=0)
         loc, raw = tf.reshape(loc, shape), tf.reshape(raw, shape)
-        return MixtureComponents(logits, loc, numerics.softplus_scale(raw, self.min_scale))
+        return MixtureComponents(logits, loc, scales.softplus_scale(raw, self.min_scale, self.scale_floor))
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits, loc, scale = self.components(params)
@@ -91,5 +97,5 @@ class GaussianMixture(Observation):
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         loc, within = numerics.spread_components(frames, self.num_components)
-        raw = numerics.softplus_scale_inverse(np.sqrt(np.diagonal(within)), self.min_scale)
+        raw = scales.scale_inverse(np.sqrt(np.diagonal(within)), "softplus", self.min_scale, self.scale_floor)
         return np.concatenate([np.zeros(self.num_components), loc.ravel(), np.tile(raw, self.num_components)])

@@ -9,6 +9,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from tfdvae.scales import hold_within
+
 __all__ = [
     "bernoulli_log_prob",
     "bernoulli_sample",
@@ -17,14 +19,9 @@ __all__ = [
     "count_observed",
     "frequency_logits",
     "hold_within",
-    "log_variance_scale",
-    "log_variance_scale_inverse",
     "mixture_log_prob",
     "normal_log_prob",
     "observed_mean",
-    "softplus_inverse",
-    "softplus_scale",
-    "softplus_scale_inverse",
     "spread_components",
     "standard_normal",
     "standard_normal_noise_dim",
@@ -95,40 +92,6 @@ def mixture_log_prob(logits: tf.Tensor, log_prob: tf.Tensor, observed: tf.Tensor
     true, which the sum of the weights is only up to rounding."""
     mixed = tf.reduce_logsumexp(tf.nn.log_softmax(logits) + log_prob, axis=-1)
     return mixed if observed is None else tf.where(tf.reduce_any(observed, axis=-1), mixed, 0.0)
-
-
-def hold_within(value: tf.Tensor, low: float, high: float) -> tf.Tensor:
-    """`value` clipped to [low, high], with the gradient of the identity: what strayed outside can come back.
-
-    Smooth bounds did the same at several times the cost; on 513 spectrogram bins that was an eighth of a train step.
-    """
-    return tf.stop_gradient(tf.clip_by_value(value, low, high)) + (value - tf.stop_gradient(value))
-
-
-def softplus_scale(raw: tf.Tensor, min_scale: float) -> tf.Tensor:
-    """softplus(raw) + min_scale."""
-    return tf.math.softplus(raw) + min_scale
-
-
-def log_variance_scale(raw: tf.Tensor, min_scale: float) -> tf.Tensor:
-    """exp(raw / 2) with the log-variance held between min_scale^2 and 1e12."""
-    return tf.exp(0.5 * hold_within(raw, 2.0 * math.log(min_scale), MAX_LOG_VARIANCE))
-
-
-def softplus_inverse(value: np.ndarray) -> np.ndarray:
-    """y with log(1 + exp(y)) = value, for value > 0."""
-    value = np.asarray(value, np.float64)
-    return value + np.log(-np.expm1(-value))
-
-
-def softplus_scale_inverse(scale: np.ndarray, min_scale: float) -> np.ndarray:
-    """Inverse of `softplus_scale`; smaller scales are raised to 2 min_scale, where gradients are alive."""
-    return softplus_inverse(np.maximum(scale, 2.0 * min_scale) - min_scale)
-
-
-def log_variance_scale_inverse(scale: np.ndarray, min_scale: float) -> np.ndarray:
-    """Inverse of `log_variance_scale`, for scales held within [2 min_scale, 1e5]."""
-    return 2.0 * np.log(np.clip(scale, 2.0 * min_scale, 1e5))
 
 
 def observed_mean(values: np.ndarray, neutral: float) -> np.ndarray:

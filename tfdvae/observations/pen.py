@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfdvae import scales
 from tfdvae.observations import numerics
 from tfdvae.observations.base import Observation
 from tfdvae.observations.values import BINARY, REAL
@@ -41,6 +42,7 @@ class Pen(Observation):
     Args:
         num_components: K; 20 as in Graves (2013) and Chung et al. (2015).
         min_scale: smallest standard deviation, in the units of dx and dy.
+        scale_floor: "sum" adds `min_scale`, "clip" holds scales above it (see `tfdvae.scales`).
         max_correlation: bound of |rho|, below 1.
 
     Raises ValueError for arguments out of range, and at `build` unless D = 3.
@@ -52,7 +54,12 @@ class Pen(Observation):
     units = ("affine", "affine", "none")
 
     def __init__(
-        self, num_components: int = 20, min_scale: float = 1e-3, max_correlation: float = 0.99, **kwargs: Any
+        self,
+        num_components: int = 20,
+        min_scale: float = 1e-3,
+        max_correlation: float = 0.99,
+        scale_floor: str = "sum",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if num_components < 1:
@@ -61,15 +68,12 @@ class Pen(Observation):
             raise ValueError(f"max_correlation must be strictly between 0 and 1, got {max_correlation!r}.")
         self.num_components = num_components
         self.min_scale = numerics.check_min_scale(min_scale)
+        self.scale_floor = scales.check_floor(scale_floor)
         self.max_correlation = max_correlation
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_components": self.num_components,
-            "min_scale": self.min_scale,
-            "max_correlation": self.max_correlation,
-        }
+        names = ("num_components", "min_scale", "scale_floor", "max_correlation")
+        return {**super().get_config(), **{k: getattr(self, k) for k in names}}
 
     @property
     def params_dim(self) -> int:
@@ -95,7 +99,7 @@ class Pen(Observation):
         return PenComponents(
             logits,
             tf.reshape(loc, shape),
-            numerics.softplus_scale(tf.reshape(raw_scale, shape), self.min_scale),
+            scales.softplus_scale(tf.reshape(raw_scale, shape), self.min_scale, self.scale_floor),
             self.max_correlation * tf.tanh(raw_correlation),
             pen_logit,
         )
@@ -167,7 +171,7 @@ class Pen(Observation):
             [
                 np.zeros(count),
                 loc.ravel(),
-                np.tile(numerics.softplus_scale_inverse(scale, self.min_scale), count),
+                np.tile(scales.scale_inverse(scale, "softplus", self.min_scale, self.scale_floor), count),
                 np.full(count, np.arctanh(rho / self.max_correlation)),
                 numerics.frequency_logits(frames[:, 2:]),
             ]

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from tfdvae import scales
 from tfdvae.observations import numerics, special
 from tfdvae.observations.base import Observation
 
@@ -21,30 +22,34 @@ class StudentT(Observation):
     """prod_i Student(x_ti; loc_i, scale_i, df_i), whose heavy tails make single outliers cheap, where a Gaussian would
     widen its scale for them.
 
-    Parameters [.., 3D] are the location, the raw scale = softplus(raw) + `min_scale`, and the raw degrees of freedom =
-    softplus(raw) + `min_df`. A feature that `adapt` never sees observed starts at location 0 and standard deviation 1.
+    Parameters [.., 3D] are the location, the raw scale (softplus), and the raw degrees of freedom = softplus(raw) +
+    `min_df`. A feature that `adapt` never sees observed starts at location 0 and standard deviation 1.
     The scale is not the standard deviation, which is scale sqrt(df / (df - 2)).
 
     Args:
         min_scale: smallest scale, in the units of x.
+        scale_floor: "sum" adds `min_scale`, "clip" holds scales above it (see `tfdvae.scales`).
         min_df: smallest degrees of freedom; above 2, so that frames have a variance.
 
-    Raises ValueError for a `min_scale` outside of [1e-6, 1e3] and a `min_df` outside of (2, 100].
+    Raises ValueError for another `scale_floor`, a `min_scale` outside of [1e-6, 1e3], and a `min_df` outside of
+    (2, 100].
     """
 
     units = "affine"
     standardized_by_default = True
     _START = 8.0
 
-    def __init__(self, min_scale: float = 1e-3, min_df: float = 2.5, **kwargs: Any) -> None:
+    def __init__(self, min_scale: float = 1e-3, min_df: float = 2.5, scale_floor: str = "sum", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_scale = numerics.check_min_scale(min_scale)
+        self.scale_floor = scales.check_floor(scale_floor)
         if not 2.0 < min_df <= 100.0:
             raise ValueError(f"min_df must be in (2, 100], so that frames have a variance; got {min_df!r}.")
         self.min_df = min_df
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "min_scale": self.min_scale, "min_df": self.min_df}
+        own = {"min_scale": self.min_scale, "min_df": self.min_df, "scale_floor": self.scale_floor}
+        return {**super().get_config(), **own}
 
     @property
     def params_dim(self) -> int:
@@ -57,8 +62,8 @@ class StudentT(Observation):
     def components(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Degrees of freedom, location and scale, each [.., D]."""
         loc, scale, df = tf.split(tf.cast(params, tf.float32), 3, axis=-1)
-        scale = numerics.softplus_scale(scale, self.min_scale)
-        return numerics.softplus_scale(df, self.min_df), loc, scale
+        scale = scales.softplus_scale(scale, self.min_scale, self.scale_floor)
+        return scales.softplus_scale(df, self.min_df), loc, scale
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         return tfd.Independent(tfd.StudentT(*self.components(params)), reinterpreted_batch_ndims=1)
@@ -84,5 +89,6 @@ class StudentT(Observation):
         df = max(self._START, 2.0 * self.min_df)
         mean = numerics.observed_mean(frames, 0.0)
         scale = np.sqrt(numerics.observed_mean(np.square(frames - mean), 1.0) * (df - 2.0) / df)
-        raw = numerics.softplus_scale_inverse(np.full_like(mean, df), self.min_df)
-        return np.concatenate([mean, numerics.softplus_scale_inverse(scale, self.min_scale), raw])
+        raw = scales.scale_inverse(np.full_like(mean, df), "softplus", self.min_df, "sum")
+        raw_scale = scales.scale_inverse(scale, "softplus", self.min_scale, self.scale_floor)
+        return np.concatenate([mean, raw_scale, raw])
