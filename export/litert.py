@@ -208,6 +208,7 @@ def main(given: argparse.Namespace) -> int:
     from tfdvae.serving import INTEGER
 
     model = program.load_model(given.model)
+    program.take_data_options(model, given)
     held_out, representative = (
         None if path is None else read_held_out(path, model) for path in (given.data, given.representative)
     )
@@ -232,6 +233,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--data", help=".npz file of held-out sequences (default: drawn from the model)")
     found.add_argument("--representative", help=".npz file of sequences that set the ranges of integer activations")
     found.add_argument("--tolerance", type=float, help=f"largest relative error (default: {TOLERANCES})")
+    program.add_data_options(found)
     return found
 
 

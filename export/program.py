@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-__all__ = ["load_model", "read_arrays", "run"]
+__all__ = ["add_data_options", "check_new", "load_model", "read_arrays", "run", "take_data_options"]
 
 
 def load_model(path: str | Path) -> "DVAE":
@@ -32,6 +32,37 @@ def load_model(path: str | Path) -> "DVAE":
     return model_files.load_model(path, compile=False)
 
 
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say what the numbers of the training data mean, in place of what the model's file says."""
+    group = parser.add_argument_group(
+        "training data", "what the exported files say of them (default: what the model does)"
+    )
+    group.add_argument("--feature_names", nargs="+", metavar="NAME", help="of the features of a frame, in order")
+    group.add_argument("--units", nargs="+", metavar="UNIT", help="of the features: one for each, or one for all")
+    group.add_argument("--input_names", nargs="+", metavar="NAME", help="of the control inputs, in order")
+    group.add_argument("--frame_period", type=float, help="seconds from one frame to the next")
+    group.add_argument("--sampling_rate", type=float, help="of the signal that frames were cut from, in Hz")
+    group.add_argument("--origin", help="where the data come from, for people")
+
+
+def take_data_options(model: "DVAE", given: argparse.Namespace) -> None:
+    """Tells the model what the options of `add_data_options` say.
+
+    Raises:
+        ValueError: names that do not fit the model, or numbers that are not positive.
+    """
+    from tfdvae import DataDescription
+
+    options = {"features": "feature_names", "units": "units", "inputs": "input_names", "frame_period": "frame_period"}
+    options |= {name: name for name in ("sampling_rate", "origin")}
+    found = {name: getattr(given, option) for name, option in options.items()}
+    found = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items() if v is not None}
+    if "frame_period" in found:
+        found["time_unit"] = "s"
+    if found:
+        model.data = (model.data or DataDescription())._replace(**found)
+
+
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name.
 
@@ -42,6 +73,12 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     from tfdvae.data.archives import read_flat
 
     return read_flat(path, "an .npz file of arrays")
+
+
+def check_new(path: str | Path, overwrite: bool) -> None:
+    """Raises FileExistsError where something is at the path, unless it is to be replaced."""
+    if not overwrite and os.path.lexists(path):
+        raise FileExistsError(f"{path} exists. Name a new path, or give --overwrite; nothing was written.")
 
 
 def run(

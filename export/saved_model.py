@@ -224,6 +224,7 @@ def write_warmup(model: "DVAE", signatures: Mapping[str, "Signature"], folder: P
 def main(given: argparse.Namespace) -> int:
     """Writes a version and says where."""
     model = program.load_model(given.model)
+    program.take_data_options(model, given)
     size = given.max_batch_size if given.batching else None
     path, remarks = write_version(model, given.out, given.version, given.name, size)
     print("\n".join([*remarks, f"Wrote {path}", "Serve it by one of", *commands(given.out, given.batching)]))
@@ -239,6 +240,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--name", help="of the model on the server (default: that of the folder)")
     found.add_argument("--batching", action="store_true", help="let the server merge requests")
     found.add_argument("--max_batch_size", type=int, default=32, help="sequences in a merged request (default 32)")
+    program.add_data_options(found)
     return found
 
 

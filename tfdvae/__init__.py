@@ -18,6 +18,7 @@ from tfdvae import (
     schedules,
     serving,
 )
+from tfdvae.data import DataDescription
 from tfdvae.layers import Evidence, Latent, StochasticCell, StochasticRNN
 from tfdvae.models import (
     DKF,
@@ -92,6 +93,7 @@ __all__ = [
     "DVAE",
     "DVBF",
     "DVBFCell",
+    "DataDescription",
     "Evidence",
     "Forecast",
     "Gaussian",

@@ -104,7 +104,8 @@ def continue_on_the_edge(
         np.save(file, prime)
     options = {"model": exported, "prime": first, "out": continued, "length": FRAMES - len(prime), "seed": seed}
     options["steps_per_quarter"] = steps_per_quarter
-    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, "--quiet", *(f"--{k}={v}" for k, v in options.items())]
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, "--quiet", "--overwrite"]
+    command += [f"--{k}={v}" for k, v in options.items()]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     result = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}

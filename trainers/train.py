@@ -95,7 +95,8 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
 
 
 def _adapt(model: DVAE, train: Sequences) -> None:
-    """Sets the model's statistics from all training frames, one after the other."""
+    """Sets the model's statistics from all training frames, one after the other; it keeps what is known of them."""
+    model.data = train.description
     given = {name: getattr(train, name) for name in ("x", "u", "observed") if getattr(train, name) is not None}
     joined = {name: np.concatenate(arrays)[None] for name, arrays in given.items()}
     if train.context is not None:

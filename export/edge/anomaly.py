@@ -3,33 +3,39 @@
 tail -f sensor.csv | python -m export.edge.anomaly --model m.tflite --standardise scale.json
 python -m export.edge.anomaly --model m.tflite --columns pressure flow --time timestamp < log.csv
 
-A line is a frame, its columns are the features; a first line with names is recognised. Out comes CSV, flushed line by
-line: number of the frame (or its column `--time`), score in nats, smoothed score, and a flag, 1 where the smoothed
-score is below the threshold. That is learnt from the first `--learn` frames that have a score, in which up to a tenth
+A line is a frame, its columns are the features; a first line with names is recognised, and must have those that the
+model's file knows, in their order. Frames are scaled as its training data were. Out comes CSV, flushed line by line:
+number of the frame (or its column `--time`), score in nats, smoothed score, and a flag, 1 where the smoothed score is
+below the threshold. That is learnt from the first `--learn` frames that have a score, in which up to a tenth
 may be anomalies: median - tolerance * (median - lower quartile) of the smoothed scores; until then the flag is empty.
 
-Empty fields and "nan" are values that are missing: the model's own prediction takes their place, so that time goes on
-(from the first whole frame on), and the line has neither score nor flag. A damaged line (another number of fields,
-something that is no number) ends the program with its number; with --keep_going it is reported, and its frame counts
-as missing.
+Empty fields and "nan" are values that are missing. A model of partly observed frames takes them for unobserved; in
+others its own prediction takes their place, so that time goes on (from the first whole frame on). Either way the line
+has neither score nor flag. With --time, frames that are missing between two stamps (numbers of seconds, or ISO dates)
+are said, and pass in the same way; a period that is not the model's is an error. A damaged line (another number of
+fields, something that is no number) ends the program with its number; with --keep_going it is reported, and its frame
+counts as missing.
 """
 
 import argparse
-import csv
 import json
-import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TextIO
 
 import numpy as np
 
 from export import program
 from export.edge.files import load_arrays
-from export.edge.stream import Stream
+from export.edge.known import Known
+from export.edge.rows import Clock, Format, Row, read_rows
+from export.edge.stream import Pushed, Stream
 
-__all__ = ["Detector", "Row", "Scaling", "monitor", "read_rows", "read_scaling", "run"]
+__all__ = ["Detector", "Scaling", "known_scaling", "monitor", "read_scaling", "run"]
+
+MOST_MISSING = 10_000
+"""Frames in a row that are passed over one by one where they are missing; after more the stream begins anew."""
 
 
 class Scaling(NamedTuple):
@@ -37,14 +43,6 @@ class Scaling(NamedTuple):
 
     mean: np.ndarray
     scale: np.ndarray
-
-
-class Row(NamedTuple):
-    """A line: its number in the file from 1, its label, its values with NaN where they are missing."""
-
-    number: int
-    label: str
-    values: np.ndarray
 
 
 class Detector:
@@ -84,6 +82,13 @@ class Detector:
         return smoothed, None
 
 
+def known_scaling(known: Known, features: int) -> Scaling | None:
+    """What the model's file says of how its training data were scaled, if anything."""
+    if not (known.shift or known.scale):
+        return None
+    return Scaling(*(np.broadcast_to(np.float64(one), [features]) for one in (known.shift or 0.0, known.scale or 1.0)))
+
+
 def read_scaling(path: str, features: int) -> Scaling:
     """Mean and scale from a .json file or an .npz archive with the keys "mean" and "scale", numbers or `[D]`.
 
@@ -110,101 +115,32 @@ def read_scaling(path: str, features: int) -> Scaling:
     return scaling
 
 
-def read_rows(
-    lines: Iterable[str],
-    features: int,
-    columns: Sequence[str] | None = None,
-    time: str | None = None,
-    keep_going: bool = False,
-) -> Iterator[Row]:
-    """Frames of CSV lines, one at a time, as they come.
-
-    Args:
-        columns: names of the columns to read; by default all but `time`.
-        time: name of the column that labels a line; by default frames are counted from 0.
-        keep_going: report damaged lines on standard error, and go on with a missing frame.
-
-    Raises:
-        ValueError: a damaged line, with its number; names without a first line that has them; another number of
-            columns than features.
-    """
-    chosen: list[int] | None = None
-    width, label, count = 0, None, 0
-    for number, fields in _split(lines):
-        if chosen is None:
-            names = [field.strip() for field in fields]
-            named = columns is not None or time is not None
-            header = named or all(_number(name) is None for name in names)
-            absent = [name for name in (*(columns or ()), *([time] if time else ())) if name not in names]
-            if absent:
-                raise ValueError(f"Line {number} names no column {absent[0]!r}, but {', '.join(names)}.")
-            label = names.index(time) if time else None
-            wanted = [names.index(name) for name in columns] if columns else range(len(names))
-            chosen, width = [i for i in wanted if columns or i != label], len(names)
-            if len(chosen) != features:
-                found = f"line {number} has {len(chosen)}"
-                raise ValueError(f"The model reads {features} columns, {found}: choose with --columns NAME NAME ...")
-            if header:
-                continue
-        values, damage = np.full(features, np.nan), None
-        if len(fields) != width:
-            damage = f"has {len(fields)} fields instead of {width}"
-        else:
-            found = [_number(fields[i]) for i in chosen]
-            bad = [fields[i] for i, value in zip(chosen, found, strict=True) if value is None or math.isinf(value)]
-            damage = f"holds {bad[0]!r}, which is no finite number" if bad else None
-            values = values if bad else np.array(found)
-        if damage is not None:
-            message = f"Line {number} {damage}: {','.join(fields)[:80]}"
-            if not keep_going:
-                raise ValueError(f"{message}. --keep_going takes such lines for missing frames.")
-            print(message, file=sys.stderr, flush=True)
-        known = label is not None and label < len(fields)
-        yield Row(number, fields[label] if known else str(count), values)
-        count += 1
-
-
-def _split(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Number and fields of each line that is not blank."""
-    reader = csv.reader(lines)
-    while True:
-        try:
-            fields = next(reader, None)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"Line {reader.line_num + 1} cannot be read as CSV: {error}") from error
-        if fields is None:
-            return
-        if fields:
-            yield reader.line_num, fields
-
-
-def _number(text: str) -> float | None:
-    """NaN where the text is empty, None where it is no number."""
-    try:
-        return float(text) if text.strip() else math.nan
-    except ValueError:
-        return None
-
-
 def monitor(
-    stream: Stream, rows: Iterable[Row], detector: Detector, out: TextIO, scaling: Scaling | None = None
+    stream: Stream,
+    rows: Iterable[Row],
+    detector: Detector,
+    out: TextIO,
+    scaling: Scaling | None = None,
+    clock: Clock | None = None,
 ) -> tuple[int, int]:
     """Scores rows as they come, one line of CSV for each. Returns the number of frames, and of flags.
 
     Raises:
-        ValueError: a model with inputs, or a frame that it cannot take, with the number of its line.
+        ValueError: a model with inputs, a frame that it cannot take, or a time stamp that cannot be, with the number of
+            its line.
     """
     mean, scale = scaling or (0.0, 1.0)
     expected: np.ndarray | None = None
     frames = flags = 0
     print("time,score,smoothed,flag", file=out, flush=True)
     for row in rows:
+        expected = _pass_over(stream, expected, row, 0 if clock is None else clock(row))
         x = (row.values - mean) / scale
         missing = np.isnan(x)
         cells = ("", "", "")
-        if expected is not None or not missing.any():
+        if stream.partly_observed or expected is not None or not missing.any():
             try:
-                pushed = stream.push(np.where(missing, expected, x) if missing.any() else x)
+                pushed = _push(stream, x, missing, expected)
             except ValueError as error:
                 raise ValueError(f"Line {row.number}: {error}") from error
             expected = pushed.prediction
@@ -217,13 +153,49 @@ def monitor(
     return frames, flags
 
 
+def _push(stream: Stream, x: np.ndarray, missing: np.ndarray, expected: np.ndarray | None) -> Pushed:
+    """Pushes a frame. What is missing of it is not observed, where the model knows that; else its own prediction stands
+    in."""
+    shape = stream.frame_shape
+    if stream.partly_observed:
+        return stream.push(np.where(missing, 0.0, x).reshape(shape), observed=~missing.reshape(shape))
+    whole = x if expected is None or not missing.any() else np.where(missing, expected.reshape(-1), x)
+    return stream.push(whole.reshape(shape))
+
+
+def _pass_over(stream: Stream, expected: np.ndarray | None, row: Row, count: int) -> np.ndarray | None:
+    """Lets the time of missing frames pass, and returns the prediction of the next one; after too many of them the
+    stream begins anew."""
+    if count == 0:
+        return expected
+    if count > MOST_MISSING:
+        print(
+            f"Line {row.number}: {count} frames are missing before {row.label}, the stream begins anew.",
+            file=sys.stderr,
+            flush=True,
+        )
+        stream.reset()
+        return None
+    print(f"Line {row.number}: {count} frames are missing before {row.label}.", file=sys.stderr, flush=True)
+    nothing = np.full(stream.features, np.nan)
+    for _ in range(count):
+        if stream.partly_observed or expected is not None:
+            expected = _push(stream, nothing, np.isnan(nothing), expected).prediction
+    return expected
+
+
 def main(given: argparse.Namespace) -> int:
     stream = Stream(given.model)
-    scaling = read_scaling(given.standardise, stream.features) if given.standardise else None
+    known = stream.known
+    scaling = known_scaling(known, stream.features)
+    if given.standardise:
+        scaling = read_scaling(given.standardise, stream.features)
     detector = Detector(given.learn, given.tolerance, given.smoothing)
-    rows = read_rows(sys.stdin, stream.features, given.columns, given.time, given.keep_going)
+    form = Format(given.delimiter, given.decimal).checked()
+    rows = read_rows(sys.stdin, stream.features, given.columns, given.time, given.keep_going, known.features, form)
+    clock = Clock(given.period or known.seconds, given.time_unit) if given.time and not given.no_clock else None
     try:
-        frames, flags = monitor(stream, rows, detector, sys.stdout, scaling)
+        frames, flags = monitor(stream, rows, detector, sys.stdout, scaling, clock)
     except BrokenPipeError:
         # Whoever read the scores has gone; the interpreter must not stumble over it once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -239,9 +211,17 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(prog="export.edge.anomaly", description=__doc__.partition("\n")[0])
     found.add_argument("--model", required=True, help="a .tflite file with 'step'")
-    found.add_argument("--standardise", help=".json or .npz file with 'mean' and 'scale' of the training data")
+    found.add_argument(
+        "--standardise",
+        help=".json or .npz file with 'mean' and 'scale' of the training data (default: what the model's file says)",
+    )
     found.add_argument("--columns", nargs="+", help="names of the columns to read, in the model's order (default: all)")
     found.add_argument("--time", help="name of a column to repeat in front of each score (default: count frames)")
+    found.add_argument("--delimiter", default=",", help="between fields: one character, or 'tab' (default: ,)")
+    found.add_argument("--decimal", default=".", choices=(".", ","), help="before decimals (default: .)")
+    found.add_argument("--period", type=float, help="seconds from frame to frame (default: the model's, or the usual)")
+    found.add_argument("--time_unit", type=float, default=1.0, help="seconds in 1 of numbers in --time (default: 1)")
+    found.add_argument("--no_clock", action="store_true", help="take --time for labels: no gaps, no check of the rate")
     found.add_argument("--learn", type=int, default=200, help="frames to learn the threshold from (default: 200)")
     found.add_argument(
         "--tolerance", type=float, default=10.0, help="how far below the median is unusual (default: 10)"

@@ -16,6 +16,7 @@ import numpy as np
 
 from export import program
 from export.edge.files import load_arrays
+from export.edge.known import Known
 from export.edge.midi import KEYS, names, read_midi, write_midi
 from export.edge.stream import Stream
 
@@ -85,8 +86,10 @@ def _load(path: str) -> np.ndarray:
 
 
 def main(given: argparse.Namespace) -> int:
+    program.check_new(given.out, given.overwrite)
     stream = Stream(given.model, seed=given.seed)
-    prime = read_prime(given.prime, given.prime_frames, given.steps_per_quarter) if given.prime else None
+    steps = _steps_per_quarter(stream.known, given.steps_per_quarter)
+    prime = read_prime(given.prime, given.prime_frames, steps) if given.prime else None
     if given.prime_frames is not None and prime is None:
         raise ValueError("--prime_frames needs a --prime.")
     seconds = []
@@ -97,11 +100,25 @@ def main(given: argparse.Namespace) -> int:
             print(f"{place:5} {1e3 * took:8.3f} ms  {names(frame)}", flush=True)
 
     roll = continue_roll(stream, given.length, prime, tell)
-    write_midi(given.out, roll, given.steps_per_quarter, given.tempo)
+    write_midi(given.out, roll, steps, given.tempo)
     first = "" if prime is None else f"{len(prime)} frames of {given.prime} and "
     median, slowest = 1e3 * np.median(seconds), 1e3 * max(seconds)
     print(f"{given.out}: {first}{given.length} drawn, {median:.3f} ms each (median; slowest {slowest:.3f})")
     return 0
+
+
+def _steps_per_quarter(known: Known, given: int | None) -> int:
+    """Frames per quarter note: what was asked for, which must be the model's, or the model's, or 1.
+
+    Raises:
+        ValueError: the model has another one.
+    """
+    if known.frame_period is None or known.time_unit != "quarter note":
+        return 1 if given is None else given
+    own = round(1.0 / known.frame_period)
+    if given not in (None, own):
+        raise ValueError(f"The model has {own} frames per quarter note: leave out --steps_per_quarter {given}.")
+    return own
 
 
 def parser() -> argparse.ArgumentParser:
@@ -113,8 +130,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, default=0, help="another seed draws other music (default: 0)")
     found.add_argument("--prime", help="a .mid, .npy or .npz file to continue")
     found.add_argument("--prime_frames", type=int, help="frames of it (default: all)")
-    found.add_argument("--steps_per_quarter", type=int, default=1, help="frames per quarter note (default: 1)")
+    found.add_argument("--steps_per_quarter", type=int, help="frames per quarter note (default: the model's, or 1)")
     found.add_argument("--tempo", type=float, default=80.0, help="quarter notes per minute (default: 80)")
+    found.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
     found.add_argument("--quiet", action="store_true", help="do not print every frame")
     return found
 

@@ -1,6 +1,6 @@
 """The functions of a .tflite file of `model.export(path, format="litert")`, without TensorFlow and tfdvae.
 
-`stream.py` beside it is a place in a sequence, and needs this file.
+`stream.py` beside it is a place in a sequence, and needs this file; this one needs `known.py`.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .known import Known, Watch
 
 __all__ = ["Arrays", "Field", "MIDDLE", "Model", "damage", "numbers", "outside", "read_fields"]
 
@@ -52,6 +54,7 @@ class Model:
         inputs: U, the width of the control inputs; 0 without.
         context: C, the width of what is known of a sequence; 0 without.
         latents: names of the latents of a frame.
+        known: what the file says of the training data: names and units of the features, period of the frames, ...
         signatures: names of the functions in the file.
 
     Raises:
@@ -72,6 +75,10 @@ class Model:
             self.signatures = tuple(self._runners)
             described = self.description["signatures"]
             self._takes = {name: read_fields(one["inputs"]) for name, one in described.items()}
+            self.known = Known.read(self.description.get("data", {}), self.features)
+            statistics = self.description.get("statistics")
+            watched = self.path, statistics, self.frame_shape, self.known.features
+            self._watch = Watch(*watched) if statistics else None
             self._states = read_fields(described["reset"]["outputs"]) if "reset" in described else {}
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()

@@ -5,7 +5,8 @@ python -m export.edge.speech --model speech.tflite --wav speech.wav --spectrum
 
 A frame is D samples, side by side, D being the model's; with --spectrum it is the power spectrum |STFT|^2 of a sine
 window of 2 (D - 1) samples that moves on by a quarter of it, as in the survey of Girin et al. (2021). The model sees
-(x - mean) / scale. Reads 16-bit mono PCM with the standard library, piece by piece.
+(x - mean) / scale, by default as its training data were scaled, at their sampling rate: a file of another one is
+resampled by soxr. Reads PCM with the standard library, other recordings by soundfile, piece by piece.
 """
 
 import argparse
@@ -14,51 +15,129 @@ import csv
 import sys
 import time
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from export import program
+from export.edge.anomaly import known_scaling
 from export.edge.files import new_file
 from export.edge.stream import Stream
 
-__all__ = ["open_wav", "run", "sample_frames", "spectra"]
+__all__ = ["Recording", "open_wav", "run", "sample_frames", "spectra"]
+
+PIECE = 1 << 14
+"""Samples that are read at once."""
+
+
+class Recording(NamedTuple):
+    """Samples per second, and pieces of mono samples in [-1, 1), float32."""
+
+    rate: float
+    pieces: Iterator[np.ndarray]
 
 
 @contextlib.contextmanager
-def open_wav(path: str) -> Iterator[wave.Wave_read]:
-    """A WAV file of 16-bit mono PCM.
+def open_wav(path: str, rate: float | None = None) -> Iterator[Recording]:
+    """A WAV file, read piece by piece: channels become their mean, and samples those of `rate`.
+
+    Files of PCM with 8 to 32 bits are read by the standard library; others (floats, compressed ones) and other formats
+    by soundfile, where that is installed. Another rate than the file's needs soxr.
+
+    Args:
+        rate: samples per second that are wanted; None for those of the file.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is something else.
+        ImportError: a package that is needed is not installed.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(wave.open(path, "rb"))
+        except OSError:
+            raise
+        # The parser of chunks raises whatever the next byte leads to.
+        except Exception as error:
+            found = _open_other(path, error, stack)
+        else:
+            if file.getframerate() < 1 or file.getnchannels() < 1 or file.getsampwidth() not in (1, 2, 3, 4):
+                raise ValueError(
+                    f"{path} is damaged: it states {file.getframerate()} samples per second, {file.getnchannels()} "
+                    f"channels and {8 * file.getsampwidth()} bits."
+                )
+            found = Recording(file.getframerate(), _pcm(file))
+        yield found if rate in (None, found.rate) else Recording(rate, _resampled(path, found, rate))
+
+
+def _pcm(file: wave.Wave_read) -> Iterator[np.ndarray]:
+    """Pieces of an open file of PCM."""
+    width, channels = file.getsampwidth(), file.getnchannels()
+    while content := file.readframes(PIECE):
+        raw = np.frombuffer(content[: len(content) // (width * channels) * width * channels], np.uint8)
+        raw = raw.reshape(-1, width)
+        if width == 1:  # unsigned, the others are signed
+            samples = raw[:, 0].astype(np.float32) / 128.0 - 1.0
+        else:
+            wide = np.zeros([len(raw), 4], np.uint8)
+            wide[:, 4 - width :] = raw
+            samples = wide.view("<i4")[:, 0] / np.float32(2**31)
+        yield samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
+
+
+def _open_other(path: str, error: Exception, stack: contextlib.ExitStack) -> Recording:
+    """What the standard library does not read."""
+    try:
+        import soundfile
+    except (ImportError, OSError):
+        raise ValueError(
+            f"{path} cannot be read as a WAV file of PCM: {error!r}. soundfile reads more: pip install soundfile"
+        ) from error
+    try:
+        file = stack.enter_context(soundfile.SoundFile(path))
+    except Exception:
+        raise ValueError(f"{path} cannot be read as a WAV file or other recording: {error!r}") from error
+
+    def pieces() -> Iterator[np.ndarray]:
+        for block in file.blocks(PIECE, dtype="float32", always_2d=True):
+            yield block.mean(axis=1)
+
+    return Recording(file.samplerate, pieces())
+
+
+def _resampled(path: str, found: Recording, rate: float) -> Iterator[np.ndarray]:
+    """Pieces at another rate.
+
+    Raises:
+        ImportError: soxr is not installed.
     """
     try:
-        file = wave.open(path, "rb")
-    except OSError:
-        raise
-    # The parser of chunks raises whatever the next byte leads to.
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as a WAV file of PCM: {error!r}") from error
-    with file:
-        channels, bits = file.getnchannels(), 8 * file.getsampwidth()
-        if (channels, bits) != (1, 16):
-            raise ValueError(f"{path} must be mono with 16 bits, got {channels} channel(s) with {bits} bits.")
-        if file.getframerate() < 1:
-            raise ValueError(f"{path} is damaged: it states {file.getframerate()} samples per second.")
-        yield file
+        import soxr
+    except ImportError as error:
+        raise ImportError(
+            f"{path} has {found.rate:g} samples per second, and the model's frames come from {rate:g}: soxr resamples "
+            "them (pip install soxr)."
+        ) from error
+    resampler = soxr.ResampleStream(found.rate, rate, 1, dtype="float32")
+
+    def pieces() -> Iterator[np.ndarray]:
+        for piece in found.pieces:
+            yield resampler.resample_chunk(piece)
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    return pieces()
 
 
-def sample_frames(file: wave.Wave_read, width: int, hop: int) -> Iterator[np.ndarray]:
-    """Frames `[width]` of samples in [-1, 1), a new one every `hop` samples; a remainder is dropped."""
+def sample_frames(pieces: Iterable[np.ndarray], width: int, hop: int) -> Iterator[np.ndarray]:
+    """Frames `[width]` of samples, a new one every `hop` samples; a remainder is dropped."""
     window = np.zeros(0, np.float32)
-    while True:
-        content = file.readframes(width - len(window))
-        window = np.concatenate([window, np.frombuffer(content[: len(content) // 2 * 2], "<i2") / np.float32(32768)])
-        if len(window) < width:
-            return
-        yield window
-        window = window[hop:]
+    for piece in pieces:
+        window, start = np.concatenate([window, piece]), 0
+        while len(window) - start >= width:
+            yield window[start : start + width]
+            start += hop
+        window = window[start:]
 
 
 def spectra(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -70,17 +149,21 @@ def spectra(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 def main(given: argparse.Namespace) -> int:
     stream = Stream(given.model)
-    if given.scale <= 0.0:
+    if given.scale is not None and not given.scale > 0.0:
         raise ValueError(f"--scale must be positive, got {given.scale}.")
+    if given.csv:
+        program.check_new(given.csv, given.overwrite)
+    mean, scale = known_scaling(stream.known, stream.features) or (0.0, 1.0)
+    mean, scale = mean if given.mean is None else given.mean, scale if given.scale is None else given.scale
     width = 2 * (stream.features - 1) if given.spectrum else stream.features
     hop = width // 4 if given.spectrum else width
     if hop < 1:
         raise ValueError(f"Frames of {stream.features} features are too few for a spectrum.")
     took, predicted, power, error = [], None, 0.0, 0.0
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open_wav(given.wav))
-        rate = file.getframerate()
-        frames = sample_frames(file, width, hop)
+        rate, pieces = stack.enter_context(open_wav(given.wav, given.rate or stream.known.sampling_rate))
+        _check_period(stream.known.seconds, hop / rate, given.spectrum)
+        frames = sample_frames(pieces, width, hop)
         table = None
         if given.csv:
             partial = stack.enter_context(new_file(given.csv))
@@ -88,7 +171,7 @@ def main(given: argparse.Namespace) -> int:
             table.writerow(["seconds", "score", "prediction_snr_db"])
         for i, frame in enumerate(spectra(frames) if given.spectrum else frames):
             begin = time.perf_counter()
-            x = (frame - given.mean) / given.scale
+            x = (frame - mean) / scale
             pushed = stream.push(x)
             took.append(time.perf_counter() - begin)
             snr = ""
@@ -111,6 +194,15 @@ def main(given: argparse.Namespace) -> int:
     return 0
 
 
+def _check_period(known: float | None, found: float, spectrum: bool) -> None:
+    if known is not None and abs(found / known - 1.0) > 1e-3:
+        other = "leave out --spectrum" if spectrum else "were they power spectra, give --spectrum"
+        raise ValueError(
+            f"The model's frames come every {1e3 * known:g} ms, these would every {1e3 * found:g} ms: {other}; --rate "
+            "sets the samples per second."
+        )
+
+
 def _decibel(signal: float, noise: float) -> float:
     tiny = np.finfo(np.float64).tiny
     return 10.0 * float(np.log10(max(signal, tiny) / max(noise, tiny)))
@@ -120,10 +212,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(prog="export.edge.speech", description=__doc__.partition("\n")[0])
     found.add_argument("--model", required=True, help="a .tflite file with 'step'")
-    found.add_argument("--wav", required=True, help="16-bit mono PCM")
+    found.add_argument("--wav", required=True, help="a recording, of any rate and number of channels")
     found.add_argument("--spectrum", action="store_true", help="power spectra instead of samples")
-    found.add_argument("--mean", type=float, default=0.0, help="subtracted from a frame (default: 0)")
-    found.add_argument("--scale", type=float, default=1.0, help="divides a frame (default: 1)")
+    found.add_argument("--mean", type=float, help="subtracted from a frame (default: the model's, or 0)")
+    found.add_argument("--scale", type=float, help="divides a frame (default: the model's, or 1)")
+    found.add_argument("--rate", type=float, help="samples per second (default: the model's, or the file's)")
+    found.add_argument("--overwrite", action="store_true", help="replace the file of --csv where there is one")
     found.add_argument(
         "--csv", help="file for the score of each frame, and the signal-to-error ratio of its prediction"
     )

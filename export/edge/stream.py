@@ -1,7 +1,7 @@
 """Runs the .tflite files of `model.export(path, format="litert")` where there is neither TensorFlow nor tfdvae.
 
-This file and `model.py` need numpy and ai-edge-litert, and nothing else of their repository: copy the two into a folder
-of the device, `edge` for one, and import it as a package.
+This file, `model.py` and `known.py` need numpy and ai-edge-litert, and nothing else of their repository: copy the three
+into a folder of the device, `edge` for one, and import it as a package.
 
     stream = Stream("vrnn.tflite")
     for frame in frames:                  # [D] each
@@ -105,6 +105,8 @@ class Stream(Model):
             observed: as `frame`, true where it holds data, for a model that was trained on partly observed frames;
                 elsewhere it may hold anything. By default all of it does.
 
+        Warns once, where a frame is far outside of the training data (see `known.Watch`).
+
         Raises:
             ValueError: a frame or inputs of another size, not finite or no numbers; u missing or without use, observed
                 without use; a file without `step`; a frame that p(x | .) cannot explain, or at which numbers overflow.
@@ -122,6 +124,8 @@ class Stream(Model):
         unknown = self.inputs and next_u is None
         given |= self._driven("next_u", np.zeros(self.inputs, np.float32) if unknown else next_u)
         with self._lock, damage(self.path, "run"):
+            if self._watch is not None:
+                self._watch(given["x"][0], None if seen is None or seen.all() else seen)
             given |= self._drawn("step", not self.sample)
             out, state = self._advance("step", self._state, given, "score")
             if unknown:
@@ -156,6 +160,11 @@ class Stream(Model):
             if advance:
                 self._state = state
         return frames
+
+    @property
+    def partly_observed(self) -> bool:
+        """Whether `push` takes `observed`."""
+        return "observed" in self._takes.get("step", {})
 
     def state(self) -> Arrays:
         """A copy of all that the stream knows of its past; random numbers aside."""

@@ -6,6 +6,7 @@
 from tfdvae.data.augment import masked_spectrograms
 from tfdvae.data.bach import load_bach
 from tfdvae.data.batching import batches, steps_per_epoch
+from tfdvae.data.description import DataDescription, Statistics
 from tfdvae.data.events import events_to_grid
 from tfdvae.data.holdout import (
     MaskedErrors,
@@ -49,6 +50,7 @@ from tfdvae.data.tables import from_table
 
 __all__ = [
     "DATASETS",
+    "DataDescription",
     "ICU_CONTEXT",
     "ICU_VARIABLES",
     "MaskedErrors",
@@ -60,6 +62,7 @@ __all__ = [
     "SpeechSplits",
     "SpeechStream",
     "Splits",
+    "Statistics",
     "Utterances",
     "batches",
     "describe",

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfdvae.data.files import cache_folder, import_music
-from tfdvae.data.pianoroll import KEYS, LOWEST_NOTE, load_pianoroll, save_pianoroll
+from tfdvae.data.pianoroll import KEY_NAMES, KEYS, LOWEST_NOTE, load_pianoroll, save_pianoroll
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 
 __all__ = ["load_bach"]
@@ -68,7 +68,7 @@ def load_bach(
     path = cache_folder(cache_dir) / f"bach-v{_FORMAT}-q{steps_per_quarter}{size}.npz"
     if path.exists():
         try:
-            return load_pianoroll(path)
+            return _described(load_pianoroll(path), steps_per_quarter)
         except ValueError as error:
             warnings.warn(f"The chorales are parsed again: their cache is damaged. {error}", stacklevel=2)
     splits = _split(_parse_corpus(steps_per_quarter, limit, verbose), steps_per_quarter)
@@ -76,7 +76,16 @@ def load_bach(
         save_pianoroll(path, splits)
     except OSError as error:
         warnings.warn(f"The chorales are not cached and will be parsed again: {error}", stacklevel=2)
-    return splits
+    return _described(splits, steps_per_quarter)
+
+
+def _described(splits: Splits, steps_per_quarter: int) -> Splits:
+    return splits.described(
+        features=KEY_NAMES,
+        frame_period=1.0 / steps_per_quarter,
+        time_unit="quarter note",
+        origin="four-part chorales of Bach in music21's corpus",
+    )
 
 
 def _parse_corpus(steps_per_quarter: int, limit: int | None, verbose: int) -> dict[str, np.ndarray]:

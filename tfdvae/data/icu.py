@@ -121,7 +121,10 @@ def load_icu(
         def part(a: int, b: int) -> Sequences:
             return from_arrays(x[a:b], names=names[a:b], observed=observed[a:b], context=context[a:b])
 
-        return Splits(*(part(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)))
+        splits = Splits(*(part(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)))
+    return splits.described(
+        features=ICU_VARIABLES, context=ICU_CONTEXT, frame_period=60.0 * interval, origin=f"stays of {path.name}"
+    )
 
 
 def _checked(arrays: Mapping[str, np.ndarray], path: Path) -> list[str]:

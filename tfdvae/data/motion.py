@@ -113,7 +113,14 @@ def scaled_motion(
         split: _cut(motions, indices[:limit], frames, num_frames, shifts[split]) for split, indices in parts.items()
     }
     features = splits["train"].features
-    return Scaled(Splits(**splits), np.zeros(features, np.float32), np.full(features, unit_mm, np.float32), "mm")
+    found = Splits(**splits).described(
+        features=tuple(f"joint {i // 3} {'xyz'[i % 3]}" for i in range(features)),
+        units=("mm",),
+        shift=(0.0,),
+        scale=(unit_mm,),
+        origin=f"motions of {Path(path).name}",
+    )
+    return Scaled(found, np.zeros(features, np.float32), np.full(features, unit_mm, np.float32), "mm")
 
 
 load_motion = loader_of(scaled_motion, "load_motion")

@@ -15,10 +15,13 @@ from tfdvae.data.archives import read_flat, sequences_of
 from tfdvae.data.files import atomic_write, import_music, named_damage, require_file
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 
-__all__ = ["KEYS", "LOWEST_NOTE", "load_pianoroll", "save_pianoroll", "transpose", "transposed"]
+__all__ = ["KEYS", "KEY_NAMES", "LOWEST_NOTE", "load_pianoroll", "save_pianoroll", "transpose", "transposed"]
 
 KEYS = 88
 LOWEST_NOTE = 21
+_NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+KEY_NAMES = tuple(f"{_NOTES[n % 12]}{n // 12 - 1}" for n in range(LOWEST_NOTE, LOWEST_NOTE + KEYS))
+"""Scientific names of the keys, A0 to C8."""
 
 _MAT_KEYS = {"train": "traindata", "valid": "validdata", "test": "testdata"}
 _EXPECTED = {
@@ -45,7 +48,8 @@ def load_pianoroll(path: str | os.PathLike) -> Splits:
         raise ValueError(f"{path} is no piano-roll file: expected the suffix {' or '.join(_EXPECTED)}.")
     with named_damage(path, f"cannot be read: expected {_EXPECTED[suffix]}"):
         contents = _read_mat(path) if suffix == ".mat" else _read_npz(path)
-        return Splits(*(_split(contents, split) for split in Splits._fields))
+        splits = Splits(*(_split(contents, split) for split in Splits._fields))
+    return splits.described(features=KEY_NAMES, origin=f"piano-rolls of {path.name}")
 
 
 def save_pianoroll(path: str | os.PathLike, splits: Splits) -> None:

@@ -9,9 +9,11 @@ sequence.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from tfdvae.data.description import DataDescription
 
 __all__ = ["Sequences", "Splits", "describe", "from_arrays", "pad", "windows"]
 
@@ -26,6 +28,8 @@ class Sequences(NamedTuple):
         observed: tuple of bool arrays [T_i, D], true where a value of x was measured, or None where all were. x is 0
             at the other places.
         context: tuple of float32 arrays [C] of static covariates, or None.
+        description: what the numbers mean, or None. A model that is adapted to these sequences or fitted to them keeps
+            it.
     """
 
     x: tuple[np.ndarray, ...]
@@ -33,6 +37,7 @@ class Sequences(NamedTuple):
     names: tuple[str, ...] | None = None
     observed: tuple[np.ndarray, ...] | None = None
     context: tuple[np.ndarray, ...] | None = None
+    description: DataDescription | None = None
 
     @property
     def num_sequences(self) -> int:
@@ -66,7 +71,8 @@ class Sequences(NamedTuple):
     def take(self, indices: Iterable[int]) -> "Sequences":
         """The sequences at `indices`, in that order."""
         indices = [int(i) for i in indices]
-        return Sequences(*(None if field is None else tuple(field[i] for i in indices) for field in self))
+        taken = (None if field is None else tuple(field[i] for i in indices) for field in self[:-1])
+        return Sequences(*taken, description=self.description)
 
     def by_length(self) -> "Sequences":
         """The same sequences, the shortest first: batches in this order have the least padding."""
@@ -79,6 +85,11 @@ class Splits(NamedTuple):
     train: Sequences
     valid: Sequences
     test: Sequences
+
+    def described(self, **known: Any) -> "Splits":
+        """The same splits with a `DataDescription` of what is known, for all three."""
+        description = DataDescription(**known).checked(self.train.features, self.train.inputs, self.train.covariates)
+        return Splits(*(part._replace(description=description) for part in self))
 
 
 def from_arrays(x, mask=None, u=None, names=None, observed=None, context=None) -> Sequences:

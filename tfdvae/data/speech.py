@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -77,7 +78,15 @@ def scaled_speech_waveform(
 
     parts = [_sequences(part, frames, max_frames, keep_short) for part in speech]
     full = np.full(frame_length, 1.0, np.float32)
-    return Scaled(Splits(*parts), full * np.float32(mean), full * np.float32(std), "full scale")
+    splits = Splits(*parts).described(
+        units=("full scale",),
+        frame_period=frame_length / rate,
+        sampling_rate=rate,
+        shift=(mean,),
+        scale=(std,),
+        origin=f"recordings of {Path(path).name}",
+    )
+    return Scaled(splits, full * np.float32(mean), full * np.float32(std), "full scale")
 
 
 load_speech_waveform = loader_of(scaled_speech_waveform, "load_speech_waveform")
@@ -140,7 +149,13 @@ def load_speech_spectrogram(
         return power_spectrogram(peak_normalised(waveform) if normalise else waveform, window_length, hop_length)
 
     lengths = (num_frames, num_frames, None)
-    return Splits(*(_sequences(part, frames, n, keep_short) for part, n in zip(speech, lengths, strict=True)))
+    splits = Splits(*(_sequences(part, frames, n, keep_short) for part, n in zip(speech, lengths, strict=True)))
+    return splits.described(
+        units=("full scale^2",),
+        frame_period=hop_length / rate,
+        sampling_rate=rate,
+        origin=f"recordings of {Path(path).name}" + (", each divided by its largest magnitude" if normalise else ""),
+    )
 
 
 def trimmed(utterances: Utterances, top_db: float | None = 30.0) -> Utterances:

@@ -79,6 +79,13 @@ def scaled_handwriting(
     scale = _offset_scale(raw["train"], path) if standardise else 1.0
     scales = np.array([scale, scale, 1.0], np.float32)
     splits = Splits(**{split: _divided(part, scales, f"{path}: {split}") for split, part in raw.items()})
+    splits = splits.described(
+        features=("dx", "dy", "pen up"),
+        units=("units of the pen", "units of the pen", "1"),
+        shift=(0.0,),
+        scale=scales.tolist(),
+        origin=f"pen strokes of {path.name}",
+    )
     return Scaled(splits, np.zeros(3, np.float32), scales, "units of the pen")
 
 

@@ -15,6 +15,7 @@ from tfdvae.layers.latent import DeclaresLatents, counted_frames, latent_terms
 from tfdvae.layers.units import Units
 from tfdvae.models.building import BuildingMixin
 from tfdvae.models.drawing import DrawingMixin
+from tfdvae.models.identity import IdentityMixin
 from tfdvae.models.scoring import ScoringMixin
 from tfdvae.models.streaming import StreamingMixin
 from tfdvae.models.training import TrainingMixin
@@ -59,6 +60,7 @@ class DVAE(
     validation.CheckedArguments,
     DeclaresLatents,
     BuildingMixin,
+    IdentityMixin,
     TrainingMixin,
     ScoringMixin,
     DrawingMixin,
@@ -320,8 +322,10 @@ class DVAE(
         given = validation.as_batch(x, mask, u, observed, context)
         batch = validation.check_arrays(given, self.built_sizes, self.missing, self.frames)
         self.build_as(batch)
+        self._learn_about(x)
         self.partly_observed |= batch.observed is not None
         flat = validation.flat(batch, self.frame_shape)
+        self._measure(flat)
         self.frames.adapt(flat.x, flat.mask, flat.observed)
 
     def check(self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> Batch:

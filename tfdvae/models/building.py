@@ -38,7 +38,7 @@ class BuildingMixin:
 
     def get_build_config(self) -> dict:
         names = ("frame_shape", "u_dim", "context_dim", "partly_observed")
-        return {name: getattr(self, name) for name in names} if self.built else {}
+        return {**{name: getattr(self, name) for name in names}, **self._identity_config()} if self.built else {}
 
     def build_from_config(self, config: dict) -> None:
         if config and "frame_shape" not in config:
@@ -48,6 +48,7 @@ class BuildingMixin:
         if config:
             self.build_for(tuple(config["frame_shape"]), config["u_dim"], config["context_dim"])
             self.partly_observed = config["partly_observed"]
+            self._identity_from_config(config)
 
     def build_for(self, frame_shape: int | Sequence[int], u_dim: int = 0, context_dim: int = 0) -> None:
         """Builds for frames of D features or of any shape, U inputs and C entries of a context, where not yet done."""

@@ -37,7 +37,9 @@ class FittingMixin:
         options = _by_name(super().fit, args, kwargs)
         if options.get("validation_data") is not None:
             options["validation_data"] = self._checked(options["validation_data"])
-        x = self._checked(x, y, options.pop("sample_weight", None), options.pop("class_weight", None))
+        given, x = x, self._checked(x, y, options.pop("sample_weight", None), options.pop("class_weight", None))
+        self._learn_about(given)
+        self._stamp()
         if not isinstance(x, Mapping | keras.utils.PyDataset):
             options.setdefault("shuffle", False)  # Keras warns otherwise: such sources shuffle themselves
         options["callbacks"] = _with_own(options.get("callbacks"), self.objective_metrics.directions)

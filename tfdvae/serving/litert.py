@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
+from tfdvae.serving.card import CARD, model_card
 from tfdvae.serving.conversion import LACKING, UNUSED, UNWRITABLE
 from tfdvae.serving.fields import Signature, Target, describe
 from tfdvae.serving.graphs import drop_shape_checks, freeze, has_loop
@@ -43,8 +45,9 @@ def export_litert(
     """Writes the signatures to a new .tflite file, complete or not at all.
 
     The converter runs in a process of its own, which may crash without harm. The file carries `signatures.json`, its
-    description, as a zip archive behind the model, where the standard library's `zipfile` finds it. By its SHA-256 of
-    the model readers tell a damaged file, which could crash the interpreter; it is no protection from malice.
+    description, and README.md, its model card, as a zip archive behind the model, where the standard library's
+    `zipfile` finds it. By its SHA-256 of the model readers tell a damaged file, which could crash the interpreter; it
+    is no protection from malice.
 
     Args:
         model: a built model.
@@ -97,9 +100,11 @@ def export_litert(
         _convert(frozen, converted, precision, inputs, list(chosen))
         _check_outputs(converted, chosen)
         own = {"precision": precision, "num_samples": num_samples, "model_sha256": digest(converted)}
-        text = describe(chosen, **about(model), **own)
+        text = describe(chosen, **about(model), **model.identity(), **own)
         with zipfile.ZipFile(converted, "a") as attached:
-            attached.writestr(DESCRIPTION, text)
+            for name, member in ((DESCRIPTION, text), (CARD, model_card(json.loads(text)))):
+                # Its own date, that of the format's first day, does not change from one export to the next.
+                attached.writestr(zipfile.ZipInfo(name), member)
         converted.rename(path)
     return chosen
 

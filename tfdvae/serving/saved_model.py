@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
+from tfdvae.serving.card import CARD, model_card
 from tfdvae.serving.fields import Signature, describe
 from tfdvae.serving.signatures import declare
 
@@ -22,7 +24,8 @@ DESCRIPTION = "signatures.json"
 def export_saved_model(
     model: DVAE, path: str | os.PathLike, signatures: Iterable[str] | None = None
 ) -> dict[str, Signature]:
-    """Writes the signatures to a new folder, complete or not at all, with `signatures.json` that describes them.
+    """Writes the signatures to a new folder, complete or not at all; `signatures.json` in it describes them and says
+    which model it is (`DVAE.identity`), and the same for people as a model card, README.md.
 
     Args:
         model: a built model.
@@ -42,7 +45,9 @@ def export_saved_model(
         module = tf.Module(name="tfdvae")
         module.weights = [weight.value for weight in model.variables]
         tf.saved_model.save(module, str(folder), {name: one.trace() for name, one in chosen.items()})
-        (folder / DESCRIPTION).write_text(describe(chosen, **about(model)), encoding="utf-8")
+        text = describe(chosen, **about(model), **model.identity())
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+        (folder / CARD).write_text(model_card(json.loads(text)), encoding="utf-8")
     return chosen
 
 

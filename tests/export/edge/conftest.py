@@ -1,8 +1,10 @@
 """Models, and the files that they were exported to, once for all processes of a run."""
 
 import contextlib
+import json
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +35,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         return model, path
 
     return get
+
+
+def with_data(source: Path, path: Path, data: dict | None = None, statistics: dict | None = None) -> Path:
+    """A copy of a .tflite file that says this of the training data."""
+    with zipfile.ZipFile(source) as attached:
+        content = json.loads(attached.read("signatures.json"))
+        size = min(one.header_offset for one in attached.infolist())
+    content = {name: value for name, value in content.items() if name not in ("data", "statistics")}
+    content |= {"data": data} if data else {}
+    content |= {"statistics": statistics} if statistics else {}
+    path.write_bytes(source.read_bytes()[:size])
+    with zipfile.ZipFile(path, "a") as attached:
+        attached.writestr("signatures.json", json.dumps(content))
+    return path
 
 
 def _export(model: tfdvae.DVAE, path: Path, signatures: tuple[str, ...]) -> None:

@@ -1,11 +1,14 @@
 """Frames that p(x_t | .) cannot explain are refused without TensorFlow too: files say which values have a density."""
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tfdvae
+from export.edge import anomaly
 from export.edge.model import Field, numbers, outside, read_fields
 from export.edge.stream import Stream
 from tests.gate.support import D, vae
@@ -95,3 +98,22 @@ def test_what_was_not_observed_may_be_anything(bernoulli: Path) -> None:
     assert stream.push([1.0, 255.0, 1.0, 1.0], observed=observed).score == expected
     found = stream.run("encode", x=[[[1.0, np.nan, 1.0, 1.0]]], observed=observed[None, None])
     assert np.isfinite(found["z_mean"]).all()
+
+
+def test_missing_lines_and_values_are_unobserved_where_the_model_knows_that(
+    bernoulli: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    stream, x = Stream(bernoulli), [np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 0.0])]
+    text = "t,a,b,c,d\n0,1,0,1,1\n3,0,0,1,0\n4,,0,1,0\n5,1,0,1,1\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert anomaly.run(["--model", str(bernoulli), "--time", "t", "--period", "1"]) == 0
+    captured = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(captured.out)))
+    expected = [stream.push(x[0]).score]
+    for _ in range(2):
+        stream.push(np.zeros(4), observed=np.zeros(4, bool))
+    expected.append(stream.push(x[1]).score)
+    stream.push(x[1], observed=[False, True, True, True])
+    expected.append(stream.push(x[0]).score)
+    assert "Line 3: 2 frames are missing before 3." in captured.err and rows[2]["score"] == ""
+    np.testing.assert_allclose([float(rows[i]["score"]) for i in (0, 1, 3)], expected, atol=2e-4)

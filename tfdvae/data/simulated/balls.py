@@ -87,7 +87,10 @@ def simulate_bouncing_balls(
 
     shapes = {split: (count, length, num_balls, 4) for split, count in counts.items()}
     states = cached("bouncing_balls", integers | numbers, shapes, simulate, cache_dir)
-    return picture(states, lambda part: _soft(part, resolution, box, radius), resolution**2, verbose=verbose)
+    about = {"origin": f"simulated: {num_balls} bouncing balls, seed {seed}"}
+    return picture(
+        states, lambda part: _soft(part, resolution, box, radius), resolution**2, verbose=verbose, about=about
+    )
 
 
 def simulate_ball_in_box(
@@ -152,7 +155,8 @@ def simulate_ball_in_box(
 
     shapes = {split: (count, length, 4) for split, count in counts.items()}
     states = cached("ball_in_box", integers | numbers, shapes, simulate, cache_dir)
-    return picture(states, lambda part: _hard(part, resolution, radius), resolution**2, verbose=verbose)
+    about = {"origin": f"simulated: a ball in a box, seed {seed}"}
+    return picture(states, lambda part: _hard(part, resolution, radius), resolution**2, verbose=verbose, about=about)
 
 
 load_bouncing_balls = splits_of(simulate_bouncing_balls, "load_bouncing_balls")

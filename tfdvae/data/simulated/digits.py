@@ -1,6 +1,7 @@
 """Videos of handwritten digits that move in a box, and bounce off its walls as they came or anew."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -110,7 +111,8 @@ def simulate_moving_digits(
     moved = cached("moving_digits", options, shapes, simulate, cache_dir)
     named = {split: labels[states[..., 4:].astype(np.int64)] for split, states in moved.items()}
     states = {split: np.concatenate([moved[split], named[split]], axis=-1) for split in moved}
-    return picture(states, lambda part: _draw(part, pictures, resolution), resolution**2, verbose=verbose)
+    about = {"origin": f"simulated: {num_digits} moving digits of {Path(path).name}, seed {seed}"}
+    return picture(states, lambda part: _draw(part, pictures, resolution), resolution**2, verbose=verbose, about=about)
 
 
 load_moving_digits = splits_of(simulate_moving_digits, "load_moving_digits")

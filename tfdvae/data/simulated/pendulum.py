@@ -129,6 +129,7 @@ def simulate_pendulum(
         resolution**2,
         inputs={split: arrays[f"{split}_torque"] for split in counts},
         verbose=verbose,
+        about={"inputs": ("torque [N m]",), "frame_period": interval, "origin": f"simulated: a pendulum, seed {seed}"},
     )
     return found._replace(constants={split: arrays[f"{split}_constants"] for split in counts})
 

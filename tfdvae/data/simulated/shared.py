@@ -133,6 +133,7 @@ def picture(
     pixels: int,
     inputs: Arrays | None = None,
     verbose: int = 1,
+    about: Mapping[str, Any] | None = None,
 ) -> Simulated:
     """Pictures of all states.
 
@@ -142,6 +143,7 @@ def picture(
         pixels: D.
         inputs: per split u, float32 [N, T, U].
         verbose: 1 shows a progress bar where it takes more than a few seconds, 0 shows nothing.
+        about: what else is known, see `DataDescription`.
     """
     frames = sum(array.shape[0] * array.shape[1] for array in states.values())
     many = frames * pixels > _MANY_PIXELS
@@ -158,7 +160,8 @@ def picture(
             bar.update(done, finalize=False)
         splits[split] = from_arrays(images, u=None if inputs is None else inputs[split])
     bar.update(bar.target, finalize=True)
-    return Simulated(Splits(**splits), states)
+    known = {"units": ("intensity from 0 to 1",), **(about or {})}
+    return Simulated(Splits(**splits).described(**known), states)
 
 
 def _read(path: Path, key: str, shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
