@@ -36,6 +36,7 @@ def data(observation: str) -> dict[str, np.ndarray]:
         "gamma": rng.exponential(size=shape),
         "poisson": rng.poisson(2.0, shape),
         "negative_binomial": rng.poisson(2.0, shape),
+        "categorical": np.eye(3)[rng.integers(0, 3, shape[:2])],
         "pen": np.concatenate([real[..., :2], bits[..., 2:]], axis=-1),
     }.get(observation, real)
     mask = np.arange(4)[None] < rng.integers(1, 5, 8)[:, None]

@@ -13,22 +13,32 @@ HIDDEN = 5
 
 
 class Case(NamedTuple):
-    """`axes[i]` is (nodes, weights) of a quadrature over feature i that covers the densities of the tests."""
+    """`axes[i]` is (nodes, weights) of a quadrature over feature i that covers the densities of the tests; `groups` are
+    sizes of one-hot variables, of each of which only the frames with a single 1 count."""
 
     arguments: dict[str, Any]
     axes: list[tuple[np.ndarray, np.ndarray]]
     data: Callable[[np.random.Generator, int], np.ndarray]
     bad_frame: list[float]
+    groups: tuple[int, ...] = ()
 
     @property
     def x_dim(self) -> int:
         return len(self.axes)
 
+    @property
+    def variables(self) -> list[np.ndarray]:
+        """The features that are one variable, and observed together."""
+        sizes = self.groups or (1,) * self.x_dim
+        return np.split(np.arange(self.x_dim), np.cumsum(sizes)[:-1])
+
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Points [M, D] and weights [M]."""
         points = np.array(list(itertools.product(*[nodes for nodes, _ in self.axes])), np.float32)
         weights = np.array([np.prod(w) for w in itertools.product(*[weights for _, weights in self.axes])])
-        return points, weights
+        kept = [(points[:, v].sum(axis=1) == 1.0) | (not self.groups) for v in self.variables]
+        kept = np.all(kept, axis=0)
+        return points[kept], weights[kept]
 
 
 def interval(low: float, high: float, count: int = 160) -> tuple[np.ndarray, np.ndarray]:
@@ -73,6 +83,11 @@ def scattered_counts(rng: np.random.Generator, count: int) -> np.ndarray:
     return rng.poisson(rng.gamma([0.5, 3.0], [4.0, 5.0], (count, 2))).astype(np.float64)
 
 
+def classes(rng: np.random.Generator, count: int) -> np.ndarray:
+    chosen = [rng.choice(len(p), count, p=p) for p in ([0.7, 0.3], [0.5, 0.05, 0.45])]
+    return np.concatenate([np.eye(2)[chosen[0]], np.eye(3)[chosen[1]]], axis=1)
+
+
 def strokes(rng: np.random.Generator, count: int) -> np.ndarray:
     offsets = rng.multivariate_normal([2.0, -1.0], [[1.0, 0.4], [0.4, 0.5]], count)
     return np.concatenate([offsets, rng.random((count, 1)) < 0.1], axis=1)
@@ -88,6 +103,7 @@ CASES = {
     "poisson": Case({}, [counts_up_to(60)] * 2, counts, [1.0, 0.5]),
     "negative_binomial": Case({"min_concentration": 0.1}, [counts_up_to(180)] * 2, scattered_counts, [0.0, -1.0]),
     "student_t": Case({"min_df": 6.0}, [line()] * 2, normal_data, [np.nan, 0.0]),
+    "categorical": Case({"group_sizes": (2, 3)}, [BIT] * 5, classes, [0.0, 1.0, 0.0, 2.0, 0.0], (2, 3)),
     "pen": Case({"num_components": 3}, [interval(-8, 8)] * 2 + [BIT], strokes, [0.0, 0.0, -1.0]),
 }
 

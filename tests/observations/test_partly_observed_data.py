@@ -20,10 +20,12 @@ def fresh(name, case):
 
 
 def holes(case, seed=0, shape=(20, 30)):
-    """Frames [B, T, D] and `observed`, which favours large values, so that filling the holes would show."""
+    """Frames [B, T, D] and `observed`, which favours large values, so that filling the holes would show; the features
+    of a variable have that of its first one."""
     rng = np.random.default_rng(seed)
     x = case.data(rng, int(np.prod(shape))).reshape(*shape, -1)
-    return x, rng.random(x.shape) < np.where(x > np.mean(x, axis=(0, 1)), 0.8, 0.4)
+    observed = rng.random(x.shape) < np.where(x > np.mean(x, axis=(0, 1)), 0.8, 0.4)
+    return x, np.concatenate([np.repeat(observed[..., v[:1]], len(v), axis=-1) for v in case.variables], axis=-1)
 
 
 def moments(observation, params):
@@ -38,11 +40,13 @@ def moments(observation, params):
     return distribution.mean().numpy(), distribution.stddev().numpy()
 
 
-def observed_moments(x, observed):
-    """Mean and standard deviation of what was observed of every feature; of bits, with half a count on either side."""
+def observed_moments(case, x, observed):
+    """Mean and standard deviation of what was observed of every feature; of bits, with half a count on either side, of
+    classes, with half a count for each."""
     values = np.ma.masked_array(x, ~observed)
     bit = np.isin(x, (0.0, 1.0)).all(axis=(0, 1))
-    with_half_counts = (values.sum(axis=(0, 1)) + 0.5) / (observed.sum(axis=(0, 1)) + 1.0)
+    classes = np.concatenate([np.full(len(v), max(len(v), 2)) for v in case.variables])
+    with_half_counts = (values.sum(axis=(0, 1)) + 0.5) / (observed.sum(axis=(0, 1)) + 0.5 * classes)
     mean = np.where(bit, with_half_counts, values.mean(axis=(0, 1)))
     variance = np.where(bit, mean * (1.0 - mean), values.var(axis=(0, 1)))
     return mean, np.sqrt(variance)
@@ -52,7 +56,7 @@ def test_adapt_starts_every_feature_at_what_was_observed_of_it(fresh, name, case
     x, observed = holes(case)
     fresh.adapt(np.where(observed, x, np.nan), observed=observed)
     mean, scale = moments(fresh, fresh(ZEROS))
-    expected_mean, expected_scale = observed_moments(x, observed)
+    expected_mean, expected_scale = observed_moments(case, x, observed)
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-3)
     if name not in ("identity_gaussian", "gamma", "poisson"):
         np.testing.assert_allclose(scale, expected_scale, rtol=1e-3)
@@ -93,15 +97,19 @@ NEUTRAL = {
 @pytest.mark.parametrize("junk", [np.nan, -1.0])
 def test_a_feature_never_observed_starts_neutral(fresh, name, case, junk):
     x, observed = holes(case)
-    for feature in range(case.x_dim):
-        seen = observed & (np.arange(case.x_dim) != feature)
+    for variable in case.variables:
+        others = ~np.isin(np.arange(case.x_dim), variable)
+        seen = observed & others
         fresh.adapt(np.where(seen, x, junk), observed=seen)
-        mean, scale = moments(fresh, fresh(ZEROS))
-        neutral = (0.5, 0.5) if (name, feature) == ("pen", 2) else NEUTRAL.get(name, (0.0, 1.0))
+        mean, scale = (y[variable] for y in moments(fresh, fresh(ZEROS)))
+        share = 1.0 / max(len(variable), 2)
+        bit = name == "categorical" or (name, variable[0]) == ("pen", 2)
+        neutral = (share, (share * (1.0 - share)) ** 0.5) if bit else NEUTRAL.get(name, (0.0, 1.0))
         expected_scale = fresh.scale if name == "identity_gaussian" else neutral[1]
-        np.testing.assert_allclose([mean[feature], scale[feature]], [neutral[0], expected_scale], rtol=1e-3, atol=1e-4)
-        others = np.arange(case.x_dim) != feature
-        np.testing.assert_allclose(mean[others], observed_moments(x, observed)[0][others], rtol=1e-3)
+        np.testing.assert_allclose(mean, np.full_like(mean, neutral[0]), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(scale, np.full_like(scale, expected_scale), rtol=1e-3, atol=1e-4)
+        mean, _ = moments(fresh, fresh(ZEROS))
+        np.testing.assert_allclose(mean[others], observed_moments(case, x, observed)[0][others], rtol=1e-3)
 
 
 def test_adapt_needs_an_observed_value_in_a_frame_that_exists(fresh, case):
@@ -126,10 +134,10 @@ def test_validate_reads_observed_values_alone(fresh, case):
     fresh.validate(x, frames)
     fresh.validate(x.reshape(-1, case.x_dim), frames.reshape(-1))
     bad = int(np.argmin(np.isin(case.bad_frame, (0.0, 1.0))))
-    for feature in range(case.x_dim):
+    for variable in case.variables:
         observed = np.ones(x.shape, bool)
-        observed[3, 4, feature] = False
-        if feature == bad:
+        observed[3, 4, variable] = False
+        if bad in variable:
             fresh.validate(x, observed)
         else:
             with pytest.raises(ValueError, match=type(fresh).__name__):
@@ -185,7 +193,7 @@ class Positive(Observation):
         values = tfp.distributions.LogNormal(params, 1.0).log_prob(x)
         return tf.reduce_sum(values if observed is None else tf.where(observed, values, 0.0), axis=-1)
 
-    def _check_support(self, x):
+    def _check_support(self, x, observed):
         if np.any(x <= 0.0):
             raise ValueError("Positive expects positive frames.")
 

@@ -368,9 +368,10 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         expected = f"{type(self.observation).__name__} expects {what} ({advice})"
         return f"{expected}, and x_scale='log' frames that are not negative" if self.x_scale == "log" else expected
 
-    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        """Which entries of finite frames `[..., D]` the observation and the networks can take, bool `[..., D]`."""
-        found = self.observation.supported(x)
+    def supported(self, x: Any, observed: Any = None) -> np.ndarray | tf.Tensor:
+        """Which entries of finite frames `[..., D]` the observation and the networks can take, bool `[..., D]`; what is
+        found where `observed` is false does not count."""
+        found = self.observation.supported(x, observed)
         return found & (x >= 0.0) if self.x_scale == "log" else found
 
     @property

@@ -7,6 +7,7 @@ import keras
 from tfdvae.observations.autoregressive import AutoregressiveBernoulli
 from tfdvae.observations.base import Observation
 from tfdvae.observations.bernoulli import Bernoulli
+from tfdvae.observations.categorical import Categorical
 from tfdvae.observations.counts import NegativeBinomial, Poisson
 from tfdvae.observations.gamma import Gamma
 from tfdvae.observations.gaussian import Gaussian, IdentityGaussian
@@ -17,6 +18,7 @@ from tfdvae.observations.student import StudentT
 __all__ = [
     "AutoregressiveBernoulli",
     "Bernoulli",
+    "Categorical",
     "Gamma",
     "Gaussian",
     "GaussianMixture",
@@ -41,6 +43,7 @@ OBSERVATIONS: dict[str, type[Observation]] = {
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
     "student_t": StudentT,
+    "categorical": Categorical,
 }
 
 

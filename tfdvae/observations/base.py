@@ -244,13 +244,14 @@ class Observation(CheckedArguments, keras.layers.Layer):
         if x.ndim < 1 or x.shape[-1] != x_dim:
             raise ValueError(f"{type(self).__name__} expects frames [.., {x_dim}], got shape {x.shape}.")
         if observed is not None:
-            x = np.where(self._per_feature(observed, x), x, self.stand_in)
+            observed = self._per_feature(observed, x)
+            x = np.where(observed, x, self.stand_in)
         if not np.all(np.isfinite(x)):
             raise ValueError(
                 f"{type(self).__name__} got NaN or infinity in observed frames: clean the data, mask these frames, or "
                 "pass `observed`, false at these values."
             )
-        self._check_support(x)
+        self._check_support(x, observed)
 
     @staticmethod
     def _per_feature(observed: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -263,8 +264,13 @@ class Observation(CheckedArguments, keras.layers.Layer):
             )
         return observed if observed.ndim == x.ndim else np.broadcast_to(observed[..., None], x.shape)
 
-    def supported(self, x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+    def supported(
+        self, x: np.ndarray | tf.Tensor, observed: np.ndarray | tf.Tensor | None = None
+    ) -> np.ndarray | tf.Tensor:
         """Which entries of finite x [.., D] lie in the support, bool [.., D]. Default: those within `values`.
+
+        Where bool `observed` [.., D] is false, x may hold any finite number, and what is found there does not count:
+        only families of variables with several features need to read it.
 
         A family that overrides it, since intervals cannot say all, still names intervals around its support, for
         exported files know no more. It is written in operators that arrays and tensors share: Datasets, graphs and
@@ -272,9 +278,11 @@ class Observation(CheckedArguments, keras.layers.Layer):
         """
         return contained([self.values] if isinstance(self.values, Values) else self.values, x)
 
-    def _check_support(self, x: np.ndarray) -> None:
-        """Raises ValueError for finite x [.., D] outside of the support."""
-        bad = ~self.supported(x)
+    def _check_support(self, x: np.ndarray, observed: np.ndarray | None) -> None:
+        """Raises ValueError for finite x [.., D] outside of the support, where bool `observed` [.., D] is true."""
+        bad = ~self.supported(x, observed)
+        if observed is not None:
+            bad &= observed
         if bad.any():
             what, advice = self.support
             raise ValueError(

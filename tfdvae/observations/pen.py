@@ -156,10 +156,10 @@ class Pen(Observation):
         offset = tf.reduce_sum(tf.nn.softmax(logits)[..., None] * loc, axis=-2)
         return tf.concat([offset, tf.sigmoid(pen_logit)], axis=-1)
 
-    def _check_support(self, x: np.ndarray) -> None:
+    def _check_support(self, x: np.ndarray, observed: np.ndarray | None) -> None:
         if x.shape[-1] != 3:
             raise ValueError(f"Pen expects frames (dx, dy, pen) with 3 features, got shape {x.shape}.")
-        super()._check_support(x)
+        super()._check_support(x, observed)
 
     def _bias_from(self, frames: np.ndarray) -> np.ndarray:
         count = self.num_components

@@ -109,8 +109,11 @@ def finite_check(name: str, value: tf.Tensor) -> tf.Operation:
 
 def support_check(x: tf.Tensor, mask: tf.Tensor, observed: tf.Tensor | None, support: Support) -> tf.Operation:
     """Asserts that what was observed of frames `[B, T, D]` that exist, `mask` `[B, T]`, can be explained."""
+    finite = tf.math.is_finite(x)
+    known = finite if observed is None else finite & observed
+    bad = known & ~support.supported(tf.where(known, x, tf.zeros([], x.dtype)), observed)
     # What is not finite has a message of its own, and it would be chance which of the two comes first.
-    bad = ~support.supported(x) & tf.math.is_finite(x)
-    bad = mask & tf.reduce_any(bad if observed is None else bad & observed, axis=-1)
+    whole = tf.reduce_all(finite if observed is None else finite | ~observed, axis=-1)
+    bad = mask & whole & tf.reduce_any(bad, axis=-1)
     message = f"`x` holds values that cannot be: {support.support}; (sequence, frame):"
     return tf.debugging.Assert(~tf.reduce_any(bad), [message, tf.where(bad)])

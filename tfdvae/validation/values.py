@@ -25,8 +25,8 @@ class Support(Protocol):
     def support(self) -> str:
         """What is expected, and what to do about anything else, as the middle of a sentence."""
 
-    def supported(self, x: Any) -> Any:
-        """Which entries of finite x `[..., D]` can be explained, bool `[..., D]`."""
+    def supported(self, x: Any, observed: Any = None) -> Any:
+        """Which entries of finite x `[..., D]` can be explained, bool `[..., D]`, of those that were observed."""
 
     def validate(self, frames: np.ndarray, observed: np.ndarray | None = None) -> None:
         """Raises ValueError where frames `[N, D]` hold a value that was observed and cannot be explained."""

@@ -14,6 +14,7 @@ from export.edge.stream import Stream
 from tests.gate.support import D, vae
 from tests.observations.conftest import CASES
 from tfdvae.observations import OBSERVATIONS
+from tfdvae.observations.values import contained
 from tfdvae.serving.fields import Target
 from tfdvae.serving.signatures import declare
 
@@ -32,6 +33,9 @@ def test_a_description_says_what_the_observation_says(name: str) -> None:
         field = read_fields(described)["x"]
         x = np.float32([[v] * case.x_dim for v in PROBES])
         supported = np.broadcast_to(model.frames.supported(x), x.shape)
+        if case.groups:  # An interval cannot say of a group that it has a single 1; its words do.
+            supported = contained([model.observation.values], x)
+            assert "one-hot" in field.values["text"]
         assert (field.values is None) == bool(supported.all())
         if field.values is not None:
             np.testing.assert_array_equal(outside(x, field.values), ~supported)
