@@ -1,6 +1,18 @@
-"""Metrics whose names carry their units, measures of prediction, and those of speech, motion and video."""
+"""Metrics whose names carry their units, measures of prediction, scores of forecasts, measures of speech, motion, video."""
 
 from tfdvae.metrics.diagnostics import ACTIVE_VARIANCE, Diagnosis, diagnose
+from tfdvae.metrics.forecasts import (
+    coverage,
+    crps,
+    energy_score,
+    mae,
+    mase,
+    mse,
+    quantile_crps,
+    quantile_loss,
+    seasonal_scale,
+    weighted_quantile_loss,
+)
 from tfdvae.metrics.frames import ACTIVE_NATS, FrameMean, ObjectiveMetrics
 from tfdvae.metrics.motion import mpjpe
 from tfdvae.metrics.prediction import linear_r2, one_step_predictions, squared_error_per_frame
@@ -16,14 +28,24 @@ __all__ = [
     "SpeechScores",
     "VideoScores",
     "best_of_samples",
+    "coverage",
+    "crps",
     "diagnose",
+    "energy_score",
     "estoi",
     "linear_r2",
+    "mae",
+    "mase",
     "mpjpe",
+    "mse",
     "one_step_predictions",
     "pesq",
+    "quantile_crps",
+    "quantile_loss",
+    "seasonal_scale",
     "si_sdr",
     "speech_scores",
     "squared_error_per_frame",
     "video_scores",
+    "weighted_quantile_loss",
 ]
