@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfdvae.forecasts import Forecast, Interval
+
 __all__ = [
     "Batch",
     "Forecast",
     "Gaussian",
     "Generated",
     "Imputed",
+    "Interval",
     "LatentPath",
     "LatentTerms",
     "StateEstimate",
@@ -157,13 +160,6 @@ class Generated(NamedTuple):
     x: tf.Tensor
     latents: dict[str, tf.Tensor]
     params: tf.Tensor
-
-
-class Forecast(NamedTuple):
-    """Continuations of given sequences: `samples` `[K, B, horizon, D]`, their `mean` `[B, horizon, D]`."""
-
-    samples: tf.Tensor
-    mean: tf.Tensor
 
 
 class Imputed(NamedTuple):

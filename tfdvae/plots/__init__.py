@@ -1,10 +1,11 @@
-"""Pictures of training, latents, piano-rolls, videos, spectrograms, pen strokes and skeletons (extra `plots`).
+"""Pictures of training, latents, forecasts, piano-rolls, videos, spectra, pen strokes and skeletons (extra `plots`).
 
 Each function returns a `matplotlib.figure.Figure` that no window and no global state knows of:
 `figure.savefig("curves.png")`.
 """
 
 from tfdvae.plots.curves import plot_history
+from tfdvae.plots.fans import plot_forecast
 from tfdvae.plots.latents import plot_change, plot_latents
 from tfdvae.plots.maps import plot_latent_map
 from tfdvae.plots.pens import plot_strokes
@@ -15,6 +16,7 @@ from tfdvae.plots.videos import plot_videos
 
 __all__ = [
     "plot_change",
+    "plot_forecast",
     "plot_history",
     "plot_latent_map",
     "plot_latents",
