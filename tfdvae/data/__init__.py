@@ -7,6 +7,7 @@ from tfdvae.data.augment import masked_spectrograms
 from tfdvae.data.bach import load_bach
 from tfdvae.data.batching import batches, steps_per_epoch
 from tfdvae.data.description import DataDescription, Statistics
+from tfdvae.data.calendars import CALENDAR, calendar_features
 from tfdvae.data.events import events_to_grid
 from tfdvae.data.holdout import (
     MaskedErrors,
@@ -21,6 +22,14 @@ from tfdvae.data.icu import ICU_CONTEXT, ICU_VARIABLES, load_icu
 from tfdvae.data.midi import read_midi, write_midi
 from tfdvae.data.motion import load_motion, read_motions, read_skeleton, scaled_motion
 from tfdvae.data.pianoroll import load_pianoroll, save_pianoroll, transpose, transposed
+from tfdvae.data.seasons import (
+    Origin,
+    Seasons,
+    forecast_inputs,
+    forecast_windows,
+    rolling_origins,
+    steps_of_frames,
+)
 from tfdvae.data.sequences import Sequences, Splits, describe, from_arrays, pad, windows
 from tfdvae.data.simulated import (
     Simulated,
@@ -47,26 +56,34 @@ from tfdvae.data.splitting import Scaled
 from tfdvae.data.strokes import load_handwriting, offsets_to_points, scaled_handwriting
 from tfdvae.data.strokes_iam import points_to_offsets, read_line_strokes
 from tfdvae.data.tables import from_table
+from tfdvae.data.timeseries import TimeSeries, read_csv, regular_series
 
 __all__ = [
+    "CALENDAR",
     "DATASETS",
     "DataDescription",
     "ICU_CONTEXT",
     "ICU_VARIABLES",
     "MaskedErrors",
+    "Origin",
     "SCALED",
     "SIMULATIONS",
     "Scaled",
+    "Seasons",
     "Sequences",
     "Simulated",
     "SpeechSplits",
     "SpeechStream",
     "Splits",
     "Statistics",
+    "TimeSeries",
     "Utterances",
     "batches",
+    "calendar_features",
     "describe",
     "events_to_grid",
+    "forecast_inputs",
+    "forecast_windows",
     "from_arrays",
     "from_table",
     "hold_out",
@@ -94,12 +111,15 @@ __all__ = [
     "points_to_offsets",
     "power_spectrogram",
     "read_audio",
+    "read_csv",
     "read_line_strokes",
     "read_midi",
     "read_motions",
     "read_skeleton",
     "read_speech",
+    "regular_series",
     "resynthesise",
+    "rolling_origins",
     "save_pianoroll",
     "scaled_handwriting",
     "scaled_motion",
@@ -108,6 +128,7 @@ __all__ = [
     "simulate_bouncing_balls",
     "simulate_moving_digits",
     "simulate_pendulum",
+    "steps_of_frames",
     "steps_per_epoch",
     "stft",
     "stream_spectrograms",

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfdvae.data.sequences import Sequences, from_arrays
 
-__all__ = ["from_table"]
+__all__ = ["from_table", "grouped_times"]
 
 
 def from_table(
@@ -74,6 +74,17 @@ def from_table(
         observed=None if seen is None else [seen[own] for own in rows],
         context=[c[own[0]] for own in rows] if context else None,
     )
+
+
+def grouped_times(table: Any, time: str, group: str | None = None) -> list[np.ndarray]:
+    """The times of each sequence that `from_table` makes of the same table, in the same order.
+
+    Raises:
+        ValueError: as `from_table` does for times and groups; it also checks that they rise.
+    """
+    times = _ordered(time, _column(table, time))
+    _, rows = _groups(group, None if group is None else _column(table, group, len(times)), len(times))
+    return [times[own] for own in rows]
 
 
 def _names(what: str, given: Any) -> list[str]:
