@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from tfdvae import DVAE, MODELS, bounds, presets
+from tfdvae import DVAE, MODELS, bounds, presets, recipes
 from tfdvae.layers.frame_io import FRAME_OPTIONS, FrameIO
 
 __all__ = ["DATA", "base", "experiment", "model_options"]
@@ -126,6 +126,32 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         # Hiding values that are scored all the same trains what imputation asks for.
         "training": {"batch_size": 32, "epochs": 28, "hide": 0.2},
         "evaluation": {"num_samples": 8, "chunk": 2},
+    },
+    "timeseries": {
+        "data": {
+            "path": "$TFDVAE_DATA/ett/ETTh1.csv",
+            "time": "date",
+            "targets": (),  # all columns of numbers without another role
+            "past": (),
+            "known": (),
+            "context": (),
+            "group": placeholder(str),
+            "gaps": "refuse",
+            "horizon": 96,
+            "season": 24,
+            "given": 14,
+            "lags": (),
+            "calendar": ("hour", "weekday"),
+            "holidays": placeholder(str),
+            "separate": True,
+            "shift": 5,
+            # The months that papers train on (12), choose by (4) and report on (4).
+            **{"train_steps": 8640, "valid_steps": 2880, "test_steps": 2880},
+        },
+        "model": {**recipes.FORECASTER, "given_frames": 14},
+        "optimizer": {"name": "adamw", "learning_rate": 2e-3, "weight_decay": 1e-4, "schedule": "cosine"},
+        "training": {"batch_size": 128, "epochs": 6},
+        "evaluation": {"num_samples": 8, "chunk": 2, "batch_size": 128},
     },
     "handwriting": {
         "data": {

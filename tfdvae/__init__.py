@@ -8,6 +8,7 @@ from tfdvae import (
     callbacks,
     data,
     families,
+    forecasting,
     layers,
     metrics,
     models,
@@ -15,6 +16,7 @@ from tfdvae import (
     plots,
     porting,
     presets,
+    recipes,
     schedules,
     serving,
 )
@@ -150,6 +152,7 @@ __all__ = [
     "callbacks",
     "data",
     "families",
+    "forecasting",
     "layers",
     "metrics",
     "models",
@@ -157,6 +160,7 @@ __all__ = [
     "plots",
     "porting",
     "presets",
+    "recipes",
     "schedules",
     "serving",
 ]

@@ -22,7 +22,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from tfdvae.callbacks import Resume
-from tfdvae.data import Sequences, Splits, batches, describe, steps_per_epoch
+from tfdvae.data import Sequences, Splits, batches, describe, pad, steps_per_epoch
 from tfdvae.data.files import atomic_write, named_damage
 from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
@@ -95,8 +95,12 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
 
 
 def _adapt(model: DVAE, train: Sequences) -> None:
-    """Sets the model's statistics from all training frames, one after the other; it keeps what is known of them."""
+    """Sets the model's statistics from all training frames, one after the other; where sequences have units of their
+    own, from the sequences. The model keeps what is known of them."""
     model.data = train.description
+    if model.frames.mode == "sequence":
+        model.adapt(**pad(train))
+        return
     given = {name: getattr(train, name) for name in ("x", "u", "observed") if getattr(train, name) is not None}
     joined = {name: np.concatenate(arrays)[None] for name, arrays in given.items()}
     if train.context is not None:

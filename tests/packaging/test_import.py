@@ -13,9 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = (
     "ai_edge_litert",
+    "holidays",
     "matplotlib",
     "ml_collections",
     "music21",
+    "pandas",
     "pesq",
     "pystoi",
     "scipy",

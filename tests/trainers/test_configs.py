@@ -22,6 +22,7 @@ FRAMES = {
     "motion": (114, 0),
     "speech_spectrogram": (513, 0),
     "speech_waveform": (200, 0),
+    "timeseries": (24, 9, 7),
 }
 """Features, inputs and context of each data set."""
 
@@ -53,8 +54,8 @@ def test_a_config_names_its_command_and_builds_in_every_variant(dataset: str, mo
         config = load(dataset, model, variant)
         settings.check(config)
         assert config.data.name == dataset
-        # Published figures are of frames in the units that the loaders give them; stays in hospital have no such.
-        assert config.model.standardize == ("feature" if dataset == "icu" else None)
+        # Published figures are of frames in the units that the loaders give them; these two sets have no such.
+        assert config.model.standardize == {"icu": "feature", "timeseries": "sequence"}.get(dataset)
         assert model == config.model.name or model.startswith(f"{config.model.name}_")
         built = building.build_model(config)
         building.compile_model(built, config, steps_per_epoch=10)

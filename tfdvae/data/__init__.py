@@ -6,9 +6,10 @@
 from tfdvae.data.augment import masked_spectrograms
 from tfdvae.data.bach import load_bach
 from tfdvae.data.batching import batches, steps_per_epoch
-from tfdvae.data.description import DataDescription, Statistics
 from tfdvae.data.calendars import CALENDAR, calendar_features
+from tfdvae.data.description import DataDescription, Statistics
 from tfdvae.data.events import events_to_grid
+from tfdvae.data.forecast_files import load_timeseries, read_timeseries, split_steps
 from tfdvae.data.holdout import (
     MaskedErrors,
     hold_out,
@@ -102,6 +103,7 @@ __all__ = [
     "load_pianoroll",
     "load_speech_spectrogram",
     "load_speech_waveform",
+    "load_timeseries",
     "masked_errors",
     "masked_spectrograms",
     "observed_moments",
@@ -117,6 +119,7 @@ __all__ = [
     "read_motions",
     "read_skeleton",
     "read_speech",
+    "read_timeseries",
     "regular_series",
     "resynthesise",
     "rolling_origins",
@@ -128,6 +131,7 @@ __all__ = [
     "simulate_bouncing_balls",
     "simulate_moving_digits",
     "simulate_pendulum",
+    "split_steps",
     "steps_of_frames",
     "steps_per_epoch",
     "stft",
@@ -170,4 +174,5 @@ DATASETS = {
     "pianoroll": load_pianoroll,
     "speech_spectrogram": load_speech_spectrogram,
     "speech_waveform": load_speech_waveform,
+    "timeseries": load_timeseries,
 }

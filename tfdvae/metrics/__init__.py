@@ -1,4 +1,4 @@
-"""Metrics whose names carry their units, measures of prediction, scores of forecasts, measures of speech, motion, video."""
+"""Metrics whose names carry their units, measures of prediction, and scores of forecasts, speech, motion and video."""
 
 from tfdvae.metrics.diagnostics import ACTIVE_VARIANCE, Diagnosis, diagnose
 from tfdvae.metrics.forecasts import (

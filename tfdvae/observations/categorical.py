@@ -10,7 +10,6 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfdvae.arguments import whole
-from tfdvae.observations import numerics
 from tfdvae.observations.base import Observation
 from tfdvae.observations.values import BINARY, ROUNDING
 
@@ -37,8 +36,8 @@ class Categorical(Observation):
 
     A group is one variable. It was observed as a whole or not at all, and `validate`, like all that models are given,
     refuses `observed` that splits one: a draw could not complete it. `log_prob` itself knows any part, by the exact
-    marginal: features that were observed to be 0 exclude their classes. What `adapt` never sees observed starts at equal
-    probabilities.
+    marginal: features that were observed to be 0 exclude their classes. What `adapt` never sees observed starts at
+    equal probabilities.
 
     Intervals cannot say that a group holds one 1. Descriptions of exported files say that entries are 0 or 1 and, in
     words, the rest; who has no TensorFlow is refused what is not 0 or 1, and no more.
@@ -87,8 +86,8 @@ class Categorical(Observation):
         sizes = (sizes,) * (x_dim // sizes) if isinstance(sizes, int) else sizes
         if sum(sizes) != x_dim or x_dim < 2:
             raise ValueError(
-                f"Categorical with group_sizes={self.group_sizes} cannot explain frames of {x_dim} features: the groups "
-                "must make all of them, with at least 2 classes each."
+                f"Categorical with group_sizes={self.group_sizes} cannot explain frames of {x_dim} features: the "
+                "groups must make all of them, with at least 2 classes each."
             )
         return sizes
 
