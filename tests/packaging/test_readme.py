@@ -1,5 +1,6 @@
 """The README's examples of what is new to a reader run as they stand there, on small data."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ def test_data_as_they_are() -> None:
     assert names["filled"].shape == x.shape
     assert np.abs(names["filled"].numpy()[~seen] - 50.0).max() < 50.0, "not in the units of x"
     assert names["video"].reconstruct(pictures).shape == pictures.shape
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_forecasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = functools.partial(tfdvae.recipes.forecaster, updates=2, given=3, units=4, latent_dim=2)
+    monkeypatch.setattr(tfdvae.recipes, "forecaster", small)
+    hours, load = np.arange(400), np.where(np.arange(400) < 352, 50.0 + 9.0 * np.sin(np.arange(400) / 4.0), np.nan)
+    table = {"hour": np.datetime64("2020-01-01", "h") + hours, "load": load, "plan": hours % 5.0}
+    names = executed("Forecasts", table=table, valid_from=200, test_from=270)
+    assert list(names["scores"]) == ["srnn", "last value", "seasonal naive", "last 7 seasons"]
+    assert names["future"].samples.shape == (100, 1, 48, 1) and (names["lower"] < names["median"]).all()
+    assert np.abs(names["median"] - 50.0).max() < 50.0, "not in the units of the table"
+    assert (tmp_path / "fan.png").is_file() and tfdvae.forecasting.load_forecaster("load_forecaster").seasons.given == 3
 
 
 @pytest.mark.slow
