@@ -369,8 +369,7 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         return f"{expected}, and x_scale='log' frames that are not negative" if self.x_scale == "log" else expected
 
     def supported(self, x: Any, observed: Any = None) -> np.ndarray | tf.Tensor:
-        """Which entries of finite frames `[..., D]` the observation and the networks can take, bool `[..., D]`; what is
-        found where `observed` is false does not count."""
+        """Which entries of finite `[..., D]` observation and networks can take; not those where `observed` is false."""
         found = self.observation.supported(x, observed)
         return found & (x >= 0.0) if self.x_scale == "log" else found
 
