@@ -325,7 +325,7 @@ class DVAE(
         self._learn_about(x)
         self.partly_observed |= batch.observed is not None
         flat = validation.flat(batch, self.frame_shape)
-        self._measure(flat)
+        self._note_statistics(flat)
         self.frames.adapt(flat.x, flat.mask, flat.observed)
 
     def check(self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> Batch:

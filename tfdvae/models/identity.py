@@ -78,7 +78,7 @@ class IdentityMixin:
         if isinstance(given, Sequences) and given.description is not None:
             self.data = given.description
 
-    def _measure(self, batch: Batch) -> None:
+    def _note_statistics(self, batch: Batch) -> None:
         """Keeps the statistics of frames `[B, T, D]`; of pictures, those of all their entries together."""
         exists = np.ones(batch.x.shape, bool) if batch.mask is None else np.asarray(batch.mask, bool)[..., None]
         known = np.broadcast_to(exists if batch.observed is None else exists & batch.observed, batch.x.shape)
