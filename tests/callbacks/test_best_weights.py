@@ -1,12 +1,14 @@
 """The weights of the best epoch come back, whatever ended training."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tfdvae
-from tfdvae.callbacks import BestWeights
+from tfdvae.callbacks import BestWeights, best_weights
+from tfdvae.data.files import atomic_write
 
 X = np.random.default_rng(0).normal(size=(8, 5, 3)).astype(np.float32)
 
@@ -103,3 +105,35 @@ def test_a_monitor_that_is_not_logged_is_named() -> None:
 def test_wrong_arguments(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BestWeights(**options)
+
+
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing(tmp_path: Path) -> None:
+    """HDF5 alone would end the process, or say that it could not count its references."""
+    model = tfdvae.VAE(2, encoder_units=(4,), decoder_units=(4,))
+    model.build_for(3)
+    model.compile("adam")
+    callback = BestWeights(path=tmp_path / "best.weights.h5")
+    callback.set_model(model)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"best\.weights\.h5"):
+            callback.on_epoch_end(0, {"val_elbo_nats_per_frame": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    callback.on_epoch_end(1, {"val_elbo_nats_per_frame": 2.0})
+    assert 20_000 < (tmp_path / "best.weights.h5").stat().st_size < best_weights._size_in_hdf5(model)
+    model.load_weights(tmp_path / "best.weights.h5")
+
+
+def test_what_is_written_names_its_file_where_the_disk_is_full(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"a\.npz"), atomic_write(tmp_path / "a.npz") as file:
+            file.write(bytes(10_000))
+            file.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from tfdvae.data.unfinished import unfinished
+from tfdvae.data.unfinished import reserve, unfinished
 
 __all__ = ["BestWeights"]
 
@@ -98,5 +99,14 @@ class BestWeights(keras.callbacks.Callback):
         if self.path is None:
             return
         with unfinished(self.path) as temporary:
+            # Where the disk is full, HDF5 crashes the process instead of raising an error.
+            reserve(temporary, _size_in_hdf5(self.model))
             self.model.save_weights(temporary)
             os.replace(temporary, self.path)
+
+
+def _size_in_hdf5(model: keras.Model) -> int:
+    """More bytes than a file of the model's weights and its optimizer's variables can have."""
+    variables = [*model.variables, *(model.optimizer.variables if model.compiled else ())]
+    sizes = (tf.as_dtype(v.dtype).size * math.prod(v.shape) for v in variables)
+    return sum(size + 4096 for size in sizes) + 2**16

@@ -12,6 +12,7 @@ after what is being written there.
 """
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ try:
 except ImportError:  # Windows has no such locks; there age alone decides.
     fcntl = None
 
-__all__ = ["remove_leftovers", "unfinished"]
+__all__ = ["remove_leftovers", "reserve", "unfinished"]
 
 LOCK = "writer.lock"
 OLD_SECONDS = 24 * 3600.0
@@ -40,7 +41,7 @@ def unfinished(path: str | os.PathLike) -> Iterator[Path]:
     writers left in the folder of `path` is removed first. Missing folders above `path` are made.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OSError: the folder cannot be made or written; it names `path` where it names no file, as on a full disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,9 +49,35 @@ def unfinished(path: str | os.PathLike) -> Iterator[Path]:
     folder, lock = _claim(path)
     try:
         yield folder / path.name
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def reserve(path: str | os.PathLike, size: int) -> None:
+    """Asks whether the disk has room for a new file, for those who cannot be trusted to say that it has not.
+
+    Args:
+        path: of a file that is not there yet, and is not there afterwards either.
+        size: of the file, in bytes.
+
+    Raises:
+        OSError: there is no room, or the file cannot be made. Where the system cannot reserve room, nothing is raised.
+    """
+    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(file)
+        os.unlink(path)
 
 
 def remove_leftovers(folder: str | os.PathLike, names: re.Pattern[str] | None = None) -> None:
