@@ -51,6 +51,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--stream-steps", type=int, default=10000, help="how many frames go through a stream; 1000000 is the long form"
     )
+    parser.addoption(
+        "--soak-blows", type=int, default=2, help="how often runs are killed or disturbed; 200 is the long form"
+    )
+    parser.addoption("--soak-seed", type=int, default=0, help="of what strikes where")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
