@@ -231,7 +231,8 @@ def check_damaged(folder: Path, count: int) -> None:
         path.write_bytes(content)
         read(path)  # The whole file can be read.
         rng = np.random.default_rng(number)
-        for i in range(count):
+        # scipy reads .mat files in a process of its own.
+        for i in range(count if path.suffix != ".mat" else count // 20):
             inside = name.endswith("z") and i % 2
             path.write_bytes((damaged_inside if inside else damaged)(content, rng))
             check(read, path)
@@ -315,6 +316,15 @@ def test_a_log_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_bytes(b"epoch,elbo_nats_per_frame\n0,\xff\xfe\n")
     with pytest.raises(ValueError, match=r"log\.csv is no log of numbers"):
         plot_history(tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize("kind", [0x3C02, 0x7702, 0xCD02])
+def test_a_file_that_crashes_scipy_is_an_error_like_others(tmp_path: Path, kind: int) -> None:
+    """An element of an unknown kind, where uint8 was, ends the process that scipy runs in."""
+    rolls = READERS["rolls.mat"][0]
+    (tmp_path / "rolls.mat").write_bytes(rolls.replace(struct.pack("<II", 2, 5 * 88), struct.pack("<II", kind, 5 * 88)))
+    with pytest.raises(ValueError, match=r"rolls\.mat cannot be read: expected a MATLAB file"):
+        load_pianoroll(tmp_path / "rolls.mat")
 
 
 def test_many_long_notes_of_one_key(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tfdvae.data.archives import read_flat, sequences_of
-from tfdvae.data.files import atomic_write, import_music, named_damage, require_file
+from tfdvae.data.files import atomic_write, named_damage, require_file
+from tfdvae.data.matlab import read_cells
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 
 __all__ = ["KEYS", "KEY_NAMES", "LOWEST_NOTE", "load_pianoroll", "save_pianoroll", "transpose", "transposed"]
@@ -124,12 +125,8 @@ def _read_npz(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def _read_mat(path: Path) -> dict[str, list[np.ndarray]]:
-    loadmat = import_music("scipy.io", "Reading a .mat file").loadmat
-    variables = loadmat(path, variable_names=list(_MAT_KEYS.values()))
-    missing = [key for key in _MAT_KEYS.values() if key not in variables]
-    if missing:
-        raise ValueError(f"It has no {', '.join(missing)}.")
-    return {split: list(variables[key].ravel()) for split, key in _MAT_KEYS.items()}
+    found = read_cells(path, list(_MAT_KEYS.values()))
+    return {split: found[key] for split, key in _MAT_KEYS.items()}
 
 
 def _split(contents: dict[str, list[np.ndarray]], split: str) -> Sequences:
