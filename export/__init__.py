@@ -1,1 +1,5 @@
-"""Programs that put a trained model somewhere: saved_model, litert, verify."""
+"""Programs that put a trained model somewhere and compare what arrived: `python -m export.saved_model --help`."""
+
+from export import startup
+
+startup.calm()

@@ -1,6 +1,7 @@
 """What the programs of this folder share."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from export import startup
+
 if TYPE_CHECKING:
     from tfdvae.models import DVAE
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 __all__ = ["add_data_options", "check_new", "load_model", "read_arrays", "run", "take_data_options"]
 
@@ -87,7 +89,9 @@ def run(
     """Runs a program: what a user can put right ends it with one line instead of a traceback, and the code 1."""
     given = parser.parse_args(arguments)
     try:
-        return main(given)
+        # LiteRT says on each start that it uses the CPU.
+        with startup.without_noise() if arguments is None else contextlib.nullcontext():
+            return main(given)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,7 @@
 """Exported models as functions of named arrays, whatever their format."""
 
+import importlib.metadata
+import platform
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +22,14 @@ Arrays = dict[str, np.ndarray]
 
 
 class Artefact(NamedTuple):
-    """What was exported: functions of named arrays by name, the target they were declared for, their description."""
+    """What was exported: functions of named arrays by name, the target they were declared for, their description, and
+    the build of the runtime that runs them."""
 
     path: Path
     functions: dict[str, Callable[[Arrays], Arrays]]
     target: Target
     description: dict[str, Any]
+    runtime: str = ""
 
 
 def load(path: str | Path) -> Artefact:
@@ -80,7 +84,8 @@ def _load_saved_model(path: Path) -> Artefact:
         return {name: tf.convert_to_tensor(value) for name, value in given.items()}
 
     functions = {name: function(signature) for name, signature in signatures.items()}
-    return Artefact(path, functions, Target(), description)
+    runtime = f"TensorFlow {tf.version.VERSION} ({tf.version.GIT_VERSION}), Python"
+    return Artefact(path, functions, Target(), description, runtime)
 
 
 def _load_litert(path: Path) -> Artefact:
@@ -95,7 +100,7 @@ def _load_litert(path: Path) -> Artefact:
         if digest(path, size) != description["model_sha256"]:
             # A damaged one can crash the interpreter, and with it the process.
             raise ValueError("the model is not the one that was written")
-        num_samples = int(description["num_samples"])
+        sizes = {name: description.get(name, getattr(LITERT, name)) for name in ("num_samples", "batch", "time")}
         interpreter = Interpreter(model_path=str(path))
         runners = {name: interpreter.get_signature_runner(name) for name in description["signatures"]}
 
@@ -109,7 +114,8 @@ def _load_litert(path: Path) -> Artefact:
         return run
 
     functions = {name: function(runner) for name, runner in runners.items()}
-    return Artefact(path, functions, LITERT._replace(num_samples=num_samples), description)
+    runtime = f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}, Interpreter, {platform.machine()}"
+    return Artefact(path, functions, LITERT._replace(**sizes), description, runtime)
 
 
 def _checked(description: dict[str, Any]) -> dict[str, Any]:

@@ -217,7 +217,7 @@ def write_warmup(model: "DVAE", signatures: Mapping[str, "Signature"], folder: P
             given = examples(model, signature, declared)
             tensors = {n: tf.make_tensor_proto(value) for n, value in given.items()}
             request = PredictRequest(model_spec=ModelSpec(name=name, signature_name=key), inputs=tensors)
-            writer.write(PredictionLog(predict_log=PredictLog(request=request)).SerializeToString())
+            writer.write(PredictionLog(predict_log=PredictLog(request=request)).SerializeToString(deterministic=True))
     return path
 
 

@@ -14,6 +14,7 @@ without Python, with --rest or --grpc by the server that has loaded it.
 """
 
 import argparse
+import importlib.metadata
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,12 @@ def main(given: argparse.Namespace) -> int:
     from export import parity
 
     model = program.load_model(given.model)
-    differences = parity.compare(model, _load(given), given.seed)
+    artefact = _load(given)
+    print(f"Run by {artefact.runtime}")
+    written, digest = artefact.description.get("weights_sha256"), model.identity()["weights_sha256"]
+    if written not in (None, digest):
+        print(f"WARNING: {given.model} has other weights than the model that was exported.", flush=True)
+    differences = parity.compare(model, artefact, given.seed)
     floor = parity.FLOOR if given.floor is None else given.floor
     worst = max((one.relative for one in differences if one.largest > floor), default=0.0)
     print(table(differences, given.tolerance, floor))
@@ -59,13 +65,15 @@ def _load(given: argparse.Namespace) -> "Artefact":
     from export import client, native, running
 
     if given.native:
-        return native.load(given.path)
+        found, version = native.load(given.path), importlib.metadata.version("tensorflow")
+        return found._replace(runtime=found.runtime or f"TensorFlow {version}, C++ program")
     if not (given.rest or given.grpc):
         return running.load(given.path)
     folder = Path(given.path).resolve()
     name = given.name or (folder.parent if folder.name.isdigit() else folder).name
     found = client.RestClient(given.rest, name) if given.rest else client.GrpcClient(given.grpc, name)
-    return found.artefact(given.path)
+    artefact = found.artefact(given.path)
+    return artefact._replace(runtime=artefact.runtime or f"the server at {given.rest or given.grpc}")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -23,12 +23,14 @@ class Target(NamedTuple):
         seeded: whether it can draw random numbers. Otherwise noise is an input, and there is nothing that draws
             sequences; one draws them frame by frame.
         num_samples: K of the importance-sampled likelihood, where noise is an input.
+        time: number of frames of sequences, where it has to be fixed; None: any.
     """
 
     batch: int | None = None
     masked: bool = True
     seeded: bool = True
     num_samples: int = 8
+    time: int | None = None
 
 
 class Limits(NamedTuple):

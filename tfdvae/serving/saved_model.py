@@ -14,6 +14,7 @@ from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
 from tfdvae.serving.card import CARD, model_card
 from tfdvae.serving.fields import Signature, describe
+from tfdvae.serving.reproducible import make_reproducible
 from tfdvae.serving.signatures import declare
 
 __all__ = ["DESCRIPTION", "about", "choose", "export_saved_model", "new_folder", "plain_errors"]
@@ -43,8 +44,10 @@ def export_saved_model(
     chosen = choose(declare(model), signatures, type(model).__name__)
     with new_folder(path) as folder:
         module = tf.Module(name="tfdvae")
-        module.weights = [weight.value for weight in model.variables]
+        # Not the states of random numbers and metrics, which change without training and which no signature reads.
+        module.weights = [weight.value for weight in model.weights]
         tf.saved_model.save(module, str(folder), {name: one.trace() for name, one in chosen.items()})
+        make_reproducible(folder)
         text = describe(chosen, **about(model), **model.identity())
         (folder / DESCRIPTION).write_text(text, encoding="utf-8")
         (folder / CARD).write_text(model_card(json.loads(text)), encoding="utf-8")

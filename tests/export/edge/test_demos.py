@@ -181,6 +181,8 @@ def test_scores_come_line_by_line(vrnn) -> None:
             assert process.stdout.readline().startswith(f"{t},-")
         process.stdin.close()
         assert process.wait(timeout=60) == 0
+        # And not a line of the runtime's own.
+        assert process.stderr.read() == "3 frames, 0 flagged; threshold not learnt yet\n"
 
 
 # Chorales.
