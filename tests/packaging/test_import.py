@@ -21,6 +21,7 @@ OPTIONAL = (
     "pesq",
     "pystoi",
     "scipy",
+    "sklearn",
     "soundfile",
     "soxr",
     "tensorboard",
