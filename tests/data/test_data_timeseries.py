@@ -77,7 +77,9 @@ def test_groups_have_grids_and_contexts_of_their_own() -> None:
 def test_gaps_are_refused_or_not_observed() -> None:
     kept = np.r_[0:10, 13:40]
     t = {name: column[kept] for name, column in table().items()}
-    with pytest.raises(ValueError, match=r"'time' jumps from .*T09:00:00 to .*T13:00:00, 4 steps of .*such gaps: 1\."):
+    with pytest.raises(
+        ValueError, match=r"'time' jumps from .*T09:00:00 to .*T13:00:00, 4 steps of 1:00:00; such gaps: 1\."
+    ):
         regular_series(t, ["load"], time="time")
     found = regular_series(t, ["load"], time="time", known=["plan"], gaps="missing")
     assert found.observed[0][:, 0].tolist() == [i in kept for i in range(40)]
@@ -90,14 +92,22 @@ def test_gaps_are_refused_or_not_observed() -> None:
     [
         ({"time": HOURS[[0, 2, 1, *range(3, 40)]]}, {}, "falls from .* sort the rows by it"),
         ({"time": HOURS[[0, 1, 1, *range(3, 40)]]}, {}, "twice: sort the rows by it, and keep one row for each time"),
-        ({"time": HOURS + np.r_[np.zeros(9), 90, np.zeros(30)].astype("m8[s]")}, {"gaps": "missing"}, "not .* apart"),
+        (
+            {"time": HOURS + np.r_[np.zeros(9), 90, np.zeros(30)].astype("m8[s]")},
+            {"gaps": "missing"},
+            "not 1:00:00 apart",
+        ),
         ({"load": np.full(40, np.nan)}, {}, "'load' was never observed: leave out the column"),
         ({"time": HOURS.astype(str)}, {}, "Expected numbers or dates in column 'time'"),
         ({}, {"known": ["load"]}, "'load' is given two roles"),
         ({}, {"known": ["wind", "wind"]}, "'wind' is given two roles"),
         ({}, {"gaps": "fill"}, "`gaps` must be one of 'refuse', 'missing'"),
         ({}, {"step": 1.0}, "`step` must be a positive timedelta64, since the times are datetime64"),
-        ({"plan": np.r_[np.nan, np.ones(39)]}, {"known": ["plan"]}, "NaN"),
+        (
+            {"plan": np.r_[1.0, np.nan, np.ones(38)]},
+            {"known": ["plan"]},
+            "'plan' is missing at 2021-03-01T01.*of `past`",
+        ),
     ],
 )
 def test_a_table_that_is_no_series_is_refused(change: dict, options: dict, message: str) -> None:

@@ -127,7 +127,7 @@ def regular_series(
         known: columns that are known of the future as well: holidays, prices, plans.
         context: columns of what does not change within a series.
         group: column that tells series apart; None for one series.
-        step: from one time to the next, a number or timedelta64; by default the smallest difference in the table.
+        step: from one time to the next, a number or timedelta64; by default the most frequent difference.
         gaps: "refuse" raises for times that are left out; "missing" takes their steps as not observed, and known
             covariates as they were before.
 
@@ -144,7 +144,8 @@ def regular_series(
     twice = next((name for name in roles if roles.count(name) > 1), None)
     if twice is not None:
         raise ValueError(f"Column {twice!r} is given two roles: a column is a target, past, known, or context.")
-    found = from_table(table, [*targets, *past], time=time, group=group, inputs=known, context=context, missing="nan")
+    # Known covariates are read as values, so that a missing one can be named.
+    found = from_table(table, [*targets, *past, *known], time=time, group=group, context=context, missing="nan")
     times = [_comparable(time, own) for own in grouped_times(table, time, group)]
     step = _step(time, times) if step is None else step
     names = found.names or ("",)
@@ -154,24 +155,31 @@ def regular_series(
         where = "" if group is None else f" of {group} {name}"
         at = _positions(time, times[i], step, where, gaps)
         count = int(at[-1]) + 1
-        measured = np.flatnonzero(found.observed[i].any(axis=1))
-        never = ~found.observed[i].any(axis=0)
+        values, seen_here = found.x[i][:, : len(features)], found.observed[i][:, : len(features)]
+        lacking = np.argwhere(~found.observed[i][:, len(features) :])
+        if len(lacking):
+            row, j = lacking[0]
+            raise ValueError(
+                f"{known[j]!r} is missing at {times[i][row]}{where}: a known covariate is known of each step; make it "
+                "one of `past`, or fill it in."
+            )
+        measured = np.flatnonzero(seen_here.any(axis=1))
+        never = ~seen_here.any(axis=0)
         if never.any():
             what = features[never.argmax()]
             raise ValueError(f"{what!r} was never observed{where}: leave out the column, or these rows.")
         stop = int(at[measured[-1]]) + 1
         x, observed = np.zeros([count, len(features)], np.float32), np.zeros([count, len(features)], bool)
-        x[at], observed[at] = found.x[i], found.observed[i]
+        x[at], observed[at] = values, seen_here
         xs.append(x[:stop])
         seen.append(observed[:stop])
-        if found.u is not None:
-            inputs.append(found.u[i][np.searchsorted(at, np.arange(count), side="right") - 1])
+        inputs.append(found.x[i][:, len(features) :][np.searchsorted(at, np.arange(count), side="right") - 1])
         for j, target in enumerate(targets):
-            values = x[:stop, j][observed[:stop, j]]
-            if (values == values[0]).all():
+            told = x[:stop, j][observed[:stop, j]]
+            if (told == told[0]).all():
                 warnings.warn(f"{target!r}{where} never changes: there is nothing to forecast.", stacklevel=2)
     start = tuple(own[0] for own in times)
-    known_rows = tuple(inputs) if found.u is not None else None
+    known_rows = tuple(inputs) if known else None
     return TimeSeries(
         tuple(xs), tuple(seen), known_rows, found.context, start, step, features, len(targets), tuple(names)
     )
@@ -190,7 +198,8 @@ def _step(name: str, times: Sequence[np.ndarray]) -> Any:
     differences = [np.diff(own) for own in times if len(own) > 1]
     if not differences:
         raise ValueError(f"Column {name!r} has one time per series: give `step`, the time from one to the next.")
-    return min(own.min() for own in differences)
+    found, counts = np.unique(np.concatenate(differences), return_counts=True)
+    return found[counts.argmax()]
 
 
 def _positions(name: str, times: np.ndarray, step: Any, where: str, gaps: str) -> np.ndarray:
@@ -206,13 +215,19 @@ def _positions(name: str, times: np.ndarray, step: Any, where: str, gaps: str) -
     if off.any() or (jumps < 1).any():
         i = int(off.argmax()) if off.any() else int((jumps < 1).argmax()) + 1
         raise ValueError(
-            f"Times in column {name!r}{where} are not {step} apart, or a multiple of it: {times[i - 1]} is followed by "
-            f"{times[i]}. Put irregular measurements on a grid first, see `tfdvae.data.events_to_grid`."
+            f"Times in column {name!r}{where} are not {_told(step)} apart, or a multiple of it: {times[i - 1]} is "
+            f"followed by {times[i]}. Number months and other periods of changing length, and put irregular "
+            "measurements on a grid first, see `tfdvae.data.events_to_grid`."
         )
     if gaps == "refuse" and (jumps > 1).any():
         i = int((jumps > 1).argmax())
         raise ValueError(
-            f"Column {name!r}{where} jumps from {times[i]} to {times[i + 1]}, {jumps[i]} steps of {step}; "
+            f"Column {name!r}{where} jumps from {times[i]} to {times[i + 1]}, {jumps[i]} steps of {_told(step)}; "
             f"such gaps: {int((jumps > 1).sum())}. gaps='missing' takes what is left out as not observed."
         )
     return at
+
+
+def _told(step: Any) -> str:
+    """The step for people: dates may be told in nanoseconds."""
+    return str(step.astype("timedelta64[us]").item()) if isinstance(step, np.timedelta64) else str(step)
