@@ -2,6 +2,7 @@
 
     python -m trainers.impute --workdir runs/ball_in_box_kvae --rates 0.3,0.5,0.7,0.9
     python -m trainers.impute --workdir runs/icu_srnn --rates 0.1
+    python -m trainers.impute --workdir runs/timeseries_srnn --rates 0.1,0.3,0.5,0.7
 
 Where data is complete, whole frames are taken away, as in section 5.1 of the KVAE paper: of each test sequence the
 first `context` frames stay, each later one is missing with the given probability. Errors are means over missing frames:
@@ -28,6 +29,7 @@ from tfdvae.data import (
     Splits,
     hold_out,
     impute_forward,
+    impute_kalman,
     impute_linear,
     impute_mean,
     masked_errors,
@@ -84,7 +86,12 @@ PARTLY_METHODS: dict[str, Callable[[DVAE, Mapping[str, np.ndarray]], np.ndarray]
     "impute (samples)": _from_samples,
 }
 """Ways of a model to estimate values that were not observed, for a batch with "observed"."""
-SIMPLE_METHODS = {"mean": impute_mean, "forward fill": impute_forward, "linear interpolation": impute_linear}
+SIMPLE_METHODS = {
+    "mean": impute_mean,
+    "forward fill": impute_forward,
+    "linear interpolation": impute_linear,
+    "Kalman smoother": impute_kalman,
+}
 """The same without a model, of x, observed and the training means."""
 
 
@@ -127,7 +134,8 @@ def run(
         table = _missing_frames(output, config, model, scored, rates or (0.3, 0.5, 0.7, 0.9), context)
         text = _as_text(config.model.name, config.data.name, table)
     else:
-        table = {rate: score_held_out(model, scored, splits.train, rate) for rate in rates or (0.1,)}
+        season = config.data.get("season", 1)
+        table = {rate: score_held_out(model, scored, splits.train, rate, season=season) for rate in rates or (0.1,)}
         text = _held_out_text(config.model.name, f"{config.data.name}, split {split}", table)
     print(text, flush=True)
     rows = {str(rate): {name: error._asdict() for name, error in row.items()} for rate, row in table.items()}
@@ -137,7 +145,13 @@ def run(
 
 
 def score_held_out(
-    model: DVAE, scored: Sequences, train: Sequences, rate: float = 0.1, batch_size: int = 64, seed: int = 0
+    model: DVAE,
+    scored: Sequences,
+    train: Sequences,
+    rate: float = 0.1,
+    batch_size: int = 64,
+    seed: int = 0,
+    season: int = 1,
 ) -> Mapping[str, MaskedErrors]:
     """Errors at hidden values, by method.
 
@@ -147,18 +161,33 @@ def score_held_out(
         train: sequences with "observed" that give means and units.
         rate, seed: which of the observed values are hidden, see `hold_out`.
         batch_size: sequences that the model fills in at a time.
+        season: steps in a frame, see `tfdvae.data.Seasons`; methods without a model fill in step by step.
     """
     batch = pad(scored)
     mean, scale = observed_moments(np.concatenate(train.x), np.concatenate(train.observed))
     kept, held = hold_out(batch["observed"], rate, seed)
     x = np.where(kept, batch["x"], np.float32(0.0))
-    estimates = {name: method(x, kept, mean) for name, method in SIMPLE_METHODS.items()}
+    estimates = {name: _by_steps(method, x, kept, mean, season) for name, method in SIMPLE_METHODS.items()}
     given = {**batch, "x": x, "observed": kept}
     for name, method in PARTLY_METHODS.items():
         starts = range(0, len(x), batch_size)
         parts = [method(model, {k: y[i : i + batch_size] for k, y in given.items()}) for i in starts]
         estimates[name] = np.concatenate(parts)
     return {name: masked_errors(estimate, batch["x"], held, scale) for name, estimate in estimates.items()}
+
+
+def _by_steps(
+    method: Callable[..., np.ndarray], x: np.ndarray, observed: np.ndarray, mean: np.ndarray, season: int
+) -> np.ndarray:
+    """What a method without a model says of frames `[N, T, D]` that hold `season` steps of each feature."""
+
+    def steps(frames: np.ndarray) -> np.ndarray:
+        parts = frames.reshape(*frames.shape[:2], -1, season)
+        return np.moveaxis(parts, -1, -2).reshape(len(frames), -1, parts.shape[-2])
+
+    found = method(steps(x), steps(observed), mean.reshape(-1, season).mean(axis=-1))
+    frames = found.reshape(*x.shape[:2], season, -1)
+    return np.moveaxis(frames, -1, -2).reshape(x.shape)
 
 
 def _missing_frames(

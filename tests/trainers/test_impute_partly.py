@@ -12,7 +12,7 @@ from tfdvae.data import ICU_VARIABLES, Splits, from_arrays
 from trainers import building, impute, train
 
 STAYS = 16
-METHODS = ["mean", "forward fill", "linear interpolation", "modes of latents", "impute (samples)"]
+METHODS = ["mean", "forward fill", "linear interpolation", "Kalman smoother", "modes of latents", "impute (samples)"]
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +105,20 @@ def test_a_model_sees_what_is_kept_and_is_scored_at_what_is_hidden() -> None:
         assert found[name].mae == pytest.approx(np.abs(errors).mean(), rel=1e-5)
         assert found[name].rmse == pytest.approx(np.sqrt(np.square(errors).mean()), rel=1e-5)
         assert found[name].count == hidden.sum()
+
+
+def test_simple_methods_see_the_steps_within_frames() -> None:
+    """Two features of frames of four steps are lines in time, which interpolation finds and frames would not show."""
+    steps = np.stack([np.arange(24.0), 50.0 - 2.0 * np.arange(24.0)], axis=-1)
+    frames = np.moveaxis(steps.reshape(6, 4, 2), -1, -2).reshape(6, 8)
+    data = from_arrays([frames] * 2, observed=[np.ones(frames.shape, bool)] * 2)
+
+    def constant(x, **options):
+        return SimpleNamespace(numpy=lambda: x, mean=SimpleNamespace(numpy=lambda: x))
+
+    model = SimpleNamespace(reconstruct=constant, impute=constant)
+    by_steps, by_frames = (
+        impute.score_held_out(model, data, data, rate=0.05, seed=3, season=season) for season in (4, 1)
+    )
+    assert by_steps["linear interpolation"].mae < 1e-6 and by_frames["linear interpolation"].mae > 0.1
+    assert by_steps["forward fill"].mae < 0.3 * by_frames["forward fill"].mae

@@ -20,6 +20,7 @@ from tfdvae.data.holdout import (
     observed_moments,
 )
 from tfdvae.data.icu import ICU_CONTEXT, ICU_VARIABLES, load_icu
+from tfdvae.data.kalman_filling import impute_kalman
 from tfdvae.data.midi import read_midi, write_midi
 from tfdvae.data.motion import load_motion, read_motions, read_skeleton, scaled_motion
 from tfdvae.data.pianoroll import load_pianoroll, save_pianoroll, transpose, transposed
@@ -89,6 +90,7 @@ __all__ = [
     "from_table",
     "hold_out",
     "impute_forward",
+    "impute_kalman",
     "impute_linear",
     "impute_mean",
     "istft",
