@@ -88,6 +88,29 @@ def test_an_export_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["2", "saved_model.pb"]
 
 
+def test_a_writer_that_was_killed_before_it_had_a_lock_leaves_nothing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfdvae.data import unfinished
+
+    (tmp_path / f".scores.txt.{HEX}").mkdir()
+    with atomic_write(tmp_path / "a"):
+        assert len(hidden(tmp_path)) == 1
+    assert hidden(tmp_path) == []
+    open_file, raced = os.open, []
+
+    def too_late(path: Path, *args: int, **options: int) -> int:
+        if not raced:
+            raced.append(path)
+            unfinished.remove_leftovers(tmp_path)
+        return open_file(path, *args, **options)
+
+    monkeypatch.setattr(unfinished.os, "open", too_late)
+    with atomic_write(tmp_path / "b") as file:
+        file.write(b"whole")
+    assert raced and (tmp_path / "b").read_bytes() == b"whole" and hidden(tmp_path) == []
+
+
 def test_where_there_are_no_locks_files_are_written_all_the_same(tmp_path: Path, monkeypatch) -> None:
     from tfdvae.data import unfinished
 

@@ -6,9 +6,10 @@ system gives the lock back however a process ends, by a kill or a crash too, so 
 writer is surely dead, whichever process, container or machine it ran on that shares the file system and its locks.
 Whoever writes next into the same folder removes what such writers left.
 
-Where a leftover has no lock file, because its writer was killed before it made one, its file system has no locks, or an
-earlier version wrote it, only its age can tell: it goes when it has not changed for a day, and only if it is called
-after what is being written there.
+A folder in which there is nothing at all is that of a writer that was killed before it made its lock file; one that
+lives, and comes to its folder too late, makes another. Where something has no lock file, because its file system has no
+locks or an earlier version wrote it, only its age can tell: it goes when it has not changed for a day, and only if it
+is called after what is being written there.
 """
 
 import contextlib
@@ -29,6 +30,8 @@ except ImportError:  # Windows has no such locks; there age alone decides.
 __all__ = ["remove_leftovers", "reserve", "unfinished"]
 
 LOCK = "writer.lock"
+NO_LOCK = "writer"
+"""In the folder of a writer in place of a lock, where there are none: an empty folder would say that it is dead."""
 OLD_SECONDS = 24 * 3600.0
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}", re.DOTALL)
 
@@ -100,10 +103,14 @@ def _claim(path: Path) -> tuple[Path, int]:
     while True:
         folder = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         folder.mkdir()
-        lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+        try:
+            lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+        except FileNotFoundError:
+            continue  # Someone took it for a leftover in the instant before there was anything in it.
         locked = _lock(lock)
         if locked is None:
             # Without a lock the file would say that this writer is dead.
+            (folder / NO_LOCK).touch()
             os.unlink(folder / LOCK)
             return folder, lock
         # Someone may have taken it for a leftover in the instant before it was locked.
@@ -113,7 +120,10 @@ def _claim(path: Path) -> tuple[Path, int]:
 
 
 def _remove_if_dead(path: Path, by_age: bool) -> None:
-    """Removes one leftover if its writer holds no lock, or for its age where there are no locks."""
+    """Removes one leftover if it is empty or its writer holds no lock, or for its age where there are no locks."""
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+        return
     if (path / LOCK).is_file():
         lock = os.open(path / LOCK, os.O_RDWR)
         try:
