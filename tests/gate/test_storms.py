@@ -18,7 +18,7 @@ SETTINGS = [
     for scaled in (False, True)
     for eager in (True, False)
 ]
-EVERYDAY = [("float32", True, False), ("mixed_float16", False, False), ("mixed_bfloat16", False, True)]
+EVERYDAY = [("float32", True, False), ("mixed_float16", False, False)]
 
 
 def adam(scaled: bool = False) -> keras.optimizers.Optimizer:

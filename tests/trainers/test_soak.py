@@ -156,6 +156,8 @@ def test_what_is_disturbed_ends_as_what_is_not(server: Server, tmp_path: Path, r
             how = damage(folder, rng) if rng.random() < 0.5 else ""
             if how:
                 counts[f"checkpoint {how}"] += 1
+            told = f"{what}, {blow}: exit status {status}; checkpoint {how or 'left alone'}"
+            print(f"blow {number}, {folder.name}: {told}", flush=True)
             if how == "truncated":
                 server.run("trainers.train", folder)
                 assert "since a newer checkpoint is damaged" in server.printed, server.printed
