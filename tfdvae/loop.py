@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["before_loop", "scan"]
+__all__ = ["before_loop", "depends", "scan"]
 
 
 class _Outside:
@@ -113,6 +113,36 @@ def scan(
         )
     stacked = [_swap(a.stack()) for a in written]
     return state, tf.nest.pack_sequence_as(traced.outputs, [stacked[place] for place in traced.places])
+
+
+def depends(function: Callable[..., Any], on: tf.TensorSpec, *others: Any) -> bool:
+    """Whether anything in the nest that `function(on, *others)` returns hangs on `on`, beyond its dtype.
+
+    It is traced for that in a graph that is thrown away; `others` are nests of tensors, which lend their specs. What
+    reads the shape of `on` hangs on it as well.
+    """
+    found = []
+
+    def trace(on: tf.Tensor, *others: Any) -> None:
+        found.append(_reaches(on, tf.nest.flatten(function(on, *others))))
+
+    specs = tf.nest.map_structure(lambda y: None if y is None else tf.TensorSpec(y.shape, y.dtype), others)
+    with _loop_in(None):
+        tf.function(trace, autograph=False).get_concrete_function(on, *specs)
+    return found[-1]
+
+
+def _reaches(source: tf.Tensor, outputs: list[Any]) -> bool:
+    """Whether there is a way through their graph from a tensor to one of the others."""
+    waiting, met = [y for y in outputs if y is not None], set()
+    while waiting:
+        y = waiting.pop()
+        if y is source:
+            return True
+        if y.op not in met:
+            met.add(y.op)
+            waiting.extend(y.op.inputs)
+    return False
 
 
 def _swap(x: tf.Tensor) -> tf.Tensor:

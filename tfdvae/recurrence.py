@@ -1,23 +1,14 @@
-"""The two ways through a stochastic cell that the loop runs: `teacher_forced` and `simulate`."""
+"""The way through a stochastic cell on which every x_t is the data: `teacher_forced`."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfdvae import segments
 from tfdvae.loop import scan
 from tfdvae.types import LatentPath, State
 
-__all__ = [
-    "Feedback",
-    "Frames",
-    "Simulated",
-    "Unrolled",
-    "simulate",
-    "start_segments",
-    "teacher_forced",
-    "visited",
-]
+__all__ = ["Feedback", "Unrolled", "teacher_forced", "visited"]
 
 
 class Unrolled(NamedTuple):
@@ -36,30 +27,6 @@ class Unrolled(NamedTuple):
     states: dict[str, tf.Tensor] = {}
 
 
-class Frames(NamedTuple):
-    """What `simulate` needs at each frame; every entry `[B, T, ...]` or None.
-
-    Attributes:
-        x: frames to feed back where `observed`; None feeds the model its own output everywhere.
-        observed: `[B, T, D]` bool, true where x holds data; elsewhere the model's own output stands in for it.
-        g: what the posteriors of the loop see of x, from `encode`; None draws every latent from its prior.
-        infer: `[B, T]` bool, true where latents come from their posterior; None with `g` means everywhere.
-        c: embedded inputs u_t.
-        noise: of the latents of frames, by name; a missing name follows its mode.
-        latents: samples, by name, of latents that were inferred before the loop.
-        uniform: `[B, T, N]`, for drawing x_t; None takes the mean of p(x_t | .).
-    """
-
-    x: tf.Tensor | None = None
-    observed: tf.Tensor | None = None
-    g: Any = None
-    infer: tf.Tensor | None = None
-    c: Any = None
-    noise: Mapping[str, tf.Tensor] = {}
-    latents: Mapping[str, tf.Tensor] = {}
-    uniform: tf.Tensor | None = None
-
-
 class Feedback(NamedTuple):
     """What `teacher_forced` needs to feed a model its own output now and then (scheduled sampling).
 
@@ -74,16 +41,6 @@ class Feedback(NamedTuple):
     x: tf.Tensor
     replaced: tf.Tensor
     observed: tf.Tensor | None = None
-
-
-class Simulated(NamedTuple):
-    """What `simulate` returns, each `[B, T, ...]`: frames (data where observed), latents by name, parameters of
-
-    p(x_t | .)."""
-
-    x: tf.Tensor
-    latents: dict[str, tf.Tensor]
-    params: tf.Tensor
 
 
 def teacher_forced(
@@ -186,7 +143,7 @@ def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Fee
 
     def frame(state: State, inputs: Any) -> tuple[State, Any]:
         e_t, g_t, c_t, noise_t, known_t, x_t, replaced_t, observed_t = inputs
-        state, held = _parted(state)
+        state, held = segments.parted(state)
         state = cell.absorb_u(state, c_t)
         drawn = {}
         for latent in cell.frame_latents:
@@ -207,7 +164,7 @@ def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Fee
             fed = tf.where(replaced_t[:, None], own, x_t)
             known_x = None if observed_t is None else observed_t | replaced_t[:, None]
             e_t = cell.embed(feedback.frames.see(fed, known_x, fed))
-        return {**cell.absorb_x(state, e_t), **_held_on(held, known_t)}, (drawn, shown, judged, told)
+        return {**cell.absorb_x(state, e_t), **segments.held_on(held, known_t)}, (drawn, shown, judged, told)
 
     fed = (None, None, None) if feedback is None else feedback[1:]
     inputs = (given.e, given.g, given.c, given.noise, known, *fed)
@@ -230,94 +187,12 @@ def visited(cell: Any, given: Any) -> State:
 
     def frame(state: State, inputs: Any) -> tuple[State, State]:
         e_t, g_t, c_t, known_t = inputs
-        state, held = _parted(state)
+        state, held = segments.parted(state)
         state = cell.absorb_u(state, c_t)
         for latent in cell.frame_latents:
             z = known_t.get(latent.name)
             state = latent.absorb(state, latent.q.sample(latent.posterior(state, g_t)) if z is None else z)
-        closed = {**cell.absorb_x(state, e_t), **_held_on(held, known_t)}
+        closed = {**cell.absorb_x(state, e_t), **segments.held_on(held, known_t)}
         return closed, {name: state[name] for name in cell.observe_reads}
 
     return scan(frame, given.state, (given.e, given.g, given.c, given.samples()))[1]
-
-
-def simulate(
-    cell: Any,
-    frame_io: Any,
-    frames: Frames,
-    *,
-    state: State,
-    length: tf.Tensor | int | None = None,
-    encoding: bool = False,
-) -> tuple[Simulated, State]:
-    """The path on which the model may meet its own output: generation, forecasting, generation mode, imputation.
-
-    Per frame latents come from their posterior or their prior, x_t from the data or from p(x_t | .), and what x_t
-    turned out to be is fed back. With everything inferred and observed it is `teacher_forced`, frame by frame.
-
-    Args:
-        encoding: whether what x_t turned out to be also moves the recurrences of the posteriors on (`encode_state`).
-            It costs a pass of the inference network per frame, and is for those who go on to infer from the last state.
-    """
-
-    def frame(state: State, f: Frames) -> tuple[State, Simulated]:
-        state, held = _parted(state)
-        state = opened = cell.absorb_u(state, f.c)
-        drawn = {}
-        for latent in cell.frame_latents:
-            z = _draw(latent, state, f, held)
-            state = latent.absorb(state, z)
-            drawn[latent.name] = z
-        params = frame_io.params(cell.observe(state))
-        x = frame_io.mean(params) if f.uniform is None else frame_io.sample(params, f.uniform)
-        if f.x is not None:
-            x = tf.where(f.observed, f.x, x)
-        seen = frame_io.see(x)
-        e = cell.embed(seen)
-        if encoding and cell.encode_state:
-            # From where the frame opened, as in `step`; no half-step of generation touches these entries.
-            encoded, _ = cell.encode_step(opened, seen, f.c, e)
-            state = {**state, **{name: encoded[name] for name in cell.encode_state}}
-        closed = cell.absorb_x(state, e)
-        return {**closed, **_held_on(held, drawn)}, Simulated(x, drawn, params)
-
-    state, simulated = scan(frame, state, frames, length=length)
-    return simulated, state
-
-
-def _draw(latent: Any, state: State, f: Frames, held: State | None) -> tf.Tensor:
-    """One latent of one frame: inferred, from the prior, or each where `infer` says so."""
-    noise = f.noise.get(latent.name)
-    inferred = f.latents.get(latent.name)
-    if inferred is None and f.g is not None and latent.in_loop:
-        inferred = latent.q.sample(latent.posterior(state, f.g), noise)
-    if inferred is not None and f.infer is None:
-        return inferred
-    like = tf.nest.flatten(state)[0] if inferred is None else inferred
-    drawn = latent.p.sample(latent.prior_of(state, like), noise)
-    if latent.level == "segment":
-        begins = held["clock"] % latent.segment == 0
-        drawn = tf.where(begins[:, None], drawn, held[latent.name])
-    return drawn if inferred is None else tf.where(f.infer[:, None], inferred, drawn)
-
-
-def start_segments(cell: Any, batch_size: tf.Tensor | int) -> State:
-    """What a state holds beside the cell's own entries where there are latents of segments: how many frames have
-    passed, and the present value of each. It stands under "segments"; no equation sees it."""
-    own = [latent for latent in cell.frame_latents if latent.level == "segment"]
-    if not own:
-        return {}
-    values = {latent.name: tf.zeros([batch_size, latent.latent_dim]) for latent in own}
-    return {"segments": {"clock": tf.zeros([batch_size], tf.int32), **values}}
-
-
-def _parted(state: State) -> tuple[State, State | None]:
-    """The cell's own entries, and those of segments."""
-    return {k: v for k, v in state.items() if k != "segments"}, state.get("segments")
-
-
-def _held_on(held: State | None, drawn: Mapping[str, tf.Tensor]) -> State:
-    """The entries of segments after a frame in which these values were in use."""
-    if held is None:
-        return {}
-    return {"segments": {k: v + 1 if k == "clock" else drawn[k] for k, v in held.items()}}

@@ -6,9 +6,10 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tfdvae import random, recurrence
+from tfdvae import random, recurrence, simulation
 from tfdvae.models.sequence import SequenceDVAE
-from tfdvae.recurrence import Feedback, Frames
+from tfdvae.recurrence import Feedback
+from tfdvae.simulation import Frames
 from tfdvae.testing import assert_close, drawn
 from tfdvae.types import Batch
 
@@ -35,7 +36,7 @@ def test_nothing_replaced_is_teacher_forcing_and_all_replaced_is_generation_mode
     assert_close([found.features, found.penalties], [forced.features, forced.penalties], 1e-6)
     assert_close(drawn(found), drawn(forced), 1e-6)
     frames = Frames(None, None, given.g, None, given.c, given.noise, given.samples())
-    alone = recurrence.simulate(model.cell, model.frames, frames, state=given.state, length=batch.x.shape[1])[0]
+    alone = simulation.simulate(model.cell, model.frames, frames, state=given.state, length=batch.x.shape[1])[0]
     fed = path(True)
     own = {k: v.z for k, v in fed.latents.items()}
     assert_close([own, model.frames.params(fed.features)], [{k: alone.latents[k] for k in own}, alone.params], 3e-5)

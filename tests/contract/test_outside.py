@@ -137,12 +137,23 @@ class NamingCell(LaggingCell):
     encode_state = ("g_h", "g_memory")
 
 
+@keras.saving.register_keras_serializable(package="outside")
+class HastyCell(StateSpaceCell):
+    """Its latents hang on nothing, but its recurrence takes z_{t-1} frame by frame, and it says it need not."""
+
+    draws_at_once = True
+
+    @property
+    def latents(self) -> tuple[tfdvae.Latent, ...]:
+        return (self.latent("z", self.z_prior, self.z_posterior, prior=None),)
+
+
 def model_of(cell: type[StateSpaceCell]) -> type[tfdvae.RecurrentDVAE]:
     model = type(cell.__name__.replace("Cell", "Model"), (tfdvae.RecurrentDVAE,), {"cell_class": cell})
     return keras.saving.register_keras_serializable(package="outside")(model)
 
 
-def failure(cell: type[StateSpaceCell], checks: list[str] = SHORT, parents: dict = PARENTS) -> str:
+def failure(cell: type[StateSpaceCell], checks: list[str] = SHORT, parents: dict | None = PARENTS) -> str:
     with pytest.raises(AssertionError) as caught:
         testing.check_model(model_of(cell), SIZES, parents=parents, checks=checks)
     return str(caught.value)
@@ -182,6 +193,12 @@ def test_a_posterior_that_misses_drawn_frames_is_found() -> None:
     assert "fails 1 of 4 checks" in text
     assert "[mixtures] the state's 'g_h' after frame 0 of a mixture, which was drawn, and the same frames given" in text
     testing.check_model(model_of(NamingCell), SIZES, u_dim=2, checks=checks)
+
+
+def test_frames_that_cannot_be_drawn_at_once_are_found() -> None:
+    text = failure(HastyCell, ["half-steps", "generation"], parents=None)
+    assert "fails 1 of 2 checks" in text
+    assert "[generation] frames drawn in a graph, and eagerly" in text
 
 
 def test_names_that_do_not_exist_are_refused() -> None:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
+from tfdvae.models.drawing import Request
 from tfdvae.testing import execution, paths
 from tfdvae.types import Batch
 
@@ -22,6 +23,25 @@ def test_values_and_gradients_under_xla_are_the_eager_ones(compiled_name: str) -
 @pytest.mark.parametrize("dropout", [False, True], ids=["plain", "dropout"])
 def test_the_fast_path_the_generic_loop_and_the_simulation_agree(model: tfdvae.DVAE, name: str, dropout: bool) -> None:
     paths.check_ways(model, dropout)
+
+
+UNHEARD = ("vae-u", "dkf-st_r", "dkf-st_l-u", "rvae", "rvae-gru2-u", "dsae-full-u", "dssm-u", "dvbf", "rssm-u")
+"""Cases whose frames no later one hangs on, and which generation in a graph therefore leaves out of its loop."""
+
+
+@pytest.mark.parametrize("name", cases.params(UNHEARD), indirect=True, scope="module")
+def test_frames_that_nothing_hears_are_those_of_the_loop(model: tfdvae.DVAE, name: str) -> None:
+    paths.check_generation(model)
+
+
+@pytest.mark.parametrize("name", ["vae", "rvae"])
+def test_latents_of_fixed_priors_that_nothing_hears_need_no_loop(name: str) -> None:
+    model = cases.make(name)
+    request = Request(tf.constant(2), tf.constant(7), tf.constant([1, 2]), True)
+    graph = model.draw_frames.get_concrete_function(request).graph
+    loops = [op for op in graph.get_operations() if op.type in ("While", "StatelessWhile")]
+    # Keras' recurrent layer, where there is one.
+    assert len(loops) == (name == "rvae")
 
 
 def test_dropout_drops_only_within_its_scope_and_by_its_seed(model: tfdvae.DVAE) -> None:

@@ -13,8 +13,10 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
+from tfdvae import simulation
+from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.testing import driver, jacobians
-from tfdvae.testing.parents import Parents, Relation, Target, check_parents, targets
+from tfdvae.testing.parents import Parents, Relation, Target, check_parents, relation_of, targets
 
 LENGTH = 5
 
@@ -238,6 +240,8 @@ TABLE: dict[str, Parents] = {
     "transformer-two_layers": TRANSFORMER,
 }
 
+STEPWISE = [variant for variant in TABLE if not issubclass(cases.kind(variant), SequenceDVAE)]
+
 DRIVEN: dict[str, Parents] = {"vssn": VSSN_DRIVEN, "vssn-lstm": VSSN_DRIVEN}
 """Graphs that inputs do more to than to join: of models whose inputs stand in for x_{t-1}."""
 
@@ -307,6 +311,18 @@ def test_a_value_reaches_what_the_graph_says_and_nothing_else(model: tfdvae.DVAE
 
 def test_the_half_steps_and_the_model_are_the_same_function(model: tfdvae.DVAE) -> None:
     driver.check_driver(model, LENGTH)
+
+
+@pytest.mark.parametrize("name", [*STEPWISE, "rssm-u", "vssn-u"])
+def test_generation_hears_frames_where_one_is_a_parent_of_a_later_one(name: str, parents: Parents) -> None:
+    """Elsewhere frames are not made in the loop."""
+    model = cases.make(name)
+    generative = [(latent.name, "prior") for latent in model.latents] + [("x", "observation")]
+    edges = [relation_of(parents, target, "x") for target in generative]
+    expected = any(edge(t, s) for edge in edges for t in range(LENGTH) for s in range(t))
+    mine, beside = model.parted(model.initial_state(2))
+    c = model.cell.embed_u(tf.zeros([2, LENGTH, model.u_dim])) if model.u_dim else None
+    assert simulation.hears(model.cell, model.io_beside(beside), simulation.Frames(c=c), mine) == expected
 
 
 @pytest.mark.parametrize("name", SEEING_ALL)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdvae import recurrence
+from tfdvae import segments
 from tfdvae.arguments import CheckedArguments
 from tfdvae.families import Family
 from tfdvae.layers.cell_parts import CellParts
@@ -122,6 +122,10 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
     """Entries of the state that `encode_step` advances, such as a recurrence of q over frames. Generation reads none of
     them; a stream that draws a frame moves them on, for the posteriors of frames that are given after it."""
 
+    draws_at_once: ClassVar[bool] = False
+    """Whether `absorb_u` and `absorb_z` take all frames `[B, T, .]` at once where every prior is fixed and no x_t is
+    heard: generation then has no loop. Recurrent layers do (`step_rnn`); what reads z of the frame before does not."""
+
     def __init__(
         self,
         latent_dim: int = 16,
@@ -222,7 +226,7 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
 
     def start(self, batch_size: tf.Tensor | int) -> State:
         """The same, with what the loop itself remembers of latents of segments."""
-        return {**self.initial_state(batch_size), **recurrence.start_segments(self, batch_size)}
+        return {**self.initial_state(batch_size), **segments.start_segments(self, batch_size)}
 
     def embed(self, x: tf.Tensor) -> Any:
         """What later frames need of x_t, `[..., E]` to a nest of `[..., .]`. Default: x_t itself."""

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfdvae import masks, random, recurrence
+from tfdvae import masks, random, recurrence, simulation
 from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import StochasticCell
@@ -14,7 +14,8 @@ from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.models.base import DVAE, Packed
 from tfdvae.models.drawing import Request
-from tfdvae.recurrence import Feedback, Frames
+from tfdvae.recurrence import Feedback
+from tfdvae.simulation import Frames
 from tfdvae.types import Batch, Generated, LatentPath, State, StepOutput, Trajectory
 
 __all__ = ["RecurrentDVAE"]
@@ -138,7 +139,7 @@ class RecurrentDVAE(DVAE):
             given = self.hoist(packed, noise)
             frames = self._frames_of(given, uniform=uniform)
             io = self.frames.within(packed.context, packed.units)
-            simulated, _ = recurrence.simulate(self.cell, io, frames, state=given.state)
+            simulated, _ = simulation.simulate(self.cell, io, frames, state=given.state)
             params = simulated.params
         out = self.emit(params, uniform)
         return out if how is None else masks.unpack(out, how)
@@ -186,7 +187,7 @@ class RecurrentDVAE(DVAE):
         """The same from the entries of the equations alone, with inputs `[B, T, U + C]`; and the state after them, from
         which `step` can go on where they were `encoding`."""
         frames = Frames(c=self.cell.embed_u(u), noise=noise, uniform=uniform)
-        found, state = recurrence.simulate(self.cell, io, frames, state=state, length=length, encoding=encoding)
+        found, state = simulation.simulate(self.cell, io, frames, state=state, length=length, encoding=encoding)
         return Generated(*found), state
 
     def _fill(self, packed: Packed, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
@@ -198,7 +199,7 @@ class RecurrentDVAE(DVAE):
             own = {latent.name: noise[latent.name] for latent in self.frame_latents}
             frames = frames._replace(infer=tf.reduce_all(observed, axis=-1), noise=own)
         io = self.frames.within(packed.context, packed.units)
-        simulated, _ = recurrence.simulate(self.cell, io, frames, state=given.state)
+        simulated, _ = simulation.simulate(self.cell, io, frames, state=given.state)
         return simulated.x, simulated.params
 
     def _fill_given(self, packed: Packed, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

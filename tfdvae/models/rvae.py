@@ -34,6 +34,7 @@ class RVAECell(StochasticCell):
     """
 
     observe_reads = ("h",)
+    draws_at_once = True
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class VAECell(StochasticCell):
     """
 
     observe_reads = ("z",)
+    draws_at_once = True
     unused = dict.fromkeys(("units", "cell", "num_layers"), "since it has no recurrent layers")
 
     def __init__(

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdvae import random, recurrence
+from tfdvae import random, recurrence, simulation
 from tfdvae.layers.latent import latent_terms
 from tfdvae.testing.comparing import assert_close, differs, drawn, gradients, require
 from tfdvae.testing.sequences import BATCH, LENGTH, frames, noise
-from tfdvae.types import LatentPath
+from tfdvae.types import Batch, LatentPath
 
-__all__ = ["check_dropout", "check_states", "check_ways"]
+__all__ = ["check_dropout", "check_generation", "check_states", "check_ways"]
 
 
 def check_ways(model: Any, dropout: bool = False) -> None:
@@ -55,8 +55,8 @@ def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
     def frame_by_frame() -> list:
         given = hoist()
         everything = tf.ones_like(batch.x, tf.bool)
-        given_frames = recurrence.Frames(batch.x, everything, given.g, None, given.c, given.noise, given.samples())
-        path, _ = recurrence.simulate(cell, io, given_frames, state=given.state, length=LENGTH)
+        given_frames = simulation.Frames(batch.x, everything, given.g, None, given.c, given.noise, given.samples())
+        path, _ = simulation.simulate(cell, io, given_frames, state=given.state, length=LENGTH)
         return [{k: path.latents[k] for k in weights}, path.params]
 
     results = {}
@@ -75,6 +75,33 @@ def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
         sources = [*model.trainable_variables, *inputs]
         results[way.__name__] = [*values, *(gradients(tape, s, sources) for s in scalars)]
     return results
+
+
+def check_generation(model: Any) -> None:
+    """New frames, and frames that are filled in, are the same from a graph, which leaves out of its loop what it can,
+    and eagerly, frame by frame."""
+    if not model.stepwise:
+        return
+    batch, own, rng = frames(model), noise(model), np.random.default_rng(7)
+    uniform = tf.constant(rng.uniform(0.05, 0.95, (BATCH, LENGTH, model.observation.noise_dim)), tf.float32)
+    seen = tf.constant(rng.random((BATCH, LENGTH, 1)) < 0.5)
+
+    def draw(batch: Batch, own: dict, uniform: tf.Tensor) -> list:
+        mine, beside = model.parted(model.start_stream(BATCH, {}, batch.context, own))
+        per_frame = {latent.name: own[latent.name] for latent in model.frame_latents}
+        c = model.cell.embed_u(model.inputs(batch.u, beside.get("context"), LENGTH))
+        new = simulation.Frames(c=c, noise=per_frame, uniform=uniform)
+        drawn_frames, _ = simulation.simulate(model.cell, model.io_beside(beside), new, state=mine, length=LENGTH)
+        given = model.hoist(model.pack(batch)[0], own)
+        observed = tf.broadcast_to(seen, tf.shape(batch.x))
+        holes = (batch.x, observed, given.g, seen[..., 0], given.c, per_frame, given.samples(), uniform)
+        io = model.frames.within(batch.context, model.frames.units(batch.x))
+        filled, _ = simulation.simulate(model.cell, io, simulation.Frames(*holes), state=given.state)
+        return [drawn_frames, filled]
+
+    found = tf.function(draw, autograph=False)(batch, own, uniform)
+    for what, a, b in zip(("drawn", "filled in"), found, draw(batch, own, uniform), strict=True):
+        assert_close(a, b, 3e-5, what=f"frames {what} in a graph, and eagerly")
 
 
 def check_dropout(model: Any) -> None:

@@ -110,6 +110,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "dropout": _dropout,
     "streaming": _of_model(streaming.check_steps),
     "generated steps": _of_model(streaming.check_generated_steps),
+    "generation": _of_cell(paths.check_generation),
     "mixtures": _of_model(streaming.check_mixtures),
     "missing values": _missing,
     "graph": _of_model(execution.check_graph),
