@@ -18,7 +18,8 @@ def jitter(variables: list, seed: int, scale: float = 0.2) -> None:
     """Moves all variables a little: those that start at zero would hide what depends on them."""
     rng = np.random.default_rng(seed)
     for variable in variables:
-        variable.assign_add(scale * rng.normal(size=variable.shape).astype("float32"))
+        # On TensorFlow's own variable: Keras would add, convert and check in several operations.
+        variable.value.assign_add(scale * rng.normal(size=variable.shape).astype("float32"))
 
 
 def frames(model: Any, batch: int = BATCH, length: int = LENGTH, seed: int = 1) -> Batch:
