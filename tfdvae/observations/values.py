@@ -25,10 +25,10 @@ BINARY, COUNTS = Values(0.0, 1.0, whole=True), Values(0.0, whole=True)
 
 
 def contained(values: Sequence[Values], x: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-    """Which entries of finite x `[.., D]` are among the values of their feature, or of the only one that is given.
-
-    Written in operators that arrays and tensors share.
-    """
+    """Which entries of finite x `[.., D]` are among the values of their feature, or of the only one that is given."""
     low, high, whole = (np.array(column, np.float32) for column in zip(*values, strict=True))
     inside = (x >= low - ROUNDING * whole) & (x <= high + ROUNDING * whole)
-    return inside & ((abs((x + 0.5) // 1.0 - x) <= ROUNDING) | (whole == 0.0)) if whole.any() else inside
+    if not whole.any():
+        return inside
+    floor = tf.floor if tf.is_tensor(x) else np.floor  # `//` of numpy takes nine times as long
+    return inside & ((abs(floor(x + 0.5) - x) <= ROUNDING) | (whole == 0.0))
