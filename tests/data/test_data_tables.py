@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.gate.support import compiled, vae
-from tfdvae.data import from_table, pad
+from tfdvae.data import DataDescription, from_table, pad
 
 
 class Table:
@@ -43,6 +43,7 @@ def test_rows_of_a_group_are_a_sequence(form: Callable) -> None:
     np.testing.assert_array_equal(found.x[1], [[2, 2], [4, 4]])
     np.testing.assert_array_equal(found.u[0], [[0.0], [0.0], [1.0]])
     np.testing.assert_array_equal(found.context, [[70], [33]])
+    assert found.description == DataDescription(("x", "y"), inputs=("dose",), context=("age",))
 
 
 def test_what_is_missing_was_not_observed() -> None:
@@ -80,7 +81,9 @@ def test_dates_and_a_single_sequence() -> None:
     zone = datetime.UTC
     aware = np.array([datetime.datetime(2026, 1, day, tzinfo=zone) for day in range(1, 6)], object)
     for times in (days, aware, np.array([0, 1, 2, 3.5, 4], object)):
-        (x,) = from_table(Table({**COLUMNS, "when": times}), ["x"], time="when").x
+        found = from_table(Table({**COLUMNS, "when": times}), ["x"], time="when")
+        assert found.description.frame_period == (None if isinstance(times[0], int) else 86400.0)
+        (x,) = found.x
         np.testing.assert_array_equal(x[:, 0], COLUMNS["x"])
         with pytest.raises(ValueError, match="Column 'when' falls from .* to .*: sort the rows by it"):
             from_table(Table({**COLUMNS, "when": times[::-1]}), ["x"], time="when")

@@ -12,7 +12,7 @@ import tfdvae
 from export import program, saved_model
 from tests import cases
 from tfdvae import data, serving
-from tfdvae.data import DataDescription
+from tfdvae.data import DataDescription, description
 
 FLOW = DataDescription(("a", "b", "c", "d"), ("l/s",), frame_period=0.5, sampling_rate=16000, origin="a test bench")
 
@@ -34,7 +34,8 @@ def model(x: np.ndarray) -> tfdvae.DVAE:
 def test_a_model_keeps_what_its_sequences_say(model: tfdvae.DVAE, x: np.ndarray, tmp_path: Path) -> None:
     seen = np.concatenate([x[0], x[1], x[2, :4]])
     assert model.data == FLOW._replace(sampling_rate=16000.0) and model.trained == ""
-    for name, expected in {"mean": np.mean, "deviation": np.std, "low": np.min, "high": np.max}.items():
+    measures = {"mean": np.mean, "deviation": np.std, "low": np.min, "high": np.max}
+    for name, expected in measures.items():
         np.testing.assert_allclose(getattr(model.statistics, name), expected(seen, axis=0), rtol=1e-5)
     model.save(tmp_path / "m.keras")
     loaded = keras.saving.load_model(tmp_path / "m.keras")
@@ -113,6 +114,8 @@ def test_exports_say_who_they_are(model: tfdvae.DVAE, tmp_path: Path) -> None:
         for fact in ("# VAE", "| 0 | a | l/s |", "0.5 s", "16000 Hz", "a test bench", content["weights_sha256"]):
             assert fact in card, fact
         assert "| Trained | not recorded |" in card and "`encode`" in card
+        tables = [line.replace("\\|", "") for line in card.splitlines() if line.startswith("|")]
+        assert {line.count("|") for line in tables} == {3, 4, 8}, tables
 
 
 def test_options_stand_in_for_what_the_model_does_not_know(model: tfdvae.DVAE) -> None:
@@ -137,3 +140,19 @@ def test_data_sets_know_what_they_are() -> None:
     description = data.load_pendulum(resolution=4, interval=0.2, **options).train.description
     assert description.inputs == ("torque [N m]",) and description.frame_period == 0.2
     assert data.pianoroll.KEY_NAMES[0] == "A0" and data.pianoroll.KEY_NAMES[39] == "C4"
+
+
+def test_statistics_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, known = rng.normal(1e3, 1.0, size=(50, 3)).astype("float32"), rng.uniform(size=(50, 3)) < 0.5
+    known[:, 2] = False
+    x[~known] = np.nan
+    monkeypatch.setattr(description, "PART", 12)
+    for shared in (False, True):
+        found = description.observed_statistics(x, known, shared)
+        columns = [x[known]] if shared else [x[known[:, i], i] for i in range(2)]
+        for i, column in enumerate(columns):
+            column = column.astype("float64")
+            expected = (column.mean(), column.std(), column.min(), column.max())
+            np.testing.assert_allclose([values[i] for values in found], expected, rtol=1e-12)
+    assert [values[2] for values in description.observed_statistics(x, known, False)] == [0.0] * 4

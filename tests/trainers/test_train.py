@@ -1,6 +1,7 @@
 """Training by config: what it leaves behind, going on after an interruption, and what it refuses."""
 
 import csv
+import datetime
 import json
 from pathlib import Path
 
@@ -27,6 +28,10 @@ def test_a_run_leaves_the_model_the_scores_and_the_logs(finished: Path, config: 
     assert settings.load(finished).to_json() == ConfigDict(settings.as_json(config)).to_json()
     model = building.load_model(finished)
     assert (model.latent_dim, model.cell.dropout, model.x_dim) == (2, 0.2, 88)
+    train_set = load_pianoroll(rolls).train
+    assert model.data.features[:2] == ("A0", "A#0") and model.data.origin == f"piano-rolls of {rolls.name}"
+    np.testing.assert_allclose(model.statistics.mean, np.concatenate(train_set.x).mean(axis=0), rtol=1e-5)
+    assert datetime.date.fromisoformat(model.trained) <= datetime.datetime.now(datetime.UTC).date()
     log = rows(finished)
     assert [row["epoch"] for row in log] == ["0", "1", "2"]
     assert [float(row["kl_weight"]) for row in log] == [0.0, 1.0, 1.0]

@@ -6,7 +6,7 @@ that a program far from here can tell when something else is fed to it.
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ __all__ = ["DataDescription", "Statistics", "observed_statistics"]
 
 NAMES = ("features", "units", "inputs", "context")
 SCALES = ("shift", "scale")
+PART = 1 << 20
+"""Numbers of which statistics look at once."""
 
 
 class DataDescription(NamedTuple):
@@ -126,17 +128,31 @@ def observed_statistics(x: np.ndarray, known: np.ndarray, shared: bool) -> Stati
     """Of what is known of frames; of a feature that was never observed all are 0.
 
     Args:
-        x: `[..., D]`.
-        known: of the same shape, true where a value exists and was observed.
+        x: `[N, D]`; a part at a time is looked at, in float64.
+        known: true where a value exists and was observed, `[N, D]` or `[N, 1]`.
         shared: one number for all features.
     """
-    x, known = (np.reshape(y, [-1, 1 if shared else x.shape[-1]]) for y in (np.asarray(x, np.float64), known))
-    count = known.sum(axis=0)
-    there, many = count > 0, np.maximum(count, 1)
-    mean = np.where(known, x, 0.0).sum(axis=0) / many
-    deviation = np.sqrt((np.where(known, x - mean, 0.0) ** 2).sum(axis=0) / many)
-    low = np.where(there, np.where(known, x, np.inf).min(axis=0), 0.0)
-    high = np.where(there, np.where(known, x, -np.inf).max(axis=0), 0.0)
+    rows = max(1, PART // x.shape[1])
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first in range(0, len(x), rows):
+            part = np.asarray(x[first : first + rows], np.float64)
+            seen = np.broadcast_to(known[first : first + rows], part.shape)
+            yield (part.reshape(-1, 1), seen.reshape(-1, 1)) if shared else (part, seen)
+
+    width = 1 if shared else x.shape[1]
+    count, total, square = np.zeros(width), np.zeros(width), np.zeros(width)
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    for part, seen in parts():
+        count += seen.sum(axis=0)
+        total += np.where(seen, part, 0.0).sum(axis=0)
+        low = np.minimum(low, np.where(seen, part, np.inf).min(axis=0))
+        high = np.maximum(high, np.where(seen, part, -np.inf).max(axis=0))
+    mean = total / np.maximum(count, 1.0)
+    for part, seen in parts():
+        square += (np.where(seen, part - mean, 0.0) ** 2).sum(axis=0)
+    deviation = np.sqrt(square / np.maximum(count, 1.0))
+    low, high = (np.where(count > 0.0, one, 0.0) for one in (low, high))
     return Statistics(*(tuple(values.tolist()) for values in (mean, deviation, low, high)))
 
 

@@ -1,10 +1,12 @@
 """Tables in which each row is one frame of one sequence: pandas' frames, and all that gives a column by its name."""
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tfdvae.data.description import DataDescription
 from tfdvae.data.sequences import Sequences, from_arrays
 
 __all__ = ["from_table", "grouped_times"]
@@ -36,7 +38,8 @@ def from_table(
         missing: "nan" lets NaN and None in `values` mean that nothing was measured; None refuses them.
 
     Returns:
-        Sequences with the values of `group` as names, and with `observed` where `missing` is "nan".
+        Sequences with the values of `group` as names, and with `observed` where `missing` is "nan". Their description
+        has the names of the columns, and the period of the frames where times are dates that are equally far apart.
 
     Raises:
         ValueError: a column that does not exist, is named twice or holds no real numbers; no row; times of a sequence
@@ -67,13 +70,29 @@ def from_table(
                 f"{group} {name}: make it one of `inputs`, or of `values`."
             )
     seen = ~np.isnan(x) if missing == "nan" else None
-    return from_arrays(
+    found = from_arrays(
         [x[own] for own in rows],
         u=[u[own] for own in rows] if inputs else None,
         names=None if group is None else names,
         observed=None if seen is None else [seen[own] for own in rows],
         context=[c[own[0]] for own in rows] if context else None,
     )
+    period = _period([times[own] for own in rows])
+    description = DataDescription(tuple(values), (), tuple(inputs), tuple(context), frame_period=period)
+    return found._replace(description=description)
+
+
+def _period(times: Sequence[np.ndarray]) -> float | None:
+    """Seconds from one date to the next, where that is the same in all sequences; None for numbers, whose unit nobody
+    knows."""
+    if times[0].dtype.kind == "M":
+        second = np.timedelta64(10**9, "ns")
+    elif times[0].dtype == object and hasattr(times[0][0], "isoformat"):
+        second = datetime.timedelta(seconds=1)
+    else:
+        return None
+    steps = np.array([step / second for one in times for step in np.diff(one)], np.float64)
+    return float(steps[0]) if steps.size and np.ptp(steps) <= 1e-6 * steps[0] else None
 
 
 def grouped_times(table: Any, time: str, group: str | None = None) -> list[np.ndarray]:

@@ -80,9 +80,10 @@ class IdentityMixin:
 
     def _note_statistics(self, batch: Batch) -> None:
         """Keeps the statistics of frames `[B, T, D]`; of pictures, those of all their entries together."""
-        exists = np.ones(batch.x.shape, bool) if batch.mask is None else np.asarray(batch.mask, bool)[..., None]
-        known = np.broadcast_to(exists if batch.observed is None else exists & batch.observed, batch.x.shape)
-        self.statistics = observed_statistics(np.asarray(batch.x), known, shared=len(self.frame_shape) > 1)
+        x = np.asarray(batch.x).reshape(-1, self.x_dim)
+        exists = np.ones([len(x), 1], bool) if batch.mask is None else np.reshape(batch.mask, [-1, 1]).astype(bool)
+        known = exists if batch.observed is None else exists & np.reshape(batch.observed, x.shape).astype(bool)
+        self.statistics = observed_statistics(x, known, shared=len(self.frame_shape) > 1)
 
     def _stamp(self) -> None:
         """Notes the day of training."""

@@ -21,7 +21,7 @@ def model_card(content: Mapping[str, Any]) -> str:
     frame = " x ".join(map(str, content["frame_shape"]))
     facts = {
         "Frames": f"{frame} numbers{driven}",
-        "p(x_t \\| .)": content["observation"] + _standardized(content["standardize"]),
+        "p(x_t | .)": content["observation"] + _standardized(content["standardize"]),
         "Latents of a frame": ", ".join(content["latents"]) or "none",
         "Trained on": data.get("origin", "not recorded"),
         "Trained": content.get("trained", "not recorded"),
@@ -71,5 +71,5 @@ def _cell(value: Any) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
