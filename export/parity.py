@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -87,27 +87,37 @@ def call(signature: Signature, given: Arrays) -> dict[str, tf.Tensor]:
     return signature.function({name: tf.convert_to_tensor(value) for name, value in given.items()})
 
 
-def examples(model: DVAE, signature: Signature, declared: dict[str, Signature], seed: int = 0) -> Arrays:
+def examples(
+    model: DVAE,
+    signature: Signature,
+    declared: Mapping[str, Signature],
+    seed: int = 0,
+    batch: int = BATCH,
+    length: int = TIME,
+) -> Arrays:
     """Inputs for a signature: frames that the model drew, so that every observation accepts them; masks with gaps."""
     rng = np.random.default_rng(seed)
-    sizes = {"batch": BATCH, "time": TIME, "horizon": HORIZON, "given": max(model.given_frames, 1)}
+    sizes = {"batch": batch, "time": length, "horizon": HORIZON, "given": max(model.given_frames, 1)}
     given: Arrays = {}
     for field in signature.inputs:
         shape = tuple(sizes.get(n, n) for n in field.shape)
         if field.name.startswith("state_"):
             continue
         if field.name == "x":
-            length = shape[1] if "time" in field.shape else 1
-            value = np.reshape(sequences(model, shape[0], length, seed).x, shape)
+            value = np.reshape(sequences(model, shape[0], length if "time" in field.shape else 1, seed).x, shape)
         elif field.name == "mask":
-            value = np.arange(shape[1]) < rng.integers(3, shape[1] + 1, shape[0])[:, None]
-            value[:, 1] = False
+            value = np.arange(length) < rng.integers(min(3, length), length + 1, shape[0])[:, None]
+            value[:, 1:2] = False
         elif field.name == "seed":
-            value = 2**40 + 17
+            value = 2**40 + 17 + _rows(shape)
         elif field.dtype == tf.bool:
             value = rng.uniform(size=shape) < 0.7
+        elif field.name == "length" and {"x", "u"} & set(given):
+            value = np.maximum(length - _rows(shape) % 3, 1)
+        elif field.name == "given_length":
+            value = np.maximum(sizes["given"] - _rows(shape), 1)
         elif field.dtype == tf.int32:
-            value = COUNT + len(field.name) % 3
+            value = COUNT + (len(field.name) + _rows(shape)) % 3
         elif field.random == "uniform":
             value = rng.uniform(0.01, 0.99, shape)
         else:
@@ -118,7 +128,12 @@ def examples(model: DVAE, signature: Signature, declared: dict[str, Signature], 
     return given
 
 
-def _state(declared: dict[str, Signature], batch: int, rng: np.random.Generator) -> Arrays:
+def _rows(shape: tuple[int, ...]) -> np.ndarray | int:
+    """Something else for each row, where there are rows."""
+    return np.arange(*shape) if shape else 0
+
+
+def _state(declared: Mapping[str, Signature], batch: int, rng: np.random.Generator) -> Arrays:
     """A state that two drawn frames lie behind."""
     step = declared["generate_step"]
 
@@ -127,14 +142,20 @@ def _state(declared: dict[str, Signature], batch: int, rng: np.random.Generator)
         for field in signature.inputs:
             shape = [batch if isinstance(n, str) else n for n in field.shape]
             if not field.name.startswith("state_"):
-                given[field.name] = tf.cast(rng.uniform(0.1, 0.9, shape) if shape else batch, field.dtype)
+                value = np.ones(shape) if field.dtype == tf.int32 else rng.uniform(0.1, 0.9, shape)
+                given[field.name] = tf.cast(value if shape else batch, field.dtype)
         return given
 
-    state = declared["reset"].function(random_inputs(declared["reset"]))
+    state = states_of(declared["reset"].function(random_inputs(declared["reset"])))
     for _ in range(2):
         out = step.function({**state, **random_inputs(step)})
         state = {name: out[name] for name in state}
     return {name: np.asarray(value) for name, value in state.items()}
+
+
+def states_of(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the outputs goes from one call of a stream to the next."""
+    return {name: value for name, value in outputs.items() if name.startswith("state_")}
 
 
 def stream(model: DVAE, artefact: Artefact, given: Batch, noise: Arrays) -> tuple[Arrays, Arrays]:
@@ -147,7 +168,7 @@ def stream(model: DVAE, artefact: Artefact, given: Batch, noise: Arrays) -> tupl
     Returns:
         Latents, log p(x_t | .) and KL of all frames, `[B, T, ...]`, from both.
     """
-    state, outputs = artefact.functions["reset"](_first(model, artefact, given, noise)), []
+    state, outputs = states_of(artefact.functions["reset"](_first(model, artefact, given, noise))), []
     for t in range(given.x.shape[1]):
         outputs.append(artefact.functions["step"]({**state, **_frame(artefact, "step", given, noise, t)}))
         state = {name: outputs[-1][name] for name in state}
@@ -177,7 +198,7 @@ def mixture(
     rng, first = np.random.default_rng(seed), _first(model, artefact, given, noise)
     x, observed = given.x.copy(), np.ones(given.x.shape, bool) if given.observed is None else given.observed.copy()
     draws = list(itertools.islice(itertools.cycle(MIXTURE), x.shape[1]))
-    state, outputs = artefact.functions["reset"](first), []
+    state, outputs = states_of(artefact.functions["reset"](first)), []
     for t, drawn in enumerate(draws):
         name = "generate_step" if drawn else "step"
         uniform = rng.uniform(0.01, 0.99, (len(x), model.observation.noise_dim)).astype("float32")
@@ -212,6 +233,10 @@ def _first(model: DVAE, artefact: Artefact, given: Batch, noise: Arrays) -> Arra
     observed = np.ones(given.x.shape, bool) if given.observed is None else given.observed
     known = {"batch_size": np.asarray(len(given.x), np.int32), "context": given.context}
     known |= {"given": given.x[:, : model.given_frames], "given_observed": observed[:, : model.given_frames]}
+    known |= {
+        "row": np.zeros(len(given.x), np.int32),
+        "given_length": np.full(len(given.x), model.given_frames, np.int32),
+    }
     known |= {f"noise_{name}": value for name, value in noise.items()}
     return {field["name"]: known[field["name"]] for field in artefact.description["signatures"]["reset"]["inputs"]}
 

@@ -14,7 +14,7 @@ from tfdvae.data.files import named_damage
 from tfdvae.serving import Target
 from tfdvae.serving.fields import parse
 from tfdvae.serving.litert import LITERT, digest
-from tfdvae.serving.saved_model import DESCRIPTION
+from tfdvae.serving.saved_model import DESCRIPTION, target_of
 
 __all__ = ["Artefact", "Arrays", "find_saved_model", "load"]
 
@@ -85,7 +85,7 @@ def _load_saved_model(path: Path) -> Artefact:
 
     functions = {name: function(signature) for name, signature in signatures.items()}
     runtime = f"TensorFlow {tf.version.VERSION} ({tf.version.GIT_VERSION}), Python"
-    return Artefact(path, functions, Target(), description, runtime)
+    return Artefact(path, functions, target_of(description), description, runtime)
 
 
 def _load_litert(path: Path) -> Artefact:

@@ -2,42 +2,43 @@
 
 python -m export.saved_model --model runs/bach_vrnn/model.keras --out served/bach_vrnn
 python -m export.saved_model --model model.keras --out served/vrnn --version 7 --batching --max_batch_size 64
+python -m export.saved_model --model model.keras --out served/vrnn --label canary
 
 Below the folder `--out` this makes
 
     VERSION/                     the SavedModel with all signatures, complete or not at all; the next free number
       signatures.json            names, types, shapes, units and meaning of all inputs and outputs
       batching_params.pbtxt      with --batching
-      assets.extra/tf_serving_warmup_requests    one request per signature, where tensorflow-serving-api is installed
-    models.config                for tensorflow_model_server --model_config_file; names the folder by its absolute path
-    compose.yaml                 for docker compose; mounts the folder it lies in
+      assets.extra/tf_serving_warmup_requests    requests of every signature, where tensorflow-serving-api is installed
+    deploy/                      configuration, Compose and Kubernetes files, see `export.deployment`
 
-and prints the commands that serve it, which find later versions by themselves. The two files are written once: edit
-them at will. With --batching the server may merge requests, for which all inputs of a signature must have the same
-leading axis. Signatures with a seed or a count among their inputs are left out then, and requests must be padded to one
-length.
+and prints the commands that serve it, which find later versions by themselves.
+
+With --batching the server merges requests, also of unequal lengths and counts. Every signature then has a row per
+sequence in all of its inputs, as signatures.json says: a seed, counts and `length` for each; and in its outputs, which
+are cut at the lengths that a caller asked for. What a row gets does not depend on the rows that it was merged with, and
+one that cannot be answered has false in `valid`, where another server would refuse the request.
 """
 
 import argparse
-import os
+import itertools
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export import program
+from export import deployment, program
 
 if TYPE_CHECKING:
     from tfdvae.models import DVAE
     from tfdvae.serving import Signature
 
-__all__ = ["batching_params", "commands", "compose", "models_config", "run", "write_version", "write_warmup"]
+__all__ = ["batching_params", "run", "write_version", "write_warmup"]
 
 WARMUP = "tf_serving_warmup_requests"
-BATCHING = ("--enable_batching=true", "--enable_per_model_batching_parameters=true")
-"""Flags that make the server merge requests as the batching_params.pbtxt of each version says."""
+WARMUP_LENGTHS, MOST_WARMUPS = (1, 7, 64), 1000
+"""Frames of the sequences in warm-up requests; how many requests a server replays at most."""
 
 
 def write_version(
@@ -46,6 +47,8 @@ def write_version(
     version: int | None = None,
     name: str | None = None,
     max_batch_size: int | None = None,
+    lengths: Sequence[int] = WARMUP_LENGTHS,
+    batch_sizes: Sequence[int] | None = None,
 ) -> tuple[Path, list[str]]:
     """Writes one version.
 
@@ -56,6 +59,7 @@ def write_version(
             exports at once, the second takes the next number.
         name: of the model on the server; by default that of the folder.
         max_batch_size: sequences that the server may merge; None: requests are not merged.
+        lengths, batch_sizes: of warm-up requests; by default batches of one sequence, and of as many as are merged.
 
     Returns:
         The version's folder, and remarks for the user.
@@ -75,12 +79,9 @@ def write_version(
         raise ValueError(
             f"A model's name on a server has letters, digits, '_', '-' and '.', got {name!r}: give another."
         )
-    remarks, declared = [], serving.declare(model)
-    names = list(declared)
-    if max_batch_size is not None:
-        names = [n for n, one in declared.items() if one.inputs and all(f.shape[:1] == ("batch",) for f in one.inputs)]
-        left_out = [n for n in declared if n not in names]
-        remarks.append(f"Without the signatures {', '.join(left_out)}, whose requests cannot be merged.")
+    remarks, merged = [], max_batch_size is not None
+    declared = serving.declare(model, serving.Target(merged=merged))
+    batch_sizes = batch_sizes or ((1, max_batch_size) if merged else (1, 3))
     path = _next_version(out) if version is None else out / str(version)
 
     def otherwise() -> Path:
@@ -92,11 +93,11 @@ def write_version(
         with serving.new_folder(path, otherwise if version is None else None) as folder:
             # An exporter makes its folder itself.
             folder.rmdir()
-            serving.export_saved_model(model, folder, names)
-            if max_batch_size is not None:
+            serving.export_saved_model(model, folder, merged=merged)
+            if merged:
                 (folder / "batching_params.pbtxt").write_text(batching_params(max_batch_size), encoding="utf-8")
             try:
-                write_warmup(model, {n: declared[n] for n in names}, folder, name)
+                write_warmup(model, declared, folder, name, lengths, batch_sizes)
             except ImportError:
                 remarks.append('Without warm-up requests: pip install "tfdvae[serving]" to have them written.')
     except OSError as error:
@@ -104,11 +105,6 @@ def write_version(
             raise
         # It speaks of the temporary folder.
         raise OSError(f"{path} could not be written: {error}") from error
-    for file, text in (
-        ("models.config", models_config(name, out)),
-        ("compose.yaml", compose(name, max_batch_size is not None)),
-    ):
-        remarks += _write_once(out / file, text)
     return path, remarks
 
 
@@ -117,22 +113,11 @@ def _next_version(out: Path) -> Path:
     return out / str(max((int(p.name) for p in out.glob("*") if p.name.isdecimal()), default=0) + 1)
 
 
-def _write_once(path: Path, text: str) -> list[str]:
-    """Writes a file, complete or not at all, unless it exists. Returns a remark where it exists and says else."""
-    from tfdvae.data.files import atomic_write
-
-    if path.exists():
-        same = path.read_bytes() == text.encode()
-        return [] if same else [f"{path} was kept; remove it to have it written anew, for this version."]
-    with atomic_write(path) as file:
-        file.write(text.encode())
-    return []
-
-
 def batching_params(max_batch_size: int) -> str:
     """Text of batching_params.pbtxt: sizes are powers of two, the last one the maximum.
 
-    The server must not pad requests: it would repeat values, those of the mask too.
+    The server pads what is shorter than the rest with the first value of its tensor; `length` tells what is a sequence.
+    How many threads run batches it does not read here (see `export.deployment`).
     """
     if max_batch_size < 1:
         raise ValueError(f"`max_batch_size` must be at least 1, got {max_batch_size}.")
@@ -141,64 +126,25 @@ def batching_params(max_batch_size: int) -> str:
         "max_batch_size": max_batch_size,
         "batch_timeout_micros": 2000,
         "max_enqueued_batches": 100,
-        "num_batch_threads": os.cpu_count() or 1,
     }
     lines = [f"{key} {{ value: {value} }}" for key, value in settings.items()]
-    return "\n".join([*lines, *(f"allowed_batch_sizes: {size}" for size in sizes)]) + "\n"
+    sizes = [f"allowed_batch_sizes: {size}" for size in sizes]
+    return "\n".join([*lines, "pad_variable_length_inputs: true", *sizes]) + "\n"
 
 
-def models_config(name: str, base_path: str | Path) -> str:
-    """Text of models.config for one model; the server wants an absolute path."""
-    path = Path(base_path).resolve()
-    return f"""model_config_list {{
-  config {{
-    name: "{name}"
-    base_path: "{path}"
-    model_platform: "tensorflow"
-  }}
-}}
-"""
-
-
-def compose(name: str, batching: bool) -> str:
-    """Text of compose.yaml, for a folder of versions that it lies in.
-
-    The image's entry point serves the model MODEL_NAME from /models/MODEL_NAME, on the ports 8500 and 8501; so the
-    absolute path in models.config, which is none of the container's, is not needed there.
-    """
-    command = "".join(f"\n      - {flag}" for flag in BATCHING)
-    return f"""# gRPC on port 8500, REST on port 8501. TF_SERVING_TAG names a release of the server: it must not be
-# older than the TensorFlow that wrote the model.
-services:
-  serving:
-    image: tensorflow/serving:${{TF_SERVING_TAG:-latest}}
-    environment:
-      MODEL_NAME: "{name}"
-    volumes:
-      - type: bind
-        source: .
-        target: /models/{name}
-        read_only: true
-    ports:
-      - "8500:8500"
-      - "8501:8501"
-""" + (f"    command:{command}\n" if batching else "")
-
-
-def commands(out: str | Path, batching: bool) -> list[str]:
-    """What serves the versions below a folder: the server itself, and a container of it."""
-    path = Path(out).resolve()
-    flags = ["--port=8500", "--rest_api_port=8501", f"--model_config_file={path / 'models.config'}"]
-    return [
-        shlex.join(["tensorflow_model_server", *flags, *(BATCHING if batching else ())]),
-        shlex.join(["docker", "compose", "--file", str(path / "compose.yaml"), "up"]),
-    ]
-
-
-def write_warmup(model: "DVAE", signatures: Mapping[str, "Signature"], folder: Path, name: str) -> Path:
-    """One request per signature, which the server replays when it loads the version.
+def write_warmup(
+    model: "DVAE",
+    signatures: Mapping[str, "Signature"],
+    folder: Path,
+    name: str,
+    lengths: Sequence[int] = WARMUP_LENGTHS,
+    batch_sizes: Sequence[int] = (1,),
+) -> Path:
+    """Requests of every signature, which the server replays when it loads the version: each batch size with each
+    length, where the signature has sequences.
 
     Raises:
+        ValueError: a length or size below 1, or more requests than a server replays.
         ImportError: tensorflow-serving-api is not installed.
     """
     import tensorflow as tf
@@ -207,17 +153,24 @@ def write_warmup(model: "DVAE", signatures: Mapping[str, "Signature"], folder: P
     from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
     from export.parity import examples
-    from tfdvae import serving
 
-    declared = serving.declare(model)
+    if any(n < 1 for n in (*lengths, *batch_sizes)):
+        raise ValueError(f"Warm-up requests have lengths and batch sizes from 1, got {lengths} and {batch_sizes}.")
+    if len(signatures) * len(lengths) * len(batch_sizes) > MOST_WARMUPS:
+        raise ValueError(f"A server replays {MOST_WARMUPS} requests at most: give fewer lengths or batch sizes.")
     path = folder / "assets.extra" / WARMUP
     path.parent.mkdir()
+    written: set[bytes] = set()
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for key, signature in signatures.items():
-            given = examples(model, signature, declared)
+        for (key, signature), size, length in itertools.product(signatures.items(), batch_sizes, lengths):
+            given = examples(model, signature, signatures, batch=size, length=length)
             tensors = {n: tf.make_tensor_proto(value) for n, value in given.items()}
             request = PredictRequest(model_spec=ModelSpec(name=name, signature_name=key), inputs=tensors)
-            writer.write(PredictionLog(predict_log=PredictLog(request=request)).SerializeToString(deterministic=True))
+            record = PredictionLog(predict_log=PredictLog(request=request)).SerializeToString(deterministic=True)
+            if record not in written:
+                # What has no sequences is the same for all lengths.
+                writer.write(record)
+                written.add(record)
     return path
 
 
@@ -226,8 +179,13 @@ def main(given: argparse.Namespace) -> int:
     model = program.load_model(given.model)
     program.take_data_options(model, given)
     size = given.max_batch_size if given.batching else None
-    path, remarks = write_version(model, given.out, given.version, given.name, size)
-    print("\n".join([*remarks, f"Wrote {path}", "Serve it by one of", *commands(given.out, given.batching)]))
+    sizes = {"lengths": given.warmup_lengths, "batch_sizes": given.warmup_batch_sizes}
+    path, remarks = write_version(model, given.out, given.version, given.name, size, **sizes)
+    out = Path(given.out)
+    name, policy = given.name or out.resolve().name, deployment.asked(given, out, int(path.name))
+    remarks += deployment.write(out, name, policy)
+    commands = deployment.commands(out)
+    print("\n".join([*remarks, f"Wrote {path}", "Serve it by one of", *commands]))
     return 0
 
 
@@ -241,6 +199,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--batching", action="store_true", help="let the server merge requests")
     found.add_argument("--max_batch_size", type=int, default=32, help="sequences in a merged request (default 32)")
     program.add_data_options(found)
+    found.add_argument("--warmup_lengths", type=int, nargs="+", default=WARMUP_LENGTHS, help="frames (default 1 7 64)")
+    found.add_argument("--warmup_batch_sizes", type=int, nargs="+", help="sequences (default 1, and some more)")
+    deployment.add_arguments(found, " (or NAME alone: this version)")
     return found
 
 

@@ -1,8 +1,9 @@
 """Stateless randomness: every number follows from a seed, on every device, in every execution mode.
 
 A model takes its noise as tensors that are drawn before its loop, so the same code runs eagerly, in a graph, under
-XLA, in a SavedModel and in LiteRT. Seeds are int32 `[2]` tensors; `fold_in` derives new ones. A training step folds
-the optimizer's iteration counter into the model's seed, which is why a resumed run continues as if never stopped.
+XLA, in a SavedModel and in LiteRT. Seeds are int32 `[2]` tensors; `fold_in` derives new ones. Seeds `[N, 2]` are
+one for each of N rows: what a row draws is what it would draw alone, whatever rows it stands among. A training step
+folds the optimizer's iteration counter into the model's seed, which is why a resumed run continues as if never stopped.
 """
 
 import contextlib
@@ -41,10 +42,17 @@ def make_seed(seed: int) -> tf.Tensor:
 
 
 def fold_in(seed: tf.Tensor, data: tf.Tensor | int | str) -> tf.Tensor:
-    """A seed that follows from `seed` and a number or a name, and is independent of it for all practical purposes."""
+    """A seed that follows from `seed` and a number or a name, and is independent of it for all practical purposes.
+
+    Of seeds `[N, 2]` it makes as many, with one number for all of them or one for each, `[N]`.
+    """
     if isinstance(data, str):
         data = zlib.crc32(data.encode()) & 0x7FFFFFFF
-    folded = tf.random.experimental.stateless_fold_in(seed, tf.cast(data, tf.int32))
+    data = tf.cast(data, tf.int32)
+    if seed.shape.rank == 2:
+        own = (seed, tf.broadcast_to(data, tf.shape(seed)[:1]))
+        return tf.map_fn(lambda row: fold_in(*row), own, fn_output_signature=tf.TensorSpec([2], tf.int32))
+    folded = tf.random.experimental.stateless_fold_in(seed, data)
     # XLA and TensorFlow widen negative seeds differently, and would draw different numbers from then on.
     return tf.bitwise.bitwise_and(folded, 0x7FFFFFFF)
 
@@ -65,6 +73,9 @@ def _centred(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
     From the integers of Philox, which are the same everywhere: TensorFlow's kernels and XLA make different floats of
     them.
     """
+    if seed.shape.rank == 2:
+        own = tf.TensorSpec([n if isinstance(n, int) else None for n in shape[1:]], tf.float32)
+        return tf.map_fn(lambda row: _centred(row, shape[1:]), seed, fn_output_signature=own)
     bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
     return tf.cast(tf.bitwise.right_shift(bits, 9), tf.float32) + 0.5
 

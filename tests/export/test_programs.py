@@ -28,44 +28,46 @@ def keras_file(model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def served(keras_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("served") / "vrnn"
-    assert saved_model.run(["--model", keras_file, "--out", str(out)]) == 0
+    sizes = ["--warmup_lengths", "2", "--warmup_batch_sizes", "1"]
+    assert saved_model.run(["--model", keras_file, "--out", str(out), *sizes]) == 0
     return out
 
 
 def test_a_version_for_the_server(served: Path) -> None:
-    assert sorted(path.name for path in served.iterdir()) == ["1", "compose.yaml", "models.config"]
+    assert sorted(path.name for path in served.iterdir()) == ["1", "deploy"]
     assert {"saved_model.pb", "signatures.json", "variables"} <= {path.name for path in (served / "1").iterdir()}
-    config = (served / "models.config").read_text()
-    assert 'name: "vrnn"' in config and f'base_path: "{served.resolve()}"' in config
+    for file, base_path in (("models.config", "/models/vrnn"), ("models.host.config", served.resolve())):
+        config = (served / "deploy" / file).read_text()
+        assert 'name: "vrnn"' in config and f'base_path: "{base_path}"' in config
 
 
-def test_the_next_version_gets_the_next_number_and_may_be_merged(keras_file: str, served: Path, capsys) -> None:
-    before = (served / "1" / "saved_model.pb").read_bytes()
-    arguments = ["--model", keras_file, "--out", str(served), "--version", "12", "--batching", "--max_batch_size", "24"]
-    assert saved_model.run(arguments) == 0
-    assert "Without the signatures score, generate, forecast, impute, reset" in capsys.readouterr().out
-    lines = (served / "12" / "batching_params.pbtxt").read_text().splitlines()
-    assert "max_batch_size { value: 24 }" in lines
-    assert [line.split()[-1] for line in lines if "allowed" in line] == ["1", "2", "4", "8", "16", "24"]
-    assert set(running.load(served).functions) == {"encode", "reconstruct", "step", "generate_step"}
-    assert (served / "1" / "saved_model.pb").read_bytes() == before
-    assert saved_model.run(arguments) == 1
-    assert "12 exists" in capsys.readouterr().err
-
-
-def test_warmup_requests_replay(model: tfdvae.DVAE, tmp_path: Path) -> None:
+def test_warmup_requests_of_several_sizes_replay(model: tfdvae.DVAE, tmp_path: Path) -> None:
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    path, remarks = saved_model.write_version(model, tmp_path / "vrnn")
+    path, remarks = saved_model.write_version(model, tmp_path / "vrnn", lengths=(1, 5), batch_sizes=(1, 4))
     assert remarks == []
     loaded = tf.saved_model.load(str(path))
     records = tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests"))
     requests = [logs.PredictionLog.FromString(one.numpy()).predict_log.request for one in records]
-    assert [one.model_spec.signature_name for one in requests] == list(serving.declare(model))
+    shapes: dict[str, list] = {}
     for one in requests:
         assert one.model_spec.name == "vrnn"
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in one.inputs.items()}
         outputs = loaded.signatures[one.model_spec.signature_name](**inputs)
         assert all(np.isfinite(value).all() for value in outputs.values())
+        shapes.setdefault(one.model_spec.signature_name, []).append(tuple(inputs["x"].shape) if "x" in inputs else ())
+    assert list(shapes) == list(serving.declare(model))
+    sizes = [(1, 1, cases.X_DIM), (1, 5, cases.X_DIM), (4, 1, cases.X_DIM), (4, 5, cases.X_DIM)]
+    assert all(shapes[name] == sizes for name in ("encode", "reconstruct", "score", "forecast", "impute"))
+    assert shapes["step"] == [(1, cases.X_DIM), (4, cases.X_DIM)] and len(shapes["generate"]) == 1
+
+
+def test_warmup_requests_that_no_server_replays(model: tfdvae.DVAE, tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow_serving")
+    (tmp_path / "1").mkdir()
+    declared = serving.declare(model)
+    for lengths, message in (((0,), "from 1"), (tuple(range(1, 200)), "1000 requests at most")):
+        with pytest.raises(ValueError, match=message):
+            saved_model.write_warmup(model, declared, tmp_path / "1", "vrnn", lengths)
 
 
 def test_verify_prints_a_table(keras_file: str, served: Path, capsys) -> None:

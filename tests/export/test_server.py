@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfdvae
-from export import client, parity, saved_model
+from export import client, deployment, parity, saved_model
 from tests import cases
 from tfdvae import serving
 
@@ -28,7 +28,8 @@ def model() -> tfdvae.DVAE:
 @pytest.fixture(scope="module", params=[False, True], ids=["single", "batching"])
 def folder(request: pytest.FixtureRequest, model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("served") / "vrnn"
-    saved_model.write_version(model, out, max_batch_size=8 if request.param else None)
+    saved_model.write_version(model, out, max_batch_size=8 if request.param else None, lengths=(2,))
+    deployment.write(out, "vrnn")
     return out
 
 
@@ -41,7 +42,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def ports(folder: Path) -> Iterator[dict[str, str]]:
     """The server that `export.saved_model` says to start, on other ports."""
-    command, _ = saved_model.commands(folder, (folder / "1" / "batching_params.pbtxt").exists())
+    command, _ = deployment.commands(folder)
     remote, rest = free_port(), free_port()
     replaced = command.replace("--port=8500", f"--port={remote}").replace("api_port=8501", f"api_port={rest}")
     with (folder.parent / "server.log").open("wb") as log:
@@ -100,49 +101,12 @@ def test_errors_of_the_server(kind: str, ports: dict[str, str], model: tfdvae.DV
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions without a SavedModel, for tests of what lies around it."""
 
-    def export(model: tfdvae.DVAE, folder: Path, names: list[str]) -> None:
+    def export(model: tfdvae.DVAE, folder: Path, merged: bool) -> None:
         folder.mkdir()
         (folder / "saved_model.pb").write_text("whole")
 
     monkeypatch.setattr(serving, "export_saved_model", export)
     monkeypatch.setattr(saved_model, "write_warmup", lambda *arguments: None)
-
-
-@pytest.mark.parametrize("batching", [False, True])
-def test_the_commands_and_the_files_they_read(
-    cheap: None, model: tfdvae.DVAE, tmp_path: Path, capsys, batching: bool
-) -> None:
-    model.save(tmp_path / "model.keras")
-    out, flags = tmp_path / "a model" / "vrnn", list(saved_model.BATCHING) if batching else []
-    arguments = ["--model", str(tmp_path / "model.keras"), "--out", str(out)]
-    assert saved_model.run([*arguments, *(["--batching"] if batching else [])]) == 0
-    server, container = (shlex.split(line) for line in capsys.readouterr().out.splitlines()[-2:])
-    config = f"--model_config_file={out.resolve() / 'models.config'}"
-    assert server == [BINARY, "--port=8500", "--rest_api_port=8501", config, *flags]
-    assert container == ["docker", "compose", "--file", str(out.resolve() / "compose.yaml"), "up"]
-    yaml = pytest.importorskip("yaml")
-    service = yaml.safe_load((out / "compose.yaml").read_text())["services"]["serving"]
-    assert service["environment"] == {"MODEL_NAME": "vrnn"} and service["ports"] == ["8500:8500", "8501:8501"]
-    # The image serves /models/MODEL_NAME; the path is relative to the file, so the folder may be moved.
-    assert service["volumes"] == [{"type": "bind", "source": ".", "target": "/models/vrnn", "read_only": True}]
-    assert service.get("command", []) == flags
-
-
-def test_the_configuration_parses_as_the_proto_of_the_server(cheap: None, model: tfdvae.DVAE, tmp_path: Path) -> None:
-    config = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
-    text_format = pytest.importorskip("google.protobuf.text_format")
-    saved_model.write_version(model, tmp_path / "vrnn")
-    found = text_format.Parse((tmp_path / "vrnn" / "models.config").read_text(), config.ModelServerConfig())
-    (one,) = found.model_config_list.config
-    assert (one.name, one.base_path, one.model_platform) == ("vrnn", str(tmp_path.resolve() / "vrnn"), "tensorflow")
-
-
-def test_files_that_were_edited_stay(cheap: None, model: tfdvae.DVAE, tmp_path: Path) -> None:
-    assert saved_model.write_version(model, tmp_path / "vrnn")[1] == []
-    (tmp_path / "vrnn" / "models.config").write_text("# mine")
-    path, remarks = saved_model.write_version(model, tmp_path / "vrnn")
-    assert path.name == "2" and len(remarks) == 1 and "models.config was kept" in remarks[0]
-    assert (tmp_path / "vrnn" / "models.config").read_text() == "# mine"
 
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", 'a"b', "with space"])
@@ -189,7 +153,7 @@ def test_a_failure_late_in_a_version(
     with pytest.raises(OSError, match="No space|full"):
         saved_model.write_version(model, tmp_path / "out", max_batch_size=4)
     assert snapshot(tmp_path / "out" / "1") == before
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1", "compose.yaml", "models.config"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1"]
 
 
 def test_of_two_versions_at_once_the_second_takes_the_next_number(
@@ -205,8 +169,7 @@ def test_of_two_versions_at_once_the_second_takes_the_next_number(
     path, _ = saved_model.write_version(model, tmp_path / "out")
     assert (others, path) == ([tmp_path / "out" / "1"], tmp_path / "out" / "2")
     assert all((version / "saved_model.pb").read_text() == "whole" for version in (*others, path))
-    found = sorted(one.name for one in (tmp_path / "out").iterdir())
-    assert found == ["1", "2", "compose.yaml", "models.config"]
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["1", "2"]
 
 
 def test_a_folder_that_cannot_be_written(model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,13 @@ def test_it_runs_without_keras_tfp_and_this_package(model: tfdvae.DVAE, exported
 def test_the_folder_holds_the_description(exported: Path, signatures) -> None:
     content = json.loads((exported / "signatures.json").read_text())
     assert content["model"] == "VRNN" and content["features"] == cases.X_DIM and content["inputs"] == 0
-    assert set(content["signatures"]) == set(signatures)
+    assert {*content["signatures"], "serving_default"} == set(signatures)
+
+
+def test_who_names_no_signature_gets_what_the_model_returns(model: tfdvae.DVAE, signatures) -> None:
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, cases.X_DIM)), tf.float32)
+    found = signatures["serving_default"](x=x, mask=tf.ones([2, 5], tf.bool))
+    np.testing.assert_allclose(found["mean"], model(x), rtol=1e-5, atol=1e-6)
 
 
 def test_what_stands_in_frames_that_do_not_exist_has_no_influence(model: tfdvae.DVAE, signatures) -> None:

@@ -19,13 +19,14 @@ class Request(NamedTuple):
 
     Attributes:
         size, length: B and T, of the new frames.
-        seed: all that is random follows from it.
+        seed: all that is random follows from it; `[B, 2]` where each row has its own.
         sample: whether to draw; otherwise modes of latents and means of frames are followed.
         u: inputs `[B, T, U]`, in driven mode.
         context: `[B, C]`, or None.
         latents: given values of latents that exist once per sequence, by name, `[B, Z]`.
         past: sequences to go on from; None begins new ones.
         replacing: values of such latents that take the place of the past's own ones from the first new frame on.
+        mask: `[B, T]`, which of the new frames count, where rows want fewer than T; they come first.
     """
 
     size: tf.Tensor
@@ -37,6 +38,7 @@ class Request(NamedTuple):
     latents: Mapping[str, tf.Tensor] = {}
     past: Batch | None = None
     replacing: Mapping[str, tf.Tensor] = {}
+    mask: tf.Tensor | None = None
 
 
 class DrawingMixin:
@@ -161,11 +163,30 @@ class DrawingMixin:
         latents: Mapping[str, tf.Tensor] | None = None,
     ) -> Forecast:
         """`forecast` for tensors that were checked."""
-        given = (batch, future_u, latents or {})
-        past, u, known = tf.nest.map_structure(lambda y: tile(y, num_samples), given)
-        drawn = self._continue(Request(tf.shape(past.x)[0], horizon, seed, True, u, past.context, known, past))
-        samples, means = (untile(y, num_samples) for y in (drawn.x, self.frames.mean(drawn.params)))
+        samples, means = self.draw_continuations(batch, future_u, horizon, num_samples, seed, latents)
         return Forecast(samples, tf.reduce_mean(means, axis=0))
+
+    def draw_continuations(
+        self,
+        batch: Batch,
+        future_u: tf.Tensor | None,
+        horizon: tf.Tensor,
+        num_samples: tf.Tensor | int,
+        seed: tf.Tensor,
+        latents: Mapping[str, tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Frames that follow, and E[x_t | path] of each path, both `[K, B, horizon, D]`.
+
+        Args:
+            seed: `[2]`, or `[K * B, 2]` where each path has its own.
+            mask: `[B, horizon]`, which of the new frames count (see `Request`).
+        """
+        given = (batch, future_u, latents or {}, mask)
+        past, u, known, mask = tf.nest.map_structure(lambda y: tile(y, num_samples), given)
+        request = Request(tf.shape(past.x)[0], horizon, seed, True, u, past.context, known, past, mask=mask)
+        drawn = self._continue(request)
+        return tuple(untile(y, num_samples) for y in (drawn.x, self.frames.mean(drawn.params)))
 
     def impute(
         self,
@@ -210,6 +231,20 @@ class DrawingMixin:
     def draw_missing(
         self, batch: Batch, sweeps: tf.Tensor, num_samples: tf.Tensor | int, seed: tf.Tensor, chain: bool
     ) -> Imputed:
+        """`impute` for tensors that were checked."""
+        filled, means = self.draw_completions(batch, sweeps, num_samples, seed, chain)
+        mean = tf.where(batch.observed, batch.x, tf.reduce_mean(means, axis=0))
+        return Imputed(filled, masks.zero_masked(mean, batch.mask))
+
+    def draw_completions(
+        self, batch: Batch, sweeps: tf.Tensor, num_samples: tf.Tensor | int, seed: tf.Tensor, chain: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Completed frames, and the means of p(x_t | .) of each path, both `[K, B, T, D]`.
+
+        Args:
+            sweeps: a number, or one for each path, `[K * B]`.
+            seed: `[2]`, or `[K * B, 2]` where each path has its own.
+        """
         blank = tf.where(batch.observed, batch.x, tf.zeros([], batch.x.dtype))
         batch = batch._replace(x=blank)
         repeated = Batch(*(tile(y, num_samples) for y in batch))
@@ -218,20 +253,21 @@ class DrawingMixin:
         else:
             packed, how = self.pack(repeated)
             filled, params = _unpacked(self._fill_given(packed, seed), how)
-        mean = tf.reduce_mean(untile(self.frames.mean(params), num_samples), axis=0)
-        mean = masks.zero_masked(tf.where(batch.observed, batch.x, mean), batch.mask)
-        return Imputed(untile(filled, num_samples), mean)
+        return untile(filled, num_samples), untile(self.frames.mean(params), num_samples)
 
     def _chain(self, batch: Batch, sweeps: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The last of all sweeps: completed frames, and parameters of p(x_t | .)."""
         units = self.frames.units(batch.x, batch.mask, batch.observed)
         start = self._sweep(batch, units, seed, True)
 
-        def sweep(i: tf.Tensor, filled: tf.Tensor, params: tf.Tensor) -> tuple:
-            return i + 1, *self._sweep(batch._replace(x=filled), units, random.fold_in(seed, i), False)
+        def sweep(i: tf.Tensor, *before: tf.Tensor) -> tuple:
+            after = self._sweep(batch._replace(x=before[0]), units, random.fold_in(seed, i), False)
+            if sweeps.shape.rank:
+                after = (tf.where((i < sweeps)[:, None, None], y, last) for y, last in zip(after, before, strict=True))
+            return i + 1, *after
 
         shapes = (tf.TensorShape([]), *(tf.TensorShape([None, None, y.shape[-1]]) for y in start))
-        return tf.while_loop(lambda i, *_: i < sweeps, sweep, (tf.constant(1), *start), shapes)[1:]
+        return tf.while_loop(lambda i, *_: tf.reduce_any(i < sweeps), sweep, (tf.constant(1), *start), shapes)[1:]
 
     def _sweep(self, batch: Batch, units: Units | None, seed: tf.Tensor, first: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """One sweep; after the first one x is complete."""

@@ -58,7 +58,7 @@ class SequenceDVAE(DVAE):
         noise, uniform = self.draw(request.seed, request.size, request.length, request.sample)
         u = self.inputs(request.u, request.context, request.length)
         z = self.prior_path(u, noise, request.size, request.length)
-        params = self.frames.within(request.context).params(self.decode(z, None, u))
+        params = self.frames.within(request.context).params(self.decode(z, request.mask, u))
         return Generated(self.emit(params, uniform), {self.latent_name: z}, params)
 
     def _continue(self, request: Request) -> Generated:
@@ -72,10 +72,11 @@ class SequenceDVAE(DVAE):
         u = self.inputs(request.u, packed.context, horizon)
         after = self.continue_path(before, packed.mask, packed.u, u, noise, horizon)
         exists = tf.ones([size, length], tf.bool) if packed.mask is None else packed.mask
+        wanted = tf.ones([size, horizon], tf.bool) if request.mask is None else request.mask
         joined, how = masks.pack_batch(
             Batch(
                 tf.concat([before, after], axis=1),
-                tf.concat([exists, tf.ones([size, horizon], tf.bool)], axis=1),
+                tf.concat([exists, wanted], axis=1),
                 None if u is None else tf.concat([packed.u, u], axis=1),
             )
         )

@@ -24,6 +24,8 @@ class Target(NamedTuple):
             sequences; one draws them frame by frame.
         num_samples: K of the importance-sampled likelihood, where noise is an input.
         time: number of frames of sequences, where it has to be fixed; None: any.
+        merged: whether calls of several callers may come as one, as a batching server merges them. Every input and
+            output then has one row per sequence, and what is in a row follows from that row alone.
     """
 
     batch: int | None = None
@@ -31,6 +33,7 @@ class Target(NamedTuple):
     seeded: bool = True
     num_samples: int = 8
     time: int | None = None
+    merged: bool = False
 
 
 class Limits(NamedTuple):

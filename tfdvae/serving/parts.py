@@ -15,7 +15,7 @@ from tfdvae.serving.fields import Field, Limits, Signature, Target
 from tfdvae.serving.states import StateLayout
 from tfdvae.types import Batch, StepTerms
 
-__all__ = ["Parts", "Tensors", "inlined", "noise_field", "scores", "seed_of"]
+__all__ = ["Parts", "Tensors", "inlined", "mean_over", "noise_field", "scores", "seed_of", "within"]
 
 Tensors = dict[str, tf.Tensor]
 NATS, UNITS_OF_X, UNITS_OF_U = "nats", "units of x", "units of u"
@@ -133,13 +133,13 @@ class Parts:
         """The units of sequences from what `given` declares."""
         if "given" not in given:
             return None
-        names = {"x": "given", "observed": "given_observed"}
+        names = {"x": "given", "mask": "given_mask", "observed": "given_observed"}
         first = self.read({name: given[field] for name, field in names.items() if field in given})
-        return self.model.frames.units(first.x, None, first.observed)
+        return self.model.frames.units(first.x, first.mask, first.observed)
 
     def check(self, batch: Batch) -> Batch:
         """The same, checked."""
-        if not self.target.seeded:
+        if not self.target.seeded or self.target.merged:
             return batch
         return validation.after(validation.value_checks(batch, self.model.frames, self.frame_shape), batch)
 
@@ -218,21 +218,26 @@ def inlined(method: Callable) -> Callable:
 
 
 def seed_of(given: Tensors) -> tf.Tensor:
-    """`random.make_seed` of a whole number that is a tensor."""
+    """`random.make_seed` of a whole number that is a tensor, `[2]`, or of one per row, `[B, 2]`."""
     parts = [given["seed"], tf.bitwise.right_shift(given["seed"], tf.constant(31, tf.int64))]
-    return tf.cast(tf.bitwise.bitwise_and(tf.stack(parts), tf.constant(0x7FFFFFFF, tf.int64)), tf.int32)
+    return tf.cast(tf.bitwise.bitwise_and(tf.stack(parts, axis=-1), tf.constant(0x7FFFFFFF, tf.int64)), tf.int32)
 
 
-def scores(terms: StepTerms, count: tf.Tensor | int) -> Tensors:
+def scores(terms: StepTerms, count: tf.Tensor | int, own: tf.Tensor | None = None) -> Tensors:
     """Bounds from the terms of K paths per sequence in adjacent rows, packed to the left.
 
     p(x_1:t) is estimated by the mean over the paths of prod_{s <= t} p(x_s | .) p(z_s | .) / q(z_s | .), and
-    log p(x_t | x_<t) by the difference of two neighbours, so that the sum over t is the estimate of log p(x).
+    log p(x_t | x_<t) by the difference of two neighbours, so that the sum over t is the estimate of log p(x). Of K
+    paths, only the first `own` `[B]` of a sequence count, where that is given.
     """
-    frames = tf.reduce_mean(_by_path(terms.log_px - terms.kl, count), axis=1)
-    sequence = tf.reduce_mean(tf.reshape(terms.sequence_kl, [-1, count]), axis=1)
+    frames = mean_over(_by_path(terms.log_px - terms.kl, count), own)
+    sequence = mean_over(tf.reshape(terms.sequence_kl, [-1, count]), own)
     weights = tf.cumsum(terms.log_px + terms.log_ratio, axis=1) + terms.sequence_log_ratio[:, None]
-    log_prob = tf.reduce_logsumexp(_by_path(weights, count), axis=1) - tf.math.log(tf.cast(count, tf.float32))
+    by_path, total = _by_path(weights, count), count
+    if own is not None:
+        by_path = tf.where(within(own, count)[..., None], by_path, -float("inf"))
+        total = own[:, None]
+    log_prob = tf.reduce_logsumexp(by_path, axis=1) - tf.math.log(tf.cast(total, tf.float32))
     return {
         "elbo": tf.reduce_sum(frames, axis=1) - sequence,
         "elbo_frames": frames,
@@ -240,6 +245,21 @@ def scores(terms: StepTerms, count: tf.Tensor | int) -> Tensors:
         "log_prob": log_prob[:, -1],
         "log_prob_frames": log_prob - tf.pad(log_prob[:, :-1], [[0, 0], [1, 0]]),
     }
+
+
+def mean_over(x: tf.Tensor, own: tf.Tensor | None) -> tf.Tensor:
+    """Mean over the axis 1 of `[B, K, ...]`, over the first `own` `[B]` of a row alone where that is given."""
+    if own is None:
+        return tf.reduce_mean(x, axis=1)
+    one = [1] * (x.shape.rank - 2)
+    counted = tf.reshape(within(own, tf.shape(x)[1]), [-1, tf.shape(x)[1], *one])
+    total = tf.reduce_sum(tf.where(counted, x, tf.zeros([], x.dtype)), axis=1)
+    return total / tf.cast(tf.reshape(own, [-1, *one]), x.dtype)
+
+
+def within(own: tf.Tensor, length: tf.Tensor | int) -> tf.Tensor:
+    """True at the first `own` `[B]` of `length` places: `[B, length]`."""
+    return tf.range(length) < own[:, None]
 
 
 def _by_path(x: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,31 @@ import tensorflow as tf
 from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
 from tfdvae.serving.card import CARD, model_card
-from tfdvae.serving.fields import Signature, describe
+from tfdvae.serving.fields import Signature, Target, describe
 from tfdvae.serving.reproducible import make_reproducible
 from tfdvae.serving.signatures import declare
 
-__all__ = ["DESCRIPTION", "about", "choose", "export_saved_model", "new_folder", "plain_errors"]
+__all__ = ["DEFAULT", "DESCRIPTION", "about", "choose", "export_saved_model", "new_folder", "plain_errors", "target_of"]
 
 DESCRIPTION = "signatures.json"
 
+DEFAULT = ("serving_default", "reconstruct")
+"""What a caller gets who names no signature: what the Keras model itself returns where it is called."""
+
 
 def export_saved_model(
-    model: DVAE, path: str | os.PathLike, signatures: Iterable[str] | None = None
+    model: DVAE, path: str | os.PathLike, signatures: Iterable[str] | None = None, merged: bool = False
 ) -> dict[str, Signature]:
     """Writes the signatures to a new folder, complete or not at all; `signatures.json` in it describes them and says
     which model it is (`DVAE.identity`), and the same for people as a model card, README.md.
+
+    `reconstruct` is `serving_default` as well.
 
     Args:
         model: a built model.
         path: the folder to make.
         signatures: names of those to write; by default all that the model has.
+        merged: in the form for a server that merges calls: one row per sequence in everything (see `Target`).
 
     Returns:
         What was written.
@@ -41,17 +47,24 @@ def export_saved_model(
         FileExistsError: there is something at `path`.
         OSError: the folder cannot be written.
     """
-    chosen = choose(declare(model), signatures, type(model).__name__)
+    chosen = choose(declare(model, Target(merged=merged)), signatures, type(model).__name__)
     with new_folder(path) as folder:
         module = tf.Module(name="tfdvae")
         # Not the states of random numbers and metrics, which change without training and which no signature reads.
         module.weights = [weight.value for weight in model.weights]
-        tf.saved_model.save(module, str(folder), {name: one.trace() for name, one in chosen.items()})
+        traced = {name: one.trace() for name, one in chosen.items()}
+        name, shown = DEFAULT
+        tf.saved_model.save(module, str(folder), {**traced, **({name: traced[shown]} if shown in traced else {})})
         make_reproducible(folder)
-        text = describe(chosen, **about(model), **model.identity())
+        text = describe(chosen, **about(model), **model.identity(), merged=merged)
         (folder / DESCRIPTION).write_text(text, encoding="utf-8")
         (folder / CARD).write_text(model_card(json.loads(text)), encoding="utf-8")
     return chosen
+
+
+def target_of(description: Mapping[str, Any]) -> Target:
+    """What a SavedModel was declared for, from its description."""
+    return Target(merged=bool(description.get("merged", False)))
 
 
 def about(model: DVAE) -> dict[str, Any]:

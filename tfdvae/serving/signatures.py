@@ -1,13 +1,12 @@
 """One declaration of each function that a model offers where there is no Keras, shared by all formats."""
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from tfdvae import masks
 from tfdvae.models import DVAE
 from tfdvae.models.drawing import Request
 from tfdvae.serving.fields import Field, Signature, Target
+from tfdvae.serving.merging import MergedRows
 from tfdvae.serving.parts import NATS, UNITS_OF_U, UNITS_OF_X, Parts, Tensors, inlined, scores, seed_of
 from tfdvae.types import Batch
 
@@ -256,18 +255,12 @@ class Declarations(Parts):
         return Signature("generate_step", text, tuple(inputs), tuple(outputs), run)
 
 
-SIGNATURES: dict[str, Callable[[Declarations], Signature | None]] = {
-    "encode": Declarations.encode,
-    "reconstruct": Declarations.reconstruct,
-    "score": Declarations.score,
-    "generate": Declarations.generate,
-    "forecast": Declarations.forecast,
-    "impute": Declarations.impute,
-    "reset": Declarations.reset,
-    "step": Declarations.step,
-    "generate_step": Declarations.generate_step,
-}
-"""Every function by the name that callers use."""
+class MergedDeclarations(MergedRows, Declarations):
+    """The signatures of one model for a server that merges calls."""
+
+
+SIGNATURES = ("encode", "reconstruct", "score", "generate", "forecast", "impute", "reset", "step", "generate_step")
+"""Every function by the name that callers use: a method of `Declarations`."""
 
 
 def declare(model: DVAE, target: Target | None = None) -> dict[str, Signature]:
@@ -281,6 +274,7 @@ def declare(model: DVAE, target: Target | None = None) -> dict[str, Signature]:
         ValueError: the model was never built.
     """
     model._require_built("export")
-    declarations = Declarations(model, target or Target())
-    found = {name: method(declarations) for name, method in SIGNATURES.items()}
+    target = target or Target()
+    declarations = (MergedDeclarations if target.merged else Declarations)(model, target)
+    found = {name: getattr(declarations, name)() for name in SIGNATURES}
     return {name: declarations.guarded(signature) for name, signature in found.items() if signature is not None}

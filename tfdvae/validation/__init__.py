@@ -29,7 +29,7 @@ from tfdvae.validation.batches import (
     is_symbolic,
     with_missing,
 )
-from tfdvae.validation.graphs import after, check_dataset, finite_check, support_check, value_checks
+from tfdvae.validation.graphs import after, check_dataset, finite_check, sound_rows, value_checks
 from tfdvae.validation.sources import CheckedPyDataset, first_of, named
 from tfdvae.validation.tensors import as_rows, check_state, one_frame, same_rows
 from tfdvae.validation.values import Support, check_arrays, check_weights
@@ -64,7 +64,7 @@ __all__ = [
     "refuse_unused",
     "same_rows",
     "scheduled",
-    "support_check",
+    "sound_rows",
     "switch",
     "value_checks",
     "whole",

@@ -1,5 +1,6 @@
 """The same checks where there are no values yet: assertions in graphs, of Datasets, tf.functions and signatures."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +19,7 @@ from tfdvae.validation.batches import (
 from tfdvae.validation.sources import named
 from tfdvae.validation.values import Support
 
-__all__ = ["after", "check_dataset", "finite_check", "support_check", "value_checks"]
+__all__ = ["after", "check_dataset", "finite_check", "sound_rows", "value_checks"]
 
 
 def check_dataset(
@@ -64,23 +65,35 @@ def value_checks(
         support: says which values x may have; None allows all that are finite.
         frame_shape: of x, where frames are no vectors.
     """
-    checks = []
+    return [tf.debugging.Assert(~tf.reduce_any(bad), data) for bad, data in _faults(batch, support, frame_shape)]
+
+
+def sound_rows(
+    batch: Batch, support: Support | None = None, frame_shape: tuple[int, ...] | None = None
+) -> tf.Tensor:
+    """Which sequences `value_checks` would let pass, `[B]`: for callers whose batch has sequences of others in it."""
+    faults = [bad for bad, _ in _faults(batch, support, frame_shape)]
+    return ~tf.reduce_any([tf.reduce_any(bad, axis=list(range(1, bad.shape.rank))) for bad in faults], axis=0)
+
+
+def _faults(
+    batch: Batch, support: Support | None, frame_shape: tuple[int, ...] | None
+) -> Iterator[tuple[tf.Tensor, list]]:
+    """What may be wrong with a batch: where it is, with an axis of sequences first, and what an assertion says."""
     for name in ("mask", "observed"):
         value = getattr(batch, name)
         if value is not None and value.dtype != tf.bool:
-            allowed = tf.reduce_all((value == tf.zeros([], value.dtype)) | (value == tf.ones([], value.dtype)))
+            allowed = (value == tf.zeros([], value.dtype)) | (value == tf.ones([], value.dtype))
             what = "a mask" if name == "mask" else "`observed`"
-            checks.append(tf.debugging.Assert(allowed, [f"Expected {what} of booleans (or 0 and 1), got", value]))
+            yield ~allowed, [f"Expected {what} of booleans (or 0 and 1), got", value]
     mask = tf.ones(tf.shape(batch.x)[:2], tf.bool) if batch.mask is None else tf.cast(batch.mask, tf.bool)
-    checks.append(
-        tf.debugging.Assert(
-            tf.reduce_all(tf.reduce_any(mask, axis=1)),
-            [
-                "Every sequence needs a frame that exists; shape of the mask, and frames per sequence:",
-                tf.shape(mask),
-                tf.math.count_nonzero(mask, 1),
-            ],
-        )
+    yield (
+        ~tf.reduce_any(mask, axis=1),
+        [
+            "Every sequence needs a frame that exists; shape of the mask, and frames per sequence:",
+            tf.shape(mask),
+            tf.math.count_nonzero(mask, 1),
+        ],
     )
     observed = None if batch.observed is None else as_observed(tf.cast(batch.observed, tf.bool), batch.x)
     for name, value in (("x", batch.x), ("u", batch.u)):
@@ -90,30 +103,22 @@ def value_checks(
             if name == "x" and observed is not None:
                 bad &= observed
             bad = mask & tf.reduce_any(bad, axis=list(range(2, value.shape.rank)))
-            message = f"`{name}` holds NaN or infinity in frames that exist; (sequence, frame):"
-            checks.append(tf.debugging.Assert(~tf.reduce_any(bad), [message, tf.where(bad)]))
+            yield bad, [f"`{name}` holds NaN or infinity in frames that exist; (sequence, frame):", tf.where(bad)]
     if batch.context is not None and batch.context.dtype.is_floating:
-        checks.append(finite_check("context", batch.context))
+        yield ~tf.math.is_finite(tf.cast(batch.context, tf.float32)), ["`context` holds NaN or infinity."]
     if support is not None:
         shape = frame_shape or tuple(batch.x.shape[2:])
         frames = flat(Batch(tf.cast(batch.x, tf.float32), None, None, observed), shape)
-        checks.append(support_check(frames.x, mask, frames.observed, support))
-    return checks
+        finite, seen = tf.math.is_finite(frames.x), frames.observed
+        known = finite if seen is None else finite & seen
+        bad = known & ~support.supported(tf.where(known, frames.x, tf.zeros([], frames.x.dtype)), seen)
+        # What is not finite has a message of its own, and it would be chance which of the two comes first.
+        whole = tf.reduce_all(finite if seen is None else finite | ~seen, axis=-1)
+        bad = mask & whole & tf.reduce_any(bad, axis=-1)
+        yield bad, [f"`x` holds values that cannot be: {support.support}; (sequence, frame):", tf.where(bad)]
 
 
 def finite_check(name: str, value: tf.Tensor) -> tf.Operation:
     """Asserts that a tensor of any shape holds neither NaN nor infinity."""
     finite = tf.reduce_all(tf.math.is_finite(tf.cast(value, tf.float32)))
     return tf.debugging.Assert(finite, [f"`{name}` holds NaN or infinity."])
-
-
-def support_check(x: tf.Tensor, mask: tf.Tensor, observed: tf.Tensor | None, support: Support) -> tf.Operation:
-    """Asserts that what was observed of frames `[B, T, D]` that exist, `mask` `[B, T]`, can be explained."""
-    finite = tf.math.is_finite(x)
-    known = finite if observed is None else finite & observed
-    bad = known & ~support.supported(tf.where(known, x, tf.zeros([], x.dtype)), observed)
-    # What is not finite has a message of its own, and it would be chance which of the two comes first.
-    whole = tf.reduce_all(finite if observed is None else finite | ~observed, axis=-1)
-    bad = mask & whole & tf.reduce_any(bad, axis=-1)
-    message = f"`x` holds values that cannot be: {support.support}; (sequence, frame):"
-    return tf.debugging.Assert(~tf.reduce_any(bad), [message, tf.where(bad)])

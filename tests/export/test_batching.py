@@ -1,0 +1,139 @@
+"""A version whose requests a server may merge: the numbers of Keras, whatever was merged with what."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfdvae
+from export import parity, running, saved_model
+from tests import cases
+from tests.export.merging import merged, parted
+from tfdvae import random, serving
+from tfdvae.serving import Target
+from tfdvae.serving.merging import MOST
+from tfdvae.types import Batch
+
+
+@pytest.fixture(scope="module")
+def model() -> tfdvae.DVAE:
+    return cases.make("vrnn")
+
+
+@pytest.fixture(scope="module")
+def keras_file(model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("models") / "model.keras"
+    model.save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def served(keras_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Beside another version, which may be empty here."""
+    out = tmp_path_factory.mktemp("served") / "vrnn"
+    (out / "11").mkdir(parents=True)
+    arguments = ["--model", keras_file, "--out", str(out), "--batching", "--max_batch_size", "24"]
+    assert saved_model.run([*arguments, "--warmup_lengths", "2", "--warmup_batch_sizes", "1", "--label", "canary"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def artefact(served: Path) -> running.Artefact:
+    return running.load(served)
+
+
+def test_the_next_version_gets_the_next_number_and_every_signature(
+    served: Path, artefact: running.Artefact, keras_file: str, capsys
+) -> None:
+    lines = (served / "12" / "batching_params.pbtxt").read_text().splitlines()
+    assert "max_batch_size { value: 24 }" in lines and "pad_variable_length_inputs: true" in lines
+    assert [line.split()[-1] for line in lines if "allowed" in line] == ["1", "2", "4", "8", "16", "24"]
+    assert set(artefact.functions) == set(serving.SIGNATURES) and artefact.target == Target(merged=True)
+    assert 'version_labels { key: "canary" value: 12 }' in (served / "deploy" / "models.config").read_text()
+    before = (served / "12" / "saved_model.pb").read_bytes()
+    arguments = ["--model", keras_file, "--out", str(served), "--version", "12", "--batching"]
+    assert saved_model.run(arguments) == 1
+    assert "12 exists" in capsys.readouterr().err
+    assert (served / "12" / "saved_model.pb").read_bytes() == before
+
+
+def test_it_has_the_numbers_of_keras(model: tfdvae.DVAE, artefact: running.Artefact) -> None:
+    found = parity.compare(model, artefact)
+    for one in found:
+        assert one.relative <= 1e-5, one
+    assert {one.signature for one in found} == {*serving.SIGNATURES, "step x T", "mixtures"}
+
+
+@pytest.mark.parametrize("name", serving.SIGNATURES)
+def test_merged_requests_get_what_each_gets_alone(model: tfdvae.DVAE, artefact: running.Artefact, name: str) -> None:
+    """Requests of one sequence and of two, of unequal lengths, in a batch that is filled up to an allowed size."""
+    declared = serving.declare(model, artefact.target)
+    requests = [
+        parity.examples(model, declared[name], declared, seed=size, batch=size, length=length)
+        for size, length in ((1, 4), (2, 9))
+    ]
+    together = parted(artefact.functions[name](merged(requests, size=4)), [1, 2])
+    for given, got in zip(requests, together, strict=True):
+        assert got["valid"].all()
+        for key, alone in artefact.functions[name](given).items():
+            own = got[key][tuple(slice(n) for n in alone.shape)]
+            scale = 1e-6 + float(np.max(np.abs(alone)))
+            np.testing.assert_allclose(own, alone, rtol=0, atol=1e-5 * scale, err_msg=f"{name} {key}")
+
+
+def test_a_row_draws_what_the_model_draws_from_its_seed(model: tfdvae.DVAE, artefact: running.Artefact) -> None:
+    """Path k of a forecast is that of the model itself for the sequence alone, from the seed folded with k."""
+    declared = serving.declare(model, artefact.target)
+    given = parity.examples(model, declared["forecast"], declared)
+    found = artefact.functions["forecast"](given)
+    for b in range(parity.BATCH):
+        length, horizon, count = (int(given[name][b]) for name in ("length", "horizon", "num_samples"))
+        batch = Batch(*(tf.constant(given[name][b : b + 1, :length]) for name in ("x", "mask")))
+        for k in range(count):
+            seed = random.fold_in(random.make_seed(int(given["seed"][b])), k)
+            alone = model.draw_forecast(batch, None, tf.constant(horizon), 1, seed)
+            np.testing.assert_allclose(found["samples"][b, k, :horizon], alone.samples[0, 0], rtol=1e-4, atol=1e-5)
+    drawn = artefact.functions["generate"]({"length": np.int32([3, 5]), "seed": np.int64([2**40, 7])})
+    for b, (length, seed) in enumerate(((3, 2**40), (5, 7))):
+        alone = model.generate(length, seed=seed)
+        np.testing.assert_allclose(drawn["x"][b, :length], alone.x[0], rtol=1e-4, atol=1e-5)
+
+
+BAD: dict[str, list[tuple[str, object]]] = {
+    "score": [("x", np.nan), ("x", np.inf), ("mask", False), ("num_samples", 0)],
+    "reconstruct": [("length", 0), ("length", 99)],
+    "generate": [("length", 0), ("length", MOST + 1)],
+    "forecast": [("horizon", -1), ("num_samples", MOST + 1)],
+    "impute": [("num_sweeps", 0)],
+    "step": [("x", np.nan), ("noise_z", np.nan), ("state_h", -np.inf)],
+    "generate_step": [("uniform", np.nan)],
+}
+"""What a row may hold that cannot be answered: one after the other in the rows after the first."""
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_row_that_cannot_be_answered_harms_no_other(
+    model: tfdvae.DVAE, artefact: running.Artefact, name: str
+) -> None:
+    declared, changes, run = serving.declare(model, artefact.target), BAD[name], artefact.functions[name]
+    given = parity.examples(model, declared[name], declared, batch=1 + len(changes))
+    alone = run({key: value[:1] for key, value in given.items()})
+    given = {key: value.copy() for key, value in given.items()}
+    for b, (key, value) in enumerate(changes, 1):
+        given[next(one for one in given if one.startswith(key))][b] = value
+    found = run(given)
+    assert found["valid"].tolist() == [True] + [False] * len(changes)
+    for key, value in found.items():
+        if value.dtype.kind == "f":
+            assert np.isnan(value[1:]).all(), key
+            own = value[:1][tuple(slice(n) for n in alone[key].shape)]
+            np.testing.assert_allclose(own, alone[key], rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_what_is_not_declared_for_it_cannot_be_merged(model: tfdvae.DVAE) -> None:
+    """The test of the test: a scalar among the inputs is what the server refuses."""
+    declared = serving.declare(model)
+    given = parity.examples(model, declared["score"], declared)
+    with pytest.raises(ValueError, match="at least one dimension"):
+        merged([given, given])
