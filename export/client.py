@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from export import program
-from export.client_base import (
-    Client,
+from export.client_base import Client
+from export.client_grpc import GrpcClient
+from export.client_rest import RestClient
+from export.client_stream import Stream
+from export.client_types import (
     DeadlineExceededError,
     InvalidArgumentError,
     NotFoundError,
@@ -27,8 +30,6 @@ from export.client_base import (
     UnavailableError,
     VersionStatus,
 )
-from export.client_grpc import GrpcClient
-from export.client_rest import RestClient
 
 __all__ = [
     "Client",
@@ -39,6 +40,7 @@ __all__ = [
     "RestClient",
     "ServingError",
     "SignatureSpec",
+    "Stream",
     "TensorSpec",
     "UnavailableError",
     "VersionStatus",
@@ -66,7 +68,8 @@ def main(given: argparse.Namespace) -> int:
     if given.signature and not (given.inputs and given.out):
         raise ValueError("With --signature, --inputs and --out are needed: .npz files of its inputs and outputs.")
     kind, address = (RestClient, given.rest) if given.rest else (GrpcClient, given.grpc)
-    with kind(address, given.model, given.version, given.timeout, description=given.description) as client:
+    options = {"description": given.description, "label": given.label}
+    with kind(address, given.model, given.version, given.timeout, **options) as client:
         if not given.signature:
             print(listing(client.status(), client.signatures()))
             return 0
@@ -86,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     server.add_argument("--grpc", help="host and port of the server, such as localhost:8500")
     found.add_argument("--model", required=True, help="its name on the server")
     found.add_argument("--version", type=int, help="its number (default: the newest)")
+    found.add_argument("--label", help="of a version, such as stable")
     found.add_argument("--signature", help="its name (default: list them all)")
     found.add_argument("--inputs", help=".npz file with an array for each input")
     found.add_argument("--out", help=".npz file to write the outputs to")

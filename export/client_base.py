@@ -1,91 +1,39 @@
-"""What the clients of a model server share: errors, deadlines, and the check of inputs before they are sent."""
+"""What the clients of a model server share: calls with deadlines and retries, of inputs that are checked before."""
 
-import math
+import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+from export.client_many import ManyCalls
+from export.client_stream import Stream
+from export.client_types import (
+    Arrays,
+    Deadline,
+    DeadlineExceededError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServingError,
+    SignatureSpec,
+    UnavailableError,
+    VersionStatus,
+    checked,
+    described,
+)
 
 if TYPE_CHECKING:
     from export.running import Artefact
 
-__all__ = [
-    "Client",
-    "Deadline",
-    "DeadlineExceededError",
-    "InvalidArgumentError",
-    "NotFoundError",
-    "ServingError",
-    "SignatureSpec",
-    "TensorSpec",
-    "UnavailableError",
-    "VersionStatus",
-]
+__all__ = ["Client"]
 
 T = TypeVar("T")
-Arrays = dict[str, np.ndarray]
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 
-class ServingError(RuntimeError):
-    """The server could not answer, or its answer cannot be read."""
-
-
-class NotFoundError(ServingError):
-    """The server has no such model, version or signature."""
-
-
-class InvalidArgumentError(ServingError):
-    """The inputs do not fit the signature, or the model refused them."""
-
-
-class DeadlineExceededError(ServingError):
-    """There was no answer in time."""
-
-
-class UnavailableError(ServingError):
-    """No server can be reached, or it is not ready to answer."""
-
-
-class TensorSpec(NamedTuple):
-    """Type of a tensor; a size is None where any will do."""
-
-    dtype: str
-    shape: tuple[int | None, ...]
-    axes: tuple[str, ...] = ()
-
-
-class SignatureSpec(NamedTuple):
-    """Inputs and outputs of a signature by name."""
-
-    inputs: dict[str, TensorSpec]
-    outputs: dict[str, TensorSpec]
-
-
-class VersionStatus(NamedTuple):
-    """What the server says of a version: its number, its state (AVAILABLE: it answers), and the error that ended it."""
-
-    version: int
-    state: str
-    message: str
-
-
-class Deadline:
-    """A moment that all parts of a call share."""
-
-    def __init__(self, seconds: float) -> None:
-        if not (seconds > 0.0 and math.isfinite(seconds)):
-            raise ValueError(f"`timeout` must be a positive number of seconds, got {seconds}.")
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds until then, at least 0."""
-        return max(0.0, self._end - time.monotonic())
-
-
-class Client:
+class Client(ManyCalls):
     """A model on a server. `client_rest.RestClient` and `client_grpc.GrpcClient` say how to talk to it."""
 
     def __init__(
@@ -96,6 +44,8 @@ class Client:
         timeout: float = 10.0,
         retries: int = 3,
         description: str | Path | None = None,
+        label: str | None = None,
+        concurrency: int = 8,
     ) -> None:
         """Connects with the first call.
 
@@ -104,9 +54,12 @@ class Client:
             model: its name there.
             version: its number; None: the newest that is served.
             timeout: seconds for each call, retries included.
-            retries: how often a call is repeated that found no server, with pauses of 0.1, 0.2, 0.4, ... seconds.
+            retries: how often a call is repeated that found no server, or one that is busy (UNAVAILABLE, 503), after
+                pauses of at least 0.1, 0.2, 0.4, ... seconds. Nothing else is repeated: a model says the same again.
             description: `signatures.json` of the export, against which inputs are checked then; by default what the
-                server says, which knows less of the axes.
+                server says, which knows less of the axes. Streams need it, since no server says how noise is drawn.
+            label: that of a version, such as "stable", in place of its number.
+            concurrency: how many calls `predict_many` and `predict_async` have under way at once.
 
         Raises:
             FileNotFoundError, ValueError: the description cannot be read, or the address or a number makes no sense.
@@ -115,9 +68,12 @@ class Client:
         Deadline(timeout)
         if retries < 0 or (version is not None and version < 1):
             raise ValueError(f"`retries` counts from 0 and `version` from 1, got {retries} and {version}.")
-        self.address, self.model, self.version = address, model, version
+        if version is not None and label is not None:
+            raise ValueError(f"A version has a number or a label: got both, {version} and {label!r}.")
+        super().__init__(concurrency)
+        self.address, self.model, self.version, self.label = address, model, version, label
         self.timeout, self.retries = timeout, retries
-        self._described = None if description is None else _described(Path(description))
+        self._described = None if description is None else described(Path(description))
         self._known: dict[str, SignatureSpec] = {}
         self._connect()
 
@@ -128,7 +84,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Ends the connection, when the calls that are under way have ended."""
+        self.end_calls()
 
     # What the ways to talk to a server differ in. The last three raise ServingError and its subclasses.
 
@@ -167,9 +124,9 @@ class Client:
         """
         deadline = self._deadline(timeout)
         spec = self._spec(signature, deadline)
-        checked = _checked(signature, spec, inputs)
+        given = checked(signature, spec, inputs)
         try:
-            found = self._retried(lambda: self._predict(signature, checked, spec, deadline), deadline)
+            found = self._retried(lambda: self._predict(signature, given, spec, deadline), deadline)
         except InvalidArgumentError:
             # A newer version may have come with other signatures.
             self._known = {}
@@ -177,6 +134,52 @@ class Client:
         except NotFoundError as error:
             raise self._not_found(error, deadline) from error
         return {name: found[name] for name in spec.outputs if name in found}
+
+    def stream(
+        self,
+        batch_size: int = 1,
+        *,
+        sample: bool = False,
+        seed: int | None = 0,
+        context: Any = None,
+        given: Any = None,
+        given_observed: Any = None,
+    ) -> Stream:
+        """A place in sequences, which frames that are pushed or drawn move on. Its state stays with the caller, so each
+        call may go to another server.
+
+        Example:
+            stream = client.stream()
+            for frame in frames:                        # [D] each
+                nats = stream.push(frame[None])["score"]
+            future = stream.generate(20)                # [1, 20, D]
+
+        Args:
+            batch_size: B, sequences side by side.
+            sample: latents of pushed frames are drawn from their posteriors instead of following its modes.
+            seed: of all that is drawn.
+            context: `[B, C]`, where the model has a context.
+            given, given_observed: `[B, T, D]`, first frames, where the model takes its units from them.
+
+        Raises:
+            ValueError: the client was given no description, or the model has no `reset`.
+            ServingError: as `predict`.
+        """
+        of_sequence = {"context": context, "given": given, "given_observed": given_observed}
+        return Stream(self, batch_size, sample, seed, {k: v for k, v in of_sequence.items() if v is not None})
+
+    def specs(self, signature: str, timeout: float | None = None) -> SignatureSpec:
+        """Inputs and outputs of one signature, from the description where the client has one.
+
+        Raises:
+            ServingError: as `predict`.
+        """
+        return self._spec(signature, self._deadline(timeout))
+
+    @property
+    def has_description(self) -> bool:
+        """Whether the names of axes, and how noise is drawn, are known."""
+        return self._described is not None
 
     def signatures(self, timeout: float | None = None) -> dict[str, SignatureSpec]:
         """All signatures by name, as the server knows them.
@@ -233,14 +236,15 @@ class Client:
     def artefact(self, path: str | Path) -> "Artefact":
         """What `export.parity.compare` takes: the model on the server, with the description of the export at `path`."""
         from export.running import Artefact, find_saved_model
-        from tfdvae.serving import Target
+        from tfdvae.serving.saved_model import target_of
 
         folder, description = find_saved_model(path)
 
         def function(name: str) -> Callable[[Arrays], Arrays]:
             return lambda given: self.predict(name, given)
 
-        return Artefact(folder, {name: function(name) for name in description["signatures"]}, Target(), description)
+        functions = {name: function(name) for name in description["signatures"]}
+        return Artefact(folder, functions, target_of(description), description)
 
     # Helpers.
 
@@ -248,7 +252,8 @@ class Client:
         return Deadline(self.timeout if timeout is None else timeout)
 
     def _what(self) -> str:
-        return f"The model {self.model!r}" + ("" if self.version is None else f", version {self.version},")
+        which = f", version {self.version}," if self.version else f", version {self.label!r}," if self.label else ""
+        return f"The model {self.model!r}{which}"
 
     def _late(self, deadline: Deadline) -> DeadlineExceededError:
         return DeadlineExceededError(f"{self.address} gave no answer within {deadline.seconds:g} seconds.")
@@ -269,7 +274,8 @@ class Client:
             try:
                 return call()
             except UnavailableError:
-                pause = 0.1 * 2**attempt
+                # Clients that were turned away together do not come back together.
+                pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(1.0, 1.5)
                 if attempt == self.retries or pause >= deadline.left():
                     raise
                 time.sleep(pause)
@@ -286,71 +292,3 @@ class Client:
             f"{self._what()} is not served at {self.address}. Versions that are: {', '.join(served) or 'none'}. "
             f"({error})"
         )
-
-
-def _described(path: Path) -> dict[str, SignatureSpec]:
-    from tfdvae.serving.fields import parse
-
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no description {path}. It is the signatures.json beside saved_model.pb.")
-
-    def specs(fields: list[dict[str, Any]]) -> dict[str, TensorSpec]:
-        return {
-            field["name"]: TensorSpec(
-                field["dtype"], tuple(None if n == -1 else n for n in field["shape"]), tuple(field["axes"])
-            )
-            for field in fields
-        }
-
-    content = parse(path.read_bytes(), path)["signatures"]
-    return {name: SignatureSpec(specs(one["inputs"]), specs(one["outputs"])) for name, one in content.items()}
-
-
-def _checked(signature: str, spec: SignatureSpec, inputs: Mapping[str, Any]) -> Arrays:
-    """The inputs as arrays of the declared types.
-
-    Raises:
-        InvalidArgumentError: they do not fit.
-    """
-    missing = [name for name in spec.inputs if name not in inputs]
-    unknown = [name for name in inputs if name not in spec.inputs]
-    if missing or unknown:
-        wrong = f"{', '.join(missing)} is missing" if missing else f"it has no {', '.join(unknown)}"
-        raise InvalidArgumentError(f"{signature!r} takes {', '.join(spec.inputs)}; {wrong}.")
-    found, sizes = {}, {}
-    for name, one in spec.inputs.items():
-        array = found[name] = _conform(signature, name, one, inputs[name])
-        for axis, size in zip(one.axes, array.shape, strict=False):
-            other, known = sizes.setdefault(axis, (name, size))
-            if known != size:
-                raise InvalidArgumentError(
-                    f"{signature!r}: the axis {axis!r} has {known} entries in {other!r} and {size} in {name!r}."
-                )
-    return found
-
-
-def _conform(signature: str, name: str, spec: TensorSpec, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    fits = len(array.shape) == len(spec.shape) and all(
-        expected in (None, size) for expected, size in zip(spec.shape, array.shape, strict=True)
-    )
-    if not fits:
-        sizes = [axis or ("any" if n is None else str(n)) for axis, n in _axes(spec)]
-        raise InvalidArgumentError(
-            f"{signature!r}: {name!r} must have the shape [{', '.join(sizes)}], got {list(array.shape)}."
-        )
-    if array.size == 0:
-        raise InvalidArgumentError(f"{signature!r}: {name!r} is empty, its shape is {list(array.shape)}.")
-    dtype = np.dtype(spec.dtype)
-    same = array.dtype == dtype
-    with np.errstate(invalid="ignore", over="ignore"):
-        converted = array if same else array.astype(dtype) if np.can_cast(array.dtype, dtype, "same_kind") else None
-    if converted is None or (not same and dtype.kind in "iu" and not np.array_equal(converted, array)):
-        raise InvalidArgumentError(
-            f"{signature!r}: {name!r} must be {spec.dtype}, got {array.dtype} that cannot be converted."
-        )
-    return converted
-
-
-def _axes(spec: TensorSpec) -> list[tuple[str, int | None]]:
-    return list(zip(spec.axes or ("",) * len(spec.shape), spec.shape, strict=True))

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from export.client_base import (
+from export.client_base import Client
+from export.client_types import (
     Arrays,
-    Client,
     Deadline,
     DeadlineExceededError,
     InvalidArgumentError,
@@ -59,7 +59,7 @@ class GrpcClient(Client):
         self._prediction, self._state = PredictionServiceStub(self._channel), ModelServiceStub(self._channel)
 
     def close(self) -> None:
-        """Ends the connection."""
+        super().close()
         self._channel.close()
 
     def _predict(self, signature: str, inputs: Arrays, spec: SignatureSpec, deadline: Deadline) -> Arrays:
@@ -91,19 +91,22 @@ class GrpcClient(Client):
     def _status(self, version: int | None, deadline: Deadline) -> list[VersionStatus]:
         from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 
-        request = GetModelStatusRequest(model_spec=self._model_spec(version))
+        # States are told by numbers.
+        request = GetModelStatusRequest(model_spec=self._model_spec(version, labelled=False))
         answer = self._call(self._state.GetModelStatus, request, deadline)
         return [
             VersionStatus(one.version, ModelVersionStatus.State.Name(one.state), one.status.error_message)
             for one in answer.model_version_status
         ]
 
-    def _model_spec(self, version: int | None, signature: str = "") -> Any:
+    def _model_spec(self, version: int | None, signature: str = "", labelled: bool = True) -> Any:
         from tensorflow_serving.apis.model_pb2 import ModelSpec
 
         spec = ModelSpec(name=self.model, signature_name=signature)
         if version is not None:
             spec.version.value = version
+        elif self.label is not None and labelled:
+            spec.version_label = self.label
         return spec
 
     def _call(self, method: Callable[..., T], request: Any, deadline: Deadline) -> T:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from export.client_base import (
+from export.client_base import Client
+from export.client_types import (
     Arrays,
-    Client,
     Deadline,
     DeadlineExceededError,
     InvalidArgumentError,
@@ -83,7 +83,8 @@ class RestClient(Client):
             ) from error
 
     def _status(self, version: int | None, deadline: Deadline) -> list[VersionStatus]:
-        answer = self._call("GET", self._path(version), deadline)
+        # States are told by numbers.
+        answer = self._call("GET", self._path(version, labelled=False), deadline)
         try:
             return [
                 VersionStatus(int(one["version"]), one["state"], one.get("status", {}).get("error_message", ""))
@@ -94,8 +95,8 @@ class RestClient(Client):
                 f"{self.address} told the state in words that cannot be read ({error!r}): {_short(answer)}"
             ) from error
 
-    def _path(self, version: int | None) -> str:
-        at_version = "" if version is None else f"/versions/{version}"
+    def _path(self, version: int | None, labelled: bool = True) -> str:
+        at_version = f"/versions/{version}" if version else f"/labels/{self.label}" if self.label and labelled else ""
         return f"{self._parts.path}/v1/models/{urllib.parse.quote(self.model, safe='')}{at_version}"
 
     def _call(self, method: str, path: str, deadline: Deadline, body: bytes | None = None) -> dict[str, Any]:

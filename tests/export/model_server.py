@@ -31,8 +31,8 @@ from tensorflow_serving.apis import (
 __all__ = ["Servables", "Serving", "serve"]
 
 HTTP = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503}
-PREDICT = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?:predict")
-GET = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata)?")
+PREDICT = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:predict")
+GET = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?(/metadata)?")
 
 
 class Refusal(Exception):
@@ -55,13 +55,15 @@ class Servables:
         delay: seconds before any answer.
         down: how many of the next calls find the server unavailable.
         calls: how many came.
+        labels: numbers of versions by their labels.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.delay, self.down, self.calls = name, 0.0, 0, 0
         self.versions: dict[int, Loaded] = {}
+        self.labels: dict[str, int] = {}
         for path in folder.iterdir():
-            if path.name.isdigit():
+            if path.name.isdigit() and (path / "saved_model.pb").is_file():
                 definition = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
                 self.versions[int(path.name)] = Loaded(tf.saved_model.load(str(path)), definition.meta_graphs[0])
 
@@ -71,6 +73,11 @@ class Servables:
         time.sleep(self.delay)
         if refused:
             raise Refusal("UNAVAILABLE", "the server is starting")
+
+    def labelled(self, name: str, version: int | None, label: str | None) -> int | None:
+        if label and label not in self.labels:
+            raise Refusal("INVALID_ARGUMENT", f"Unrecognized servable version label: {label}")
+        return self.labels[label] if label else version
 
     def find(self, name: str, version: int | None) -> tuple[int, Loaded]:
         wanted = max(self.versions) if version is None else version
@@ -179,8 +186,8 @@ class Rest(BaseHTTPRequestHandler):
     def look_up(self) -> str:
         if not (found := GET.fullmatch(self.path)):
             raise Refusal("INVALID_ARGUMENT", f"Malformed request: GET {self.path}")
-        name, version, metadata = found.groups()
-        version = None if version is None else int(version)
+        name, version, label, metadata = found.groups()
+        version = self.server.servables.labelled(name, None if version is None else int(version), label)
         if not metadata:
             response = self.server.servables.status(name, version)
             return json_format.MessageToJson(
@@ -196,9 +203,10 @@ class Rest(BaseHTTPRequestHandler):
     def predict(self) -> str:
         if not (found := PREDICT.fullmatch(self.path)):
             raise Refusal("INVALID_ARGUMENT", f"Malformed request: POST {self.path}")
-        name, version = found.groups()
+        name, version, label = found.groups()
         servables = self.server.servables
-        loaded = servables.find(name, None if version is None else int(version))[1]
+        version = servables.labelled(name, None if version is None else int(version), label)
+        loaded = servables.find(name, version)[1]
         request = json.loads(self.body)
         key = request.get("signature_name", "serving_default")
         if key not in loaded.definition.signature_def:
@@ -221,7 +229,7 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         with answered(self.servables, context):
             spec = request.model_spec
-            number, loaded = self.servables.find(spec.name, version_of(spec))
+            number, loaded = self.servables.find(spec.name, version_of(spec, self.servables))
             key = spec.signature_name or "serving_default"
             if key not in loaded.definition.signature_def:
                 raise Refusal("FAILED_PRECONDITION", f'Serving signature key "{key}" not found.')
@@ -236,7 +244,8 @@ class Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         with answered(self.servables, context):
-            return self.servables.metadata(request.model_spec.name, version_of(request.model_spec))
+            spec = request.model_spec
+            return self.servables.metadata(spec.name, version_of(spec, self.servables))
 
 
 class State(model_service_pb2_grpc.ModelServiceServicer):
@@ -247,11 +256,12 @@ class State(model_service_pb2_grpc.ModelServiceServicer):
 
     def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
         with answered(self.servables, context):
-            return self.servables.status(request.model_spec.name, version_of(request.model_spec))
+            spec = request.model_spec
+            return self.servables.status(spec.name, version_of(spec, self.servables))
 
 
-def version_of(spec: Any) -> int | None:
-    return spec.version.value if spec.HasField("version") else None
+def version_of(spec: Any, servables: Servables) -> int | None:
+    return servables.labelled(spec.name, spec.version.value if spec.HasField("version") else None, spec.version_label)
 
 
 @contextlib.contextmanager

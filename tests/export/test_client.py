@@ -27,10 +27,8 @@ def model() -> tfdvae.DVAE:
 
 
 @pytest.fixture(scope="module")
-def folder(model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("served") / "vrnn"
-    saved_model.write_version(model, out, version=3)
-    return out
+def folder(vrnn_versions: Path) -> Path:
+    return vrnn_versions
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +83,8 @@ def test_every_model(name: str, tmp_path: Path) -> None:
 def test_what_the_server_tells_of_itself(one: client.Client, model: tfdvae.DVAE) -> None:
     assert one.status() == [client.VersionStatus(3, "AVAILABLE", "")] and one.wait_until_ready(5).version == 3
     found = one.signatures()
-    assert set(found) == set(serving.declare(model))
+    assert set(found) == {*serving.declare(model), "serving_default"}
+    assert found["serving_default"] == found["reconstruct"]
     assert found["generate"].inputs["seed"] == client.TensorSpec("int64", ())
     assert found["encode"].inputs["x"] == client.TensorSpec("float32", (None, None, cases.X_DIM))
     assert set(found["encode"].outputs) == {"z_mean", "z_scale"}
