@@ -64,7 +64,7 @@ lint: $(STAMP) ## set up, then check style and the rules of the tree
 demo: $(STAMP) ## set up, then train, sample and save a VRNN on Bach chorales (results in demo/)
 	@$(BIN)/python -m trainers.demo --workdir demo
 
-cpp: $(STAMP) ## set up, then build the C++ program that runs a SavedModel, and print its path
+cpp: $(STAMP) ## set up, then build the C++ programs that run a SavedModel, and print what they link
 	@$(BIN)/python -m export.native
 
 wheel: $(STAMP) ## set up, then build the wheel into dist/

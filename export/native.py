@@ -1,10 +1,13 @@
 """Runs a SavedModel in a program of its own that was written in C++: the loader and the session of TensorFlow Serving.
 
-python -m export.native                     # builds the program, where it is not built yet, and prints its path
+python -m export.native                     # builds the programs, where they are not built yet; prints what they link
+python -m export.native --link              # prints what the compiler needs for a program of your own
 python -m export.verify served/vrnn --model model.keras --native
 
-The source is `export/cpp/run_saved_model.cc`. It is compiled against the headers and the libraries in the installed
-tensorflow wheel, for Linux.
+The sources are in `export/cpp`: `run_saved_model.cc`, which this runs; `saved_model.h`, a header for programs of your
+own, and `stream_frames.cc`, one that uses it. They are compiled against the headers and the libraries in the installed
+tensorflow wheel, for Linux. `edge_stream.h` and `edge_frames.cc` do the same for .tflite files, with nothing but
+libLiteRt.so, which is in the wheel ai-edge-litert (`--link --edge`).
 """
 
 import argparse
@@ -13,13 +16,14 @@ import hashlib
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -30,11 +34,14 @@ from export import program
 if TYPE_CHECKING:
     from export.running import Artefact
 
-__all__ = ["Program", "build", "compiler", "load", "run"]
+__all__ = ["EDGE_EXAMPLE", "EXAMPLE", "Program", "build", "compiler", "edge_arguments", "link_arguments", "load", "run"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "export" / "cpp" / "run_saved_model.cc"
-OUT = ROOT / "build" / "cpp"
+HEADER, EXAMPLE = SOURCE.with_name("saved_model.h"), SOURCE.with_name("stream_frames.cc")
+EDGE_HEADER, EDGE_EXAMPLE = SOURCE.with_name("edge_stream.h"), SOURCE.with_name("edge_frames.cc")
+EDGE_LIBRARY = "libLiteRt.so"
+SOURCE_FOLDER, OUT = SOURCE.parent, ROOT / "build" / "cpp"
 LIBRARIES = ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2")
 JSON = ("include", "external/jsoncpp_git/include")
 """Where, below the wheel's headers, those of jsoncpp may be."""
@@ -50,14 +57,14 @@ class Program:
         """Starts it.
 
         Args:
-            path: folder of a SavedModel.
+            path: folder of a SavedModel, or of versions of one (the newest counts).
 
         Raises:
             FileNotFoundError: there is no such folder, or no compiler to build the program with.
             ValueError: the SavedModel cannot be loaded.
             RuntimeError: the program cannot be built.
         """
-        self.path = Path(path)
+        self.path = _newest(Path(path))
         if not self.path.is_dir():
             raise FileNotFoundError(f"There is no exported model at {self.path}.")
         if not (self.path / "variables" / "variables.index").is_file():
@@ -134,6 +141,12 @@ class Program:
         return answer
 
 
+def _newest(path: Path) -> Path:
+    """The folder of a SavedModel: the newest of the versions in `path`, or itself."""
+    versions = [one for one in path.glob("*") if one.name.isdecimal() and one.is_dir()]
+    return max(versions, key=lambda one: int(one.name), default=path)
+
+
 def _stop(process: subprocess.Popen, errors: IO[bytes]) -> None:
     # The end of its input is the end of the program; one that hangs is ended.
     with contextlib.suppress(OSError):
@@ -165,7 +178,7 @@ def load(path: str | Path) -> "Artefact":
         FileNotFoundError, ValueError, RuntimeError: as `Program` and `export.running.load`.
     """
     from export.running import Arrays, Artefact, find_saved_model
-    from tfdvae.serving import Target
+    from tfdvae.serving.saved_model import target_of
 
     folder, description = find_saved_model(path)
     loaded = Program(folder)
@@ -176,7 +189,8 @@ def load(path: str | Path) -> "Artefact":
 
         return call
 
-    return Artefact(folder, {name: function(name) for name in description["signatures"]}, Target(), description)
+    functions = {name: function(name) for name in description["signatures"]}
+    return Artefact(folder, functions, target_of(description), description)
 
 
 def compiler() -> str | None:
@@ -184,13 +198,69 @@ def compiler() -> str | None:
     return shutil.which(os.environ.get("CXX") or "g++")
 
 
-def build() -> Path:
-    """The program, compiled unless that was done before from the same source against the same libraries.
+def build(source: Path | None = None, edge: bool = False) -> Path:
+    """A program, compiled unless that was done before from the same source against the same libraries.
+
+    Args:
+        source: its file; by default that of the program which `Program` runs.
+        edge: whether it is linked with LiteRT instead of TensorFlow.
 
     Raises:
-        FileNotFoundError: there is no compiler, or TensorFlow is installed without its headers and C++ libraries.
+        FileNotFoundError: there is no compiler, or no library to link.
         RuntimeError: the compiler failed; says why.
     """
+    source = source or SOURCE
+    library = _litert() if edge else _wheel()[0] / LIBRARIES[0]
+    about = f"{library} {library.stat().st_size} {library.stat().st_mtime_ns}".encode()
+    header = (EDGE_HEADER if edge else HEADER).read_bytes()
+    digest = hashlib.sha256(source.read_bytes() + header + about).hexdigest()[:12]
+    binary = OUT / f"{source.stem}-{digest}"
+    if not binary.is_file():
+        OUT.mkdir(parents=True, exist_ok=True)
+        with _locked(OUT / ".lock"):
+            if not binary.is_file():
+                _compile(source, binary, edge_arguments if edge else link_arguments)
+    return binary
+
+
+def link_arguments() -> list[str]:
+    """What a compiler is told beside the source and the output, for a program that includes `saved_model.h`.
+
+    Raises:
+        FileNotFoundError: TensorFlow is installed without its headers and C++ libraries.
+    """
+    import tensorflow as tf
+
+    tensorflow, headers = _wheel()
+    return [
+        *("-O1", *tf.sysconfig.get_compile_flags(), f"-I{headers}", f"-I{SOURCE_FOLDER}"),
+        # The linker would drop the library that registers the kinds of sessions, since nothing names it.
+        *(f"-L{tensorflow}", "-Wl,--no-as-needed", *(f"-l:{name}" for name in LIBRARIES), f"-Wl,-rpath,{tensorflow}"),
+    ]
+
+
+def edge_arguments() -> list[str]:
+    """The same for a program that includes `edge_stream.h`.
+
+    Raises:
+        FileNotFoundError: ai-edge-litert is not installed, or without that library.
+    """
+    folder = _litert().parent
+    return ["-std=c++17", "-O1", f"-I{SOURCE_FOLDER}", f"-L{folder}", f"-l:{EDGE_LIBRARY}", f"-Wl,-rpath,{folder}"]
+
+
+def _litert() -> Path:
+    found = importlib.util.find_spec("ai_edge_litert")
+    library = Path(found.submodule_search_locations[0] if found else "ai_edge_litert") / EDGE_LIBRARY
+    if not library.is_file():
+        raise FileNotFoundError(
+            f"There is no {library} to link; the wheel ai-edge-litert has it: pip install ai-edge-litert"
+        )
+    return library
+
+
+def _wheel() -> tuple[Path, Path]:
+    """Where TensorFlow's libraries are, and the headers of jsoncpp; without importing it."""
     found = importlib.util.find_spec("tensorflow")
     tensorflow = Path(found.submodule_search_locations[0]) if found else Path("tensorflow")
     headers = [tensorflow / "include" / name for name in JSON if (tensorflow / "include" / name / "json").is_dir()]
@@ -200,15 +270,7 @@ def build() -> Path:
             f"The C++ program is compiled against files of the tensorflow wheel for Linux; {tensorflow} "
             f"has no {missing[0]}."
         )
-    library = (tensorflow / LIBRARIES[0]).stat()
-    about = f"{tensorflow} {library.st_size} {library.st_mtime_ns}".encode()
-    binary = OUT / f"{SOURCE.stem}-{hashlib.sha256(SOURCE.read_bytes() + about).hexdigest()[:12]}"
-    if not binary.is_file():
-        OUT.mkdir(parents=True, exist_ok=True)
-        with _locked(OUT / ".lock"):
-            if not binary.is_file():
-                _compile(binary, tensorflow, headers[0])
-    return binary
+    return tensorflow, headers[0]
 
 
 @contextlib.contextmanager
@@ -221,38 +283,46 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _compile(binary: Path, tensorflow: Path, json_headers: Path) -> None:
+def _compile(source: Path, binary: Path, arguments: Callable[[], list[str]]) -> None:
     command = compiler()
     if command is None:
         raise FileNotFoundError(
-            f"There is no C++ compiler {os.environ.get('CXX') or 'g++'} on PATH to build {SOURCE.name} with. "
+            f"There is no C++ compiler {os.environ.get('CXX') or 'g++'} on PATH to build {source.name} with. "
             "Install one (on Debian and Ubuntu: apt install g++), or name it in the environment variable CXX."
         )
-    import tensorflow as tf
-
     new = binary.with_name(f".{binary.name}")
-    arguments = [
-        *("-O1", *tf.sysconfig.get_compile_flags(), f"-I{json_headers}", str(SOURCE), "-o", str(new)),
-        # The linker would drop the library that registers the kinds of sessions, since nothing names it.
-        *(f"-L{tensorflow}", "-Wl,--no-as-needed", *(f"-l:{name}" for name in LIBRARIES), f"-Wl,-rpath,{tensorflow}"),
-    ]
-    result = subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+    whole = [command, str(source), "-o", str(new), *arguments()]
+    result = subprocess.run(whole, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise RuntimeError(f"{command} could not compile {SOURCE}:\n{result.stderr[-4000:]}")
+        raise RuntimeError(f"{command} could not compile {source}:\n{result.stderr[-4000:]}")
     new.rename(binary)
 
 
 def main(given: argparse.Namespace) -> int:
-    """Builds it and says where it is."""
-    print(build())
+    """Builds the programs and says where they are, and what they link; or prints the arguments of the linker."""
+    if given.link:
+        print(shlex.join(edge_arguments() if given.edge else link_arguments()))
+        return 0
+    for source in (SOURCE, EXAMPLE):
+        print(build(source))
+    import tensorflow as tf
+
+    for name in LIBRARIES:
+        print(f"  links {_wheel()[0] / name}, TensorFlow {tf.__version__}")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="export.native", description=__doc__.partition("\n")[0])
+    found.add_argument("--link", action="store_true", help="print what a program that includes saved_model.h needs")
+    found.add_argument("--edge", action="store_true", help="with --link, of edge_stream.h")
+    return found
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """The program; its exit code."""
-    return program.run(
-        argparse.ArgumentParser(prog="export.native", description=__doc__.partition("\n")[0]), main, arguments
-    )
+    return program.run(parser(), main, arguments)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 //
 //   run_saved_model FOLDER < requests > answers
 //
+// FOLDER is a SavedModel, or a folder of versions of one, of which the newest counts.
 // The first line that is printed says {"signatures": [names]}, or {"error": message} where FOLDER cannot be loaded.
 // Then each line on standard input is a request, answered by one line on standard output:
 //
@@ -27,6 +28,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "json/json.h"
+#include "saved_model.h"
 #include "tensorflow/cc/saved_model/loader.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/framework/types.h"
@@ -272,8 +274,13 @@ int main(int argc, char** argv) {
   const std::unique_ptr<Json::StreamWriter> writer(format.newStreamWriter());
 
   SavedModelBundleLite bundle;
-  const absl::Status loaded =
-      tensorflow::LoadSavedModel(tensorflow::SessionOptions(), tensorflow::RunOptions(), argv[1], {"serve"}, &bundle);
+  absl::Status loaded;
+  try {
+    loaded = tensorflow::LoadSavedModel(tensorflow::SessionOptions(), tensorflow::RunOptions(),
+                                        tfdvae::FindVersion(argv[1]), {"serve"}, &bundle);
+  } catch (const tfdvae::Error& error) {
+    loaded = absl::NotFoundError(error.what());
+  }
   if (!loaded.ok()) {
     Print(writer.get(), ErrorOf(loaded));
     return 1;

@@ -43,6 +43,8 @@ folder, arrays, out = sys.argv[1:]
 given, found = np.load(arrays), {}
 with native.Program(folder) as program:
     for name in program.signatures:
+        if name == "serving_default":
+            continue
         inputs = {key.partition("/")[2]: given[key] for key in given.files if key.startswith(name + "/")}
         found |= {f"{name}/{key}": value for key, value in program.run(name, inputs).items()}
 np.savez(out, **found)
@@ -57,7 +59,8 @@ def model() -> tfdvae.DVAE:
 
 @pytest.fixture(scope="module")
 def folder(model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_model.write_version(model, tmp_path_factory.mktemp("native") / "vrnn")[0]
+    out = tmp_path_factory.mktemp("native") / "vrnn"
+    return saved_model.write_version(model, out, lengths=(2,), batch_sizes=(1,))[0]
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +294,7 @@ def test_warmup_requests_replay(program: native.Program, folder: Path, model: tf
         outputs = program.run(request.model_spec.signature_name, inputs)
         assert all(np.isfinite(value).all() for value in outputs.values())
         replayed.append(request.model_spec.signature_name)
-    assert replayed == list(serving.declare(model))
+    assert list(dict.fromkeys(replayed)) == list(serving.declare(model))
 
 
 def test_verify_runs_it(model: tfdvae.DVAE, tmp_path: Path, capsys) -> None:
@@ -299,3 +302,49 @@ def test_verify_runs_it(model: tfdvae.DVAE, tmp_path: Path, capsys) -> None:
     model.export(tmp_path / "some", signatures=["encode", "reset", "step"])
     assert verify.run([str(tmp_path / "some"), "--model", str(tmp_path / "model.keras"), "--native"]) == 0
     assert "step x T" in capsys.readouterr().out
+
+
+def test_the_folder_of_versions_stands_for_the_newest(folder: Path, model: tfdvae.DVAE) -> None:
+    (folder.parent / "0").mkdir(exist_ok=True)
+    given = {"batch_size": np.int32(2)}
+    with native.Program(folder.parent) as program:
+        assert program.path == folder
+        found, expected = program.run("reset", given), parity.call(serving.declare(model)["reset"], given)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+    # The program by itself finds it as well.
+    alone = subprocess.run([native.build(), str(folder.parent)], input="", capture_output=True, text=True, check=True)
+    assert "encode" in json.loads(alone.stdout)["signatures"]
+    nothing = subprocess.run([native.build(), str(folder / "assets")], input="", capture_output=True, text=True)
+    assert nothing.returncode == 1 and "neither a SavedModel nor versions" in json.loads(nothing.stdout)["error"]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_a_program_of_forty_lines_streams_with_the_header(folder: Path, model: tfdvae.DVAE) -> None:
+    x = np.random.default_rng(0).normal(size=(6, cases.X_DIM)).astype("float32")
+    text = "".join(" ".join(map(repr, row.tolist())) + "\n" for row in x)
+    command = [str(native.build(native.EXAMPLE)), str(folder.parent), "3"]
+    lines = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout.splitlines()
+    state, expected = model.initial_state(1), []
+    for frame in x:
+        out = model.step(state, frame[None])
+        state = out.state
+        expected.append(float(out.log_px[0] - out.kl[0]))
+    np.testing.assert_allclose([float(line) for line in lines[:6]], expected, rtol=1e-4, atol=1e-5)
+    drawn = np.array([line.split() for line in lines[6:]], float)
+    assert drawn.shape == (3, cases.X_DIM) and np.isfinite(drawn).all() and len(np.unique(drawn, axis=0)) == 3
+    wrong = subprocess.run(command, input="1 2 3\n", capture_output=True, text=True)
+    assert wrong.returncode == 1 and "'step' takes 'x' as float[?,4], got" in wrong.stderr
+
+
+def test_what_it_links_is_told(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert native.run(["--link"]) == 0
+    arguments = capsys.readouterr().out.split()
+    assert all(f"-l:{name}" in arguments for name in native.LIBRARIES) and "-Wl,--no-as-needed" in arguments
+    # Both are compiled by the tests above.
+    monkeypatch.setattr(native, "build", lambda source: source)
+    assert native.run([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [Path(line) for line in lines[:2]] == [native.SOURCE, native.EXAMPLE]
+    assert [Path(line.split()[1].rstrip(",")).name for line in lines[2:]] == list(native.LIBRARIES)

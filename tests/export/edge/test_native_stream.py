@@ -1,0 +1,60 @@
+"""A stream over a .tflite file in C++, by LiteRT's own library, without headers, Python and TensorFlow."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfdvae
+from export import native
+from tests import cases
+
+pytest.importorskip("ai_edge_litert")
+pytestmark = pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler on PATH")
+
+
+def run(path: Path, length: int, text: str) -> subprocess.CompletedProcess:
+    program = native.build(native.EDGE_EXAMPLE, edge=True)
+    return subprocess.run([str(program), str(path), str(length)], input=text, capture_output=True, text=True)
+
+
+def test_it_says_what_the_model_says_and_draws(vrnn: tuple[tfdvae.DVAE, Path]) -> None:
+    model, path = vrnn
+    x = np.random.default_rng(0).normal(size=(8, cases.X_DIM)).astype("float32")
+    result = run(path, 3, "".join(" ".join(map(repr, row.tolist())) + "\n" for row in x))
+    assert result.returncode == 0, result.stderr
+    lines, state, expected = result.stdout.splitlines(), model.initial_state(1), []
+    for frame in x:
+        out = model.step(state, frame[None])
+        state = out.state
+        expected.append(float(out.log_px[0] - out.kl[0]))
+    np.testing.assert_allclose([float(line) for line in lines[:8]], expected, rtol=1e-4, atol=1e-5)
+    drawn = np.array([line.split() for line in lines[8:]], float)
+    assert drawn.shape == (3, cases.X_DIM) and np.isfinite(drawn).all() and len(np.unique(drawn, axis=0)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("1 2 3\n", "'step' takes 4 numbers as 'x', got 3"), ("1 2 3 1e39\n", "got 3"), ("0 0 0 3e38\n", "not finite")],
+)
+def test_frames_that_it_cannot_take(vrnn: tuple[tfdvae.DVAE, Path], text: str, message: str) -> None:
+    result = run(vrnn[1], 0, text)
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
+def test_files_that_are_none(vrnn: tuple[tfdvae.DVAE, Path], tmp_path: Path) -> None:
+    (tmp_path / "text.tflite").write_text("text")
+    shutil.copy(vrnn[1], tmp_path / "cut.tflite")
+    with (tmp_path / "cut.tflite").open("r+b") as cut:
+        cut.truncate(vrnn[1].stat().st_size - 200)
+    for name in ("text.tflite", "cut.tflite", "absent.tflite"):
+        result = run(tmp_path / name, 1, "")
+        assert result.returncode == 1 and f"{name} is no file that tfdvae exported" in result.stderr
+
+
+def test_what_it_links_is_told(capsys) -> None:
+    assert native.run(["--link", "--edge"]) == 0
+    arguments = capsys.readouterr().out.split()
+    assert f"-l:{native.EDGE_LIBRARY}" in arguments and f"-I{native.SOURCE_FOLDER}" in arguments
