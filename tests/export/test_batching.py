@@ -1,5 +1,7 @@
 """A version whose requests a server may merge: the numbers of Keras, whatever was merged with what."""
 
+import asyncio
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfdvae
-from export import parity, running, saved_model
+from export import asgi, client, parity, running, saved_model
 from tests import cases
 from tests.export.merging import merged, parted
 from tfdvae import random, serving
@@ -58,6 +60,7 @@ def test_the_next_version_gets_the_next_number_and_every_signature(
     assert (served / "12" / "saved_model.pb").read_bytes() == before
 
 
+@pytest.mark.exhaustive
 def test_it_has_the_numbers_of_keras(model: tfdvae.DVAE, artefact: running.Artefact) -> None:
     found = parity.compare(model, artefact)
     for one in found:
@@ -137,3 +140,100 @@ def test_what_is_not_declared_for_it_cannot_be_merged(model: tfdvae.DVAE) -> Non
     given = parity.examples(model, declared["score"], declared)
     with pytest.raises(ValueError, match="at least one dimension"):
         merged([given, given])
+
+
+# Over HTTP, without TensorFlow Serving.
+
+
+@pytest.fixture(scope="module")
+def app(served: Path) -> asgi.App:
+    return asgi.App(served, wait=0.05)
+
+
+async def ask(app: asgi.App, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """One request, as an ASGI server hands it on."""
+    sent: list[dict] = []
+    received = iter(
+        [{"type": "http.request", "body": body[:7], "more_body": True}, {"type": "http.request", "body": body[7:]}]
+    )
+
+    async def receive() -> dict:
+        return next(received)
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    await app({"type": "http", "method": method, "path": path}, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+class InProcess(client.RestClient):
+    """The client of TensorFlow Serving's REST, with the application at the other end."""
+
+    app: asgi.App
+
+    def _exchange(self, method, path, deadline, body):
+        return asyncio.run(ask(self.app, method, path, body or b""))
+
+
+def test_the_client_of_the_server_speaks_with_it(app: asgi.App, model: tfdvae.DVAE, served: Path) -> None:
+    with InProcess("http://localhost", "vrnn", description=served / "12" / "signatures.json") as found:
+        found.app = app
+        assert found.wait_until_ready(1).version == 12 and set(found.signatures()) == set(serving.SIGNATURES)
+        declared = serving.declare(model, Target(merged=True))
+        given = parity.examples(model, declared["score"], declared)
+        expected = parity.call(declared["score"], given)
+        got = found.predict("score", given)
+        for name, value in expected.items():
+            np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5)
+        stream = found.stream(2)
+        assert np.isfinite(stream.push(np.zeros([2, cases.X_DIM]))["score"]).all()
+        assert stream.generate(2).shape == (2, 2, cases.X_DIM)
+        with pytest.raises(client.InvalidArgumentError, match=r"cannot answer the rows \[1\]"):
+            stream.push(np.array([[0.0] * cases.X_DIM, [np.nan] * cases.X_DIM]))
+
+
+def test_requests_that_come_at_once_are_one_run(app: asgi.App, model: tfdvae.DVAE) -> None:
+    declared = serving.declare(model, Target(merged=True))
+    requests = [
+        parity.examples(model, declared["reconstruct"], declared, seed=n, batch=1 + n % 2, length=3 + n)
+        for n in range(5)
+    ]
+    bodies = [json.dumps({"inputs": {k: v.tolist() for k, v in one.items()}}).encode() for one in requests]
+
+    async def all_at_once() -> list[tuple[int, bytes]]:
+        return await asyncio.gather(*(ask(app, "POST", "/v1/models/vrnn:predict", body) for body in bodies))
+
+    before = app.runs
+    answers = asyncio.run(all_at_once())
+    assert app.runs == before + 1
+    for given, (code, body) in zip(requests, answers, strict=True):
+        expected = parity.call(declared["reconstruct"], given)["mean"]
+        assert code == 200
+        np.testing.assert_allclose(json.loads(body)["outputs"]["mean"], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "message"),
+    [
+        ("GET", "/v1/models/other", b"", 404, "There is no model 'other'"),
+        ("GET", "/v1/models/vrnn/versions/3", b"", 404, "only vrnn, 12"),
+        ("GET", "/", b"", 400, "Malformed request"),
+        ("GET", "/v1/models/vrnn:predict", b"", 400, "Malformed request"),
+        ("POST", "/v1/models/vrnn:predict", b"no JSON", 400, "A request is an object"),
+        ("POST", "/v1/models/vrnn:predict", b"[]", 400, "A request is an object"),
+        ("POST", "/v1/models/vrnn:predict", b'{"signature_name": "x", "inputs": {}}', 400, "no signature 'x'"),
+        ("POST", "/v1/models/vrnn:predict", b'{"inputs": {"x": 1}}', 400, "mask, length is missing"),
+        (
+            "POST",
+            "/v1/models/vrnn:predict",
+            b'{"signature_name": "reset", "inputs": {"row": [0.5]}}',
+            400,
+            "must be int32",
+        ),
+        ("POST", "/v1/models/vrnn:predict", b'{"signature_name": "reset", "inputs": {"row": [[0], 1]}}', 400, "row"),
+    ],
+)
+def test_what_it_refuses(app: asgi.App, method: str, path: str, body: bytes, code: int, message: str) -> None:
+    got, answer = asyncio.run(ask(app, method, path, body))
+    assert got == code and message in json.loads(answer)["error"], answer

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfdvae
-from export import client, parity
+from export import client, load, parity
 from export.client_many import join, part
 from tests import cases
 from tfdvae import serving
@@ -235,3 +235,16 @@ def test_answers_are_cut_at_what_each_row_asked_for() -> None:
         for name, value in alone.items():
             assert got[name].shape == value.shape
             np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_latencies_with_several_clients(server: Serving, tmp_path: Path, capsys) -> None:
+    np.savez(tmp_path / "in.npz", batch_size=np.int32(2))
+    server.servables.delay = 0.05
+    where = ["--rest", server.rest, "--model", "vrnn", "--inputs", str(tmp_path / "in.npz"), "--seconds", "0.5"]
+    assert load.run([*where, "--signature", "reset", "--clients", "1", "4"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["1", "4"] and all(row[-1] == "0" for row in rows)
+    assert all(float(row[2]) >= 50.0 and float(row[3]) >= float(row[2]) for row in rows)
+    assert float(rows[1][1]) > 1.5 * float(rows[0][1])
+    assert load.run([*where, "--signature", "absent", "--clients", "2"]) == 1
+    assert "The first call failed: " in capsys.readouterr().err
