@@ -104,16 +104,17 @@ def examples(
         if field.name.startswith("state_"):
             continue
         if field.name == "x":
-            value = np.reshape(sequences(model, shape[0], length if "time" in field.shape else 1, seed).x, shape)
+            frames = shape[1] if len(shape) == 2 + len(model.frame_shape) else 1
+            value = np.reshape(sequences(model, shape[0], frames, seed).x, shape)
         elif field.name == "mask":
-            value = np.arange(length) < rng.integers(min(3, length), length + 1, shape[0])[:, None]
+            value = np.arange(shape[1]) < rng.integers(min(3, shape[1]), shape[1] + 1, shape[0])[:, None]
             value[:, 1:2] = False
         elif field.name == "seed":
             value = 2**40 + 17 + _rows(shape)
         elif field.dtype == tf.bool:
             value = rng.uniform(size=shape) < 0.7
         elif field.name == "length" and {"x", "u"} & set(given):
-            value = np.maximum(length - _rows(shape) % 3, 1)
+            value = np.maximum(given.get("x", given.get("u")).shape[1] - _rows(shape) % 3, 1)
         elif field.name == "given_length":
             value = np.maximum(sizes["given"] - _rows(shape), 1)
         elif field.dtype == tf.int32:
