@@ -178,10 +178,11 @@ def main(given: argparse.Namespace) -> int:
     """Writes a version and says where."""
     model = program.load_model(given.model)
     program.take_data_options(model, given)
-    size = given.max_batch_size if given.batching else None
+    size, out = given.max_batch_size if given.batching else None, Path(given.out)
+    # Labels that make no sense are told before the work is done.
+    deployment.asked(given, out, given.version or int(_next_version(out).name))
     sizes = {"lengths": given.warmup_lengths, "batch_sizes": given.warmup_batch_sizes}
     path, remarks = write_version(model, given.out, given.version, given.name, size, **sizes)
-    out = Path(given.out)
     name, policy = given.name or out.resolve().name, deployment.asked(given, out, int(path.name))
     remarks += deployment.write(out, name, policy)
     commands = deployment.commands(out)

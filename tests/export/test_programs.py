@@ -41,6 +41,13 @@ def test_a_version_for_the_server(served: Path) -> None:
         assert 'name: "vrnn"' in config and f'base_path: "{base_path}"' in config
 
 
+def test_labels_that_make_no_sense_are_told_before_the_work(keras_file: str, tmp_path: Path, capsys) -> None:
+    arguments = ["--model", keras_file, "--out", str(tmp_path / "out")]
+    for options, message in ((["--label", "sta ble"], "as stable=1"), (["--label", "stable=7"], "has no version 7")):
+        assert saved_model.run([*arguments, *options]) == 1
+        assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_warmup_requests_of_several_sizes_replay(model: tfdvae.DVAE, tmp_path: Path) -> None:
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     path, remarks = saved_model.write_version(model, tmp_path / "vrnn", lengths=(1, 5), batch_sizes=(1, 4))
