@@ -68,6 +68,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "encoder_units": (6,),
         "decoder_units": (7,),
     },
+    "latent_lds": {"latent_dim": 3, "encoder_units": (6,), "decoder_units": (4,)},
     "vssn": {
         "latent_dim": 2,
         "noise_dim": 3,
@@ -181,6 +182,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vrae-free_running": ("vrae", {"decoder": "free_running", "num_layers": 2, "cell": "rnn"}),
     "kvae": ("kvae", {}),
     "kvae-gru": ("kvae", {"mixing_cell": "gru", "scale": "exp"}),
+    "latent_lds": ("latent_lds", {}),
+    "latent_lds-filter": ("latent_lds", {"inference": "filter", "scale": "exp"}),
+    "latent_lds-parallel": ("latent_lds", {"parallel": True}),
     "vssn": ("vssn", {}),
     "vssn-lstm": (
         "vssn",

@@ -126,6 +126,7 @@ speech = Presets(
         "encoder_units": (256, 128, 64, 32),
         "decoder_units": (32, 64, 128, 256),
     },
+    latent_lds={"cell": None, "units": None, "encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
     vrae={},
     vssn={
         "cell": "gru",
@@ -167,9 +168,9 @@ Scales are exponentials of log-variances, clipped at `min_scale` where the surve
 does not describe, has one hidden layer in its authors' configurations; RVAE and DSAE have no dense layers beside those
 of its text (footnote of B.6).
 
-The survey lists no RNN, KVAE, VRAE, VSSN, DSSM, DVBF, LV-RNN, SVG, SV2P, Z-forcing VRNN, RSSM, TCN and
+The survey lists no RNN, KVAE, latent LDS, VRAE, VSSN, DSSM, DVBF, LV-RNN, SVG, SV2P, Z-forcing VRNN, RSSM, TCN and
 transformer: these are by analogy, VSSN, SV2P and RSSM with SRNN, LV-RNN and Z-forcing with VRNN, SVG with STORN, KVAE,
-DSSM and DVBF with DKF's networks; TCN and transformer have as many weights as the VRNN."""
+latent LDS, DSSM and DVBF with DKF's networks; TCN and transformer have as many weights as the VRNN."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -220,6 +221,7 @@ motion = Presets(
         "decoder_units": (32, 64),
     },
     kvae={"cell": None, "latent_dim": 10, "encoding_dim": 6, "encoder_units": (64, 32), "decoder_units": (32, 64)},
+    latent_lds={"cell": None, "units": None, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     vrae={},
     vssn={
         "cell": "gru",

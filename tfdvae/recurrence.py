@@ -1,5 +1,6 @@
 """The way through a stochastic cell on which every x_t is the data: `teacher_forced`."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -55,9 +56,10 @@ def teacher_forced(
 
     There are three ways, with the same equations. Where no posterior of the loop sees a latent of an earlier frame
     (`mean_field`, `within_frame`), each latent is drawn for all frames at once and recurrent layers run over whole
-    sequences. Where frames open without a latent of the loop (`loop_state`), they open all at once, and the loop
-    carries what is left. Otherwise the loop takes a frame from its opening to its close. Priors, `observe` and
-    `penalties` run once for all frames, on what they read of the state; `observe` runs in the loop where it feeds back.
+    sequences; a cell may know another way to draw paths at once (`draw_paths`). Where frames open without a latent of
+    the loop (`loop_state`), they open all at once, and the loop carries what is left. Otherwise the loop takes a frame
+    from its opening to its close. Priors, `observe` and `penalties` run once for all frames, on what they read of the
+    state; `observe` runs in the loop where it feeds back.
 
     Args:
         cell: a StochasticCell.
@@ -70,30 +72,32 @@ def teacher_forced(
         The path, and the state after the last frame where the third way was taken, else None.
     """
     if feedback is None and not last:
-        if cell.at_once and all(latent.mean_field or latent.within_frame for latent in cell.loop_latents):
-            return _at_once(cell, given), None
+        paths = cell.draw_paths(given)
+        if paths or (cell.at_once and all(latent.mean_field or latent.within_frame for latent in cell.loop_latents)):
+            return _at_once(cell, given, paths), None
         if cell.loop_state:
             return _opened_at_once(cell, given), None
     return _frame_by_frame(cell, given, hold, feedback)
 
 
-def _at_once(cell: Any, given: Any) -> Unrolled:
+def _at_once(cell: Any, given: Any, drawn: Mapping[str, tuple[tf.Tensor, Any]]) -> Unrolled:
     """No loop: every latent is known for all frames before anything reads it, those of a mean field before the frames
-    open."""
-    known, q = given.samples(), {}
+    open, as are those that were `drawn`."""
+    known = given.samples() | {name: z for name, (z, _) in drawn.items()}
+    q = {name: posterior for name, (_, posterior) in drawn.items()}
 
     def draw(latent: Any, state: State) -> None:
         q[latent.name] = latent.posterior(state, given.g)
         known[latent.name] = latent.q.sample(q[latent.name], given.noise.get(latent.name))
 
     for latent in cell.loop_latents:
-        if latent.mean_field:
+        if latent.mean_field and latent.name not in drawn:
             draw(latent, {})
     state = cell.absorb_u({**given.state, **cell.previous(given.e, known), **cell.recall(given.g)}, given.c)
     paths = {}
     for latent in cell.frame_latents:
         if latent.in_loop:
-            if not latent.mean_field:
+            if latent.name not in q:
                 draw(latent, state)
             p = latent.prior_of(state, known[latent.name])
             paths[latent.name] = LatentPath(known[latent.name], q[latent.name], p, given.noise.get(latent.name))

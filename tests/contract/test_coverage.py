@@ -58,6 +58,8 @@ def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
         ("svg", "predictor_layers", {1, 2}),
         ("dsae", "inference", {"full", "factorized"}),
         ("dsae", "posterior_cell", {None, "rnn"}),
+        ("latent_lds", "inference", {"smooth", "filter"}),
+        ("latent_lds", "parallel", {False, True}),
         ("dvbf", "initial", {"smooth", "filter"}),
         ("dvbf", "bayesian", {False, True}),
         ("vrae", "decoder", {"teacher_forced", "free_running"}),

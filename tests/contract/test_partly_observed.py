@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tfdvae.layers.frame_io import last_observed
+from tfdvae.layers.filling import last_observed
 from tfdvae.testing import assert_close, assert_equal, differs, drawn, missing, streaming
 from tfdvae.testing.missing import partly
 
@@ -58,7 +58,12 @@ def test_all_observed_is_no_indicator(models: dict[str, tfdvae.DVAE]) -> None:
 def test_the_networks_see_what_they_are_told(models: dict[str, tfdvae.DVAE], name: str) -> None:
     batch, other = (partly(models["zero"], np.nan, seed) for seed in (3, 8))
     filled = tf.where(batch.observed, batch.x, 0.0)
-    zero, last, indicator = (models[kind].pack(batch)[0].seen for kind in KINDS)
+    seen = [models[kind].pack(batch)[0].seen for kind in KINDS]
+    if models["zero"].frames.presence:
+        there = tf.cast(tf.reduce_any(batch.observed, axis=-1), tf.float32)
+        assert all(np.array_equal(y[..., -1], there) for y in seen)
+        seen = [y[..., :-1] for y in seen]
+    zero, last, indicator = seen
     assert_close(zero, filled)
     assert_close(last, last_observed(batch.x, batch.observed, tf.zeros_like(batch.x[:, 0])))
     assert_close(indicator, tf.concat([filled, tf.cast(batch.observed, tf.float32)], axis=-1))

@@ -3,7 +3,7 @@
 import pytest
 
 import tfdvae
-from tfdvae.families import Categorical, DiagonalGaussian
+from tfdvae.families import Categorical, DiagonalGaussian, TriangularGaussian
 from tfdvae.testing import execution, trajectories
 
 
@@ -27,7 +27,7 @@ def test_without_noise_the_path_is_that_of_the_posterior_means(model: tfdvae.DVA
 def test_the_log_ratio_is_that_of_the_densities(model: tfdvae.DVAE) -> None:
     """Of Gaussians and categoricals by their formulas, which is what the cases have; priors of latents of sequences are
     N(0, I)."""
-    known = (DiagonalGaussian, Categorical)
+    known = (DiagonalGaussian, Categorical, TriangularGaussian)
     assert all(isinstance(family, known) for latent in model.latents for family in (latent.p, latent.q))
     assert all(latent.prior is None for latent in model.sequence_latents)
     trajectories.check_densities(model)

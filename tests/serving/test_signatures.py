@@ -79,9 +79,12 @@ def test_encode(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
         assert "encode" not in declared
         return
     given, found = called(model, declared, "encode")
-    expected = {}
+    expected, families = {}, {latent.name: latent.q for latent in model.latents}
     for name, q in model.encode(**sequences(given)).items():
-        expected |= {name: q} if name in model.states else {f"{name}_mean": q.loc, f"{name}_scale": q.scale}
+        if name in model.states:
+            expected[name] = q
+        else:
+            expected |= {f"{name}_mean": families[name].mean(q), f"{name}_scale": families[name].scale(q)}
     assert len(expected) == 2 * len(model.latents) + len(model.states)
     assert set(found) == set(expected)
     for name, value in expected.items():

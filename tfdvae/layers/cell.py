@@ -118,6 +118,9 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
     loop_state: ClassVar[Sequence[str]] = ()
     """Where frames open without any latent of the loop: the entries of the state that hang on one (SRNN: z alone).
     All others are then known for all frames beforehand. Empty: the whole state is carried frame by frame."""
+    told_presence: ClassVar[bool] = False
+    """Whether the cell is told, in one more column of x, which frames hold anything that was observed, 1, and which do
+    not. It is built for that column, and does without where x comes without: then all frames do."""
     encode_state: ClassVar[Sequence[str]] = ()
     """Entries of the state that `encode_step` advances, such as a recurrence of q over frames. Generation reads none of
     them; a stream that draws a frame moves them on, for the posteriors of frames that are given after it."""
@@ -254,6 +257,11 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
     def recall(self, g: Any) -> State:
         """Entries of the state before each frame, `[B, T, .]`, that `encode` has found for all frames already, such as
         the features of a causal network over frames that priors read one frame later than posteriors. Default: none."""
+        return {}
+
+    def draw_paths(self, given: Hoisted) -> dict[str, tuple[tf.Tensor, Any]]:
+        """Samples `[B, T, Z]` and posteriors along them of all latents of the loop, by name, where the cell knows a way
+        to draw them for all frames at once though posteriors see earlier ones, such as a scan. Default: none."""
         return {}
 
     def absorb_u(self, state: State, c: Any) -> State:

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfdvae import loop, masks, observations
+from tfdvae import masks, observations
 from tfdvae.arguments import CheckedArguments
+from tfdvae.layers.filling import last_observed
 from tfdvae.layers.frame_io_within import FrameIOWithin
 from tfdvae.layers.frame_networks import frame_decoder as make_decoder
 from tfdvae.layers.frame_networks import frame_encoder as make_encoder
@@ -54,6 +55,7 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         indicator: whether networks also see which entries were observed, as D more features of 0 and 1.
         frame_encoder, frame_decoder: see `tfdvae.layers.frame_networks`; None for networks of the cell alone.
         activation, dropout: of these.
+        presence: whether cells are told in one more column which frames hold anything that was observed.
 
     Raises:
         ValueError: an unknown name, or a standardisation that the observation cannot have.
@@ -72,6 +74,7 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         frame_decoder: Any = None,
         activation: str = "relu",
         dropout: float = 0.0,
+        presence: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -98,6 +101,7 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         self.frame_decoder = spec_config(frame_decoder)
         self.activation = activation
         self.dropout = dropout
+        self.presence = presence
         self.encoder_spec, self.decoder_spec = frame_encoder, frame_decoder
         self.frame_shape: tuple[int, ...] | None = None
         self.encoder = self.decoder = None
@@ -123,7 +127,7 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
     def seen_dim(self) -> int:
         """E, how many features the cell sees of a frame."""
         width = self.x_dim * (2 if self.indicator else 1)
-        return width if self.encoder is None else self.encoder.output_dim(width)
+        return (width if self.encoder is None else self.encoder.output_dim(width)) + self.presence
 
     def build_input(self, frame_shape: tuple[int, ...]) -> None:
         """Creates statistics and the frame encoder, for frames of this shape."""
@@ -229,7 +233,11 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         if self.indicator:
             known = tf.ones_like(seen) if observed is None else tf.cast(observed, seen.dtype)
             seen = self._beside(seen, known)
-        return seen if self.encoder is None else self.encoder(seen)
+        seen = seen if self.encoder is None else self.encoder(seen)
+        if not self.presence:
+            return seen
+        known = tf.ones_like(x[..., :1]) if observed is None else tf.reduce_any(observed, axis=-1, keepdims=True)
+        return tf.concat([seen, tf.cast(known, seen.dtype)], axis=-1)
 
     def filled(
         self, x: tf.Tensor, observed: tf.Tensor, last: tf.Tensor | None = None, units: Units | None = None
@@ -385,16 +393,5 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         return (*input_shape[:2], self.params_dim)
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in (*FRAME_OPTIONS, "activation", "dropout")}
+        own = {name: getattr(self, name) for name in (*FRAME_OPTIONS, "activation", "dropout", "presence")}
         return {**super().get_config(), "observation": unbuilt_config(self.observation), **own}
-
-
-def last_observed(x: tf.Tensor, observed: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
-    """Each entry of `[B, T, D]`, or where it was not observed the last that was; `before` `[B, D]` where none was."""
-
-    def frame(last: tf.Tensor, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        x_t, observed_t = inputs
-        last = tf.where(observed_t, x_t, last)
-        return last, last
-
-    return loop.scan(frame, before, (x, observed))[1]

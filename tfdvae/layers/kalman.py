@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfdvae import loop
 from tfdvae.types import Gaussian
 
-__all__ = ["Belief", "Filtered", "KalmanFilter", "LinearSystem", "matvec"]
+__all__ = ["Belief", "Filtered", "KalmanFilter", "LinearSystem", "joseph", "matvec", "outer"]
 
 
 class LinearSystem(NamedTuple):
@@ -68,13 +68,16 @@ def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(a * b, axis=-1, keepdims=True)
 
 
-def _joseph(covariance: tf.Tensor, c: tf.Tensor, reach: tf.Tensor, gain: tf.Tensor, variance: float) -> tf.Tensor:
-    """(I - k c') V (I - k c')' + variance k k', its two products as rank-one changes; `reach` is V c."""
-    half = covariance - _outer(gain, reach)
-    return half + _outer(variance * gain - matvec(half, c), gain)
+def joseph(
+    covariance: tf.Tensor, c: tf.Tensor, reach: tf.Tensor, gain: tf.Tensor, weighed_gain: tf.Tensor
+) -> tf.Tensor:
+    """(I - k c') V (I - k c')' + r k k', its two products as rank-one changes; `reach` is V c, `weighed_gain` r k."""
+    half = covariance - outer(gain, reach)
+    return half + outer(weighed_gain - matvec(half, c), gain)
 
 
-def _outer(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def outer(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """a b' of `[..., M]` and `[..., N]`: `[..., M, N]`."""
     return tf.expand_dims(a, -1) * tf.expand_dims(b, -2)
 
 
@@ -168,7 +171,7 @@ class KalmanFilter(keras.layers.Layer):
                 gain = tf.where(seen[:, None], gain, tf.zeros_like(gain))
             a = value(i, p)
             mean += gain * (a - p.loc)
-            covariance = _joseph(covariance, c, reach, gain, variance)
+            covariance = joseph(covariance, c, reach, gain, variance * gain)
             found.append((*p, a))
         loc, scale, values = (tf.concat(column, axis=-1) for column in zip(*found, strict=True))
         return Belief(mean, covariance), Innovation(Gaussian(loc, scale), values)
@@ -260,9 +263,9 @@ class KalmanFilter(keras.layers.Layer):
             row = transition[..., i, :]
             reach = matvec(covariance, row)
             k = reach / (tf.nn.relu(_dot(row, reach)) + variance)
-            covariance = _joseph(covariance, row, reach, k, variance)
+            covariance = joseph(covariance, row, reach, k, variance * k)
             told = units[i] if gain is None else units[i] - tf.reduce_sum(tf.expand_dims(row, -1) * gain, axis=-2)
-            gain = _outer(k, told) if gain is None else gain + _outer(k, told)
+            gain = outer(k, told) if gain is None else gain + outer(k, told)
         return gain, covariance
 
     @staticmethod

@@ -47,7 +47,7 @@ class StochasticRNN(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         if not self.cell.built:
-            self.cell.build(input_shape)
+            self.cell.build((*input_shape[:-1], input_shape[-1] + self.cell.told_presence))
 
     def call(self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         how = None if mask is None else masks.packing(tf.cast(mask, tf.bool))

@@ -8,6 +8,7 @@ from tfdvae.models.dsae import DSAE, DSAECell
 from tfdvae.models.dssm import DSSM, DSSMCell
 from tfdvae.models.dvbf import DVBF, DVBFCell
 from tfdvae.models.kvae import KVAE, StateEstimate
+from tfdvae.models.latent_lds import LatentLDS, LatentLDSCell
 from tfdvae.models.lvrnn import LVRNN, LVRNNCell
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.models.rnn import RNN, RNNCell
@@ -39,6 +40,8 @@ __all__ = [
     "KVAE",
     "LVRNN",
     "LVRNNCell",
+    "LatentLDS",
+    "LatentLDSCell",
     "MODELS",
     "NonCausalRVAE",
     "NonCausalRVAECell",
@@ -89,6 +92,7 @@ MODELS: dict[str, type[DVAE]] = {
     "dssm": DSSM,
     "dvbf": DVBF,
     "kvae": KVAE,
+    "latent_lds": LatentLDS,
     "vrae": VRAE,
     "vssn": VSSN,
     "zforcing_vrnn": ZForcingVRNN,

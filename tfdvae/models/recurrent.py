@@ -50,7 +50,7 @@ class RecurrentDVAE(DVAE):
             options["latent_dim"] = latent_dim
         # The frame networks have the cell's activation and dropout, which may be its defaults.
         cell = self.cell_class(**options, dtype=dtype, name="cell")
-        networks = {"activation": cell.activation, "dropout": cell.dropout}
+        networks = {"activation": cell.activation, "dropout": cell.dropout, "presence": cell.told_presence}
         super().__init__(observation, seed, frame_networks=networks, name=name, dtype=dtype, **own)
         self.cell = cell
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdvae.families import Categorical, CategoricalGroups, DiagonalGaussian
+from tfdvae.families import Categorical, CategoricalGroups, DiagonalGaussian, TriangularGaussian
 from tfdvae.testing.comparing import assert_close, drawn, require, require_finite
 from tfdvae.testing.sequences import BATCH, LENGTH, each, frames, noise
 from tfdvae.types import Batch, Gaussian
@@ -126,7 +126,17 @@ def _log_prob(family: Any, dist: Any, z: tf.Tensor) -> np.ndarray:
         return _log_normal(z.numpy(), dist)
     if isinstance(family, Categorical):
         return _log_chosen(family, z.numpy(), dist)
+    if isinstance(family, TriangularGaussian):
+        return _log_correlated(z.numpy(), dist)
     return np.asarray(family.log_prob(dist, z))
+
+
+def _log_correlated(z: np.ndarray, dist: Any) -> np.ndarray:
+    """By inverse and determinant of the covariance."""
+    factor, off = np.float64(dist.scale_tril), np.float64(z - dist.loc)
+    covariance = factor @ np.swapaxes(factor, -1, -2)
+    squares = np.einsum("...i,...ij,...j->...", off, np.linalg.inv(covariance), off)
+    return np.float32(-0.5 * (squares + np.linalg.slogdet(2.0 * np.pi * covariance)[1]))
 
 
 def _log_chosen(family: Categorical, z: np.ndarray, dist: CategoricalGroups) -> np.ndarray:
