@@ -20,6 +20,8 @@ __all__ = [
     "Interval",
     "LatentPath",
     "LatentTerms",
+    "Move",
+    "Refined",
     "StateEstimate",
     "StepOutput",
     "StepTerms",
@@ -167,6 +169,29 @@ class Imputed(NamedTuple):
 
     samples: tf.Tensor
     mean: tf.Tensor
+
+
+class Move(NamedTuple):
+    """Another law of the normal noise of a latent: N(`shift`, exp(`log_scale`)^2) of each entry, `[B, T, n]` or
+    `[B, n]`."""
+
+    shift: tf.Tensor
+    log_scale: tf.Tensor
+
+
+class Refined(NamedTuple):
+    """What `refine` found for some sequences.
+
+    Attributes:
+        moves: of the noise of each latent, by name, aligned with x.
+        bound: of each sequence under the moved posteriors, nats, `[B]`: a mean over paths from noise that was the same
+            for all.
+        amortised: that of the networks' own posteriors, from the same noise, `[B]`; never above `bound`.
+    """
+
+    moves: dict[str, Move]
+    bound: tf.Tensor
+    amortised: tf.Tensor
 
 
 class StepOutput(NamedTuple):

@@ -104,6 +104,11 @@ class Family(CheckedArguments, ABC):
     def distribution(self, dist: NamedTuple) -> tfd.Distribution:
         """The distribution with event shape `[Z]` and batch shape `[..]`, for use outside of models."""
 
+    def moved(self, dist: NamedTuple, shift: tf.Tensor, log_scale: tf.Tensor) -> NamedTuple:
+        """The distribution of what `sample` makes of normal noise with this mean and this logarithm of a standard
+        deviation, each `[.., noise_dim]`, where it is one of the family; NotImplementedError otherwise."""
+        raise NotImplementedError(f"{type(self).__name__} has no name for itself under another law of its noise.")
+
     def get_config(self) -> dict[str, Any]:
         """Arguments with which `from_config` makes the same family."""
         return {"latent_dim": self.latent_dim}

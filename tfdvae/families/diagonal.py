@@ -78,6 +78,9 @@ class DiagonalGaussian(Family):
     def mode(self, dist: Gaussian) -> tf.Tensor:
         return dist.loc
 
+    def moved(self, dist: Gaussian, shift: tf.Tensor, log_scale: tf.Tensor) -> Gaussian:
+        return Gaussian(dist.loc + dist.scale * shift, dist.scale * tf.exp(log_scale))
+
     def mean(self, dist: Gaussian) -> tf.Tensor:
         return dist.loc
 

@@ -104,6 +104,9 @@ class TriangularGaussian(Family):
     def mode(self, dist: Triangular) -> tf.Tensor:
         return dist.loc
 
+    def moved(self, dist: Triangular, shift: tf.Tensor, log_scale: tf.Tensor) -> Triangular:
+        return Triangular(self.sample(dist, shift), dist.scale_tril * tf.exp(log_scale)[..., None, :])
+
     def mean(self, dist: Triangular) -> tf.Tensor:
         return dist.loc
 

@@ -16,6 +16,7 @@ from tfdvae.layers.units import Units
 from tfdvae.models.building import BuildingMixin
 from tfdvae.models.drawing import DrawingMixin
 from tfdvae.models.identity import IdentityMixin
+from tfdvae.models.refining import RefiningMixin
 from tfdvae.models.scoring import ScoringMixin
 from tfdvae.models.streaming import StreamingMixin
 from tfdvae.models.training import TrainingMixin
@@ -63,6 +64,7 @@ class DVAE(
     IdentityMixin,
     TrainingMixin,
     ScoringMixin,
+    RefiningMixin,
     DrawingMixin,
     StreamingMixin,
     keras.Model,

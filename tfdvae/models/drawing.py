@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfdvae import masks, random, validation
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.units import Units
-from tfdvae.types import Batch, Forecast, Generated, Imputed
+from tfdvae.types import Batch, Forecast, Generated, Imputed, Refined
 
 __all__ = ["DrawingMixin", "Request", "tile", "untile"]
 
@@ -199,6 +199,7 @@ class DrawingMixin:
         num_samples: int = 8,
         num_sweeps: int = 10,
         seed: int | None = None,
+        refined: Refined | None = None,
     ) -> Imputed:
         """Fills in what was not observed; time passes at missing frames, unlike at masked ones.
 
@@ -217,6 +218,8 @@ class DrawingMixin:
             x: in the shape of training; values that were not observed may be anything, NaN included.
             observed: `[B, T]` or as x, true where x holds data; it must be given.
             num_sweeps: of the Markov chain.
+            refined: what `refine` found for these sequences and this `observed`: latents come from those posteriors,
+                in any model, and no chain is run.
         """
         batch = self.check(x, mask, u, observed, context)
         if batch.observed is None:
@@ -224,6 +227,10 @@ class DrawingMixin:
         num_samples = validation.whole("num_samples", num_samples, at_least=1)
         num_sweeps = validation.whole("num_sweeps", num_sweeps, at_least=1)
         chain = not self.partly_observed
+        if refined is not None:
+            blank = batch._replace(x=tf.where(batch.observed, batch.x, tf.zeros([], batch.x.dtype)))
+            found = self._impute_moved(blank, self.moves_of(refined, batch), num_samples, self.next_seed(seed))
+            return Imputed(*(restore_frames(y, self.frame_shape) for y in found))
         found = self.draw_missing(batch, tf.constant(num_sweeps), num_samples, self.next_seed(seed), chain)
         return Imputed(*(restore_frames(y, self.frame_shape) for y in found))
 

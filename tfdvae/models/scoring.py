@@ -1,5 +1,6 @@
 """Verbs that judge sequences: posteriors, importance-sampled likelihoods and particle filters."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -8,7 +9,7 @@ from tfdvae import random, validation
 from tfdvae.bounds import FIVO, Filtered, Particles, log_weight, particle_filter
 from tfdvae.bounds.resampling import noise_dim as resampling_noise
 from tfdvae.models.streaming import CAUSAL_FORMS
-from tfdvae.types import Batch
+from tfdvae.types import Batch, Move, Refined
 
 __all__ = ["ScoringMixin"]
 
@@ -17,18 +18,35 @@ class ScoringMixin:
     """What every model does with sequences that are given."""
 
     def encode(
-        self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None
+        self,
+        x: Any,
+        mask: Any = None,
+        u: Any = None,
+        observed: Any = None,
+        context: Any = None,
+        *,
+        refined: Refined | None = None,
     ) -> dict[str, Any]:
         """Posteriors along the path of their modes, by the names of the latents.
 
         Each is the NamedTuple of its family, for a Gaussian `loc` and `scale`: `[B, T, Z]`, or `[B, Z]` where the
         latent exists once per sequence. Beside them stands the state that a model has by another name and does not
         draw, `[B, T, Z]`: "z" of a DVBF. Zeros at frames that do not exist.
+
+        Args:
+            refined: what `refine` found for these sequences, whose posteriors are then told.
+
+        Raises:
+            ValueError: sequences that cannot be right, and other ones than were refined.
+            NotImplementedError: a posterior through a flow, which has no parameters that would tell it refined.
         """
-        return self._encode(self.check(x, mask, u, observed, context))
+        batch = self.check(x, mask, u, observed, context)
+        return self._encode(batch, self.moves_of(refined, batch))
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _encode(self, batch: Batch) -> dict[str, Any]:
+    def _encode(self, batch: Batch, moves: Mapping[str, Move] | None = None) -> dict[str, Any]:
+        if moves is not None:
+            return self._moved_posteriors(batch, moves)
         path = self.infer(*batch)
         return {**{name: latent.q for name, latent in path.latents.items()}, **path.states}
 
@@ -43,12 +61,17 @@ class ScoringMixin:
         num_samples: int = 40,
         chunk: int = 8,
         seed: int | None = None,
+        refined: Refined | None = None,
     ) -> tf.Tensor:
         """Importance-sampled log p(x), log 1/K sum_k p(x, z_k) / q(z_k | x), nats per sequence: `[B]`.
 
         A lower bound in expectation that tightens with K = `num_samples` (Burda et al. 2016; the VRNN paper takes
         40). Memory is bounded by `chunk` paths per sequence at a time. Without latent variables it is exact. Of partly
         observed frames it is the likelihood of what was observed.
+
+        Args:
+            refined: what `refine` found for these sequences: paths are then drawn from those posteriors, which need
+                fewer of them.
 
         Raises:
             ValueError: sequences that cannot be right, or no samples.
@@ -57,15 +80,20 @@ class ScoringMixin:
         chunk = validation.whole("chunk", chunk, at_least=1)
         batch = self.check(x, mask, u, observed, context)
         seed_tensor = self.next_seed(seed)
-        partial = []
+        moves, partial = self.moves_of(refined, batch), []
         for start in range(0, num_samples, chunk):
             count = min(chunk, num_samples - start)
-            partial.append(self._log_weight_sum(batch, random.fold_in(seed_tensor, start), count))
+            partial.append(self._log_weight_sum(batch, random.fold_in(seed_tensor, start), count, moves))
         return tf.reduce_logsumexp(tf.stack(partial), axis=0) - tf.math.log(float(num_samples))
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _log_weight_sum(self, batch: Batch, seed: tf.Tensor, count: int) -> tf.Tensor:
-        weights = log_weight(self.sample_terms(batch, seed, count))
+    def _log_weight_sum(
+        self, batch: Batch, seed: tf.Tensor, count: int, moves: Mapping[str, Move] | None = None
+    ) -> tf.Tensor:
+        plain = moves is None
+        weights = log_weight(
+            self.sample_terms(batch, seed, count) if plain else self.moved_terms(batch, moves, seed, count)
+        )
         return tf.reduce_logsumexp(tf.reshape(weights, [-1, count]), axis=1)
 
     def particle_log_prob(
