@@ -55,8 +55,8 @@ def test_it_is_better_than_lines_where_there_is_noise() -> None:
 
 
 def test_each_variable_has_a_ratio_of_its_own_and_what_was_never_seen_the_fill() -> None:
-    calm, calm_seen = walks(0.02, 1.0, (5, 15, 1))
-    wild, wild_seen = walks(3.0, 0.1, (5, 15, 1), seed=1)
+    calm, calm_seen = walks(0.02, 1.0, (6, 20, 1))
+    wild, wild_seen = walks(3.0, 0.1, (6, 20, 1), seed=1)
     fill = np.array([20.0, 20.0])
     both = impute_kalman(np.concatenate([calm, wild], -1), np.concatenate([calm_seen, wild_seen], -1), fill)
     np.testing.assert_allclose(both[..., :1], impute_kalman(calm, calm_seen, fill[:1]), rtol=1e-6)

@@ -33,8 +33,9 @@ def test_each_model_and_each_data_set_has_a_config() -> None:
 
 
 def experiments():
-    """The four data sets of the survey and the VRNN paper hold every model at a published size: by default one each."""
-    many = ("handwriting", "motion", "speech_spectrogram", "speech_waveform")
+    """The four data sets of the survey and the VRNN paper hold every model at a published size, time series two at one:
+    by default one each."""
+    many = ("handwriting", "motion", "speech_spectrogram", "speech_waveform", "timeseries")
     for dataset, model in EXPERIMENTS:
         left_out = dataset in many and model != "vrnn"
         yield pytest.param(dataset, model, marks=pytest.mark.exhaustive if left_out else ())

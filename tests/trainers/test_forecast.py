@@ -105,6 +105,7 @@ def test_a_run_is_scored_beside_what_needs_no_model(finished: Path, path: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_on_other_data_and_bad_flags_are_refused(tmp_path: Path) -> None:
     settings.claim(tmp_path, load("icu", "srnn", "smoke"))
     with pytest.raises(ValueError, match="Expected a run on the data set 'timeseries', .* holds one on 'icu'"):
