@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfdvae.observations.values import REAL
 from tfdvae.types import Batch
 from tfdvae.validation.batches import (
     WEIGHTS,
@@ -106,7 +107,7 @@ def _faults(
             yield bad, [f"`{name}` holds NaN or infinity in frames that exist; (sequence, frame):", tf.where(bad)]
     if batch.context is not None and batch.context.dtype.is_floating:
         yield ~tf.math.is_finite(tf.cast(batch.context, tf.float32)), ["`context` holds NaN or infinity."]
-    if support is not None:
+    if support is not None and tuple(support.values) != (REAL,):
         shape = frame_shape or tuple(batch.x.shape[2:])
         frames = flat(Batch(tf.cast(batch.x, tf.float32), None, None, observed), shape)
         finite, seen = tf.math.is_finite(frames.x), frames.observed

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tfdvae.observations.values import Values
 from tfdvae.types import Batch
 from tfdvae.validation.batches import (
     WEIGHTS,
@@ -19,7 +20,11 @@ __all__ = ["Support", "check_arrays", "check_weights", "without_overflow"]
 
 
 class Support(Protocol):
-    """What knows which values frames may have: `FrameIO`, or anything with these two."""
+    """What knows which values frames may have: `FrameIO`, or anything like it."""
+
+    @property
+    def values(self) -> tuple[Values, ...]:
+        """Intervals that hold all that are supported, one for all features or one for each."""
 
     @property
     def support(self) -> str:
