@@ -3,10 +3,14 @@
 python -m export.litert --model model.keras --out edge/vrnn
 python -m export.litert --model model.keras --out edge/vrnn --precision float32 float16 int8_dynamic --data held_out.npz
 python -m export.litert --model model.keras --out edge/vrnn --precision int16x8 int8_full --data held_out.npz
+python -m export.litert --model model.keras --out edge/vrnn --time 40 --split
 
 Writes `edge/vrnn_float32.tflite` and so on. Each file is run on held-out sequences, whole (`reconstruct`) and frame by
 frame (`step`, in its own state), and compared with the Keras model. Errors are root mean squares relative to that of
 the output in Keras. Where one is larger than the tolerance, the report is printed and the file is not written.
+
+Sequences may have any length, one at a time. Runtimes without dynamic shapes need files with `--time` (and `--batch`);
+those that take one function from a file need `--split`.
 
 Held-out sequences are the arrays "x" `[N, T, D]` and, where the model has them, "u" `[N, T, U]`, "observed" and
 "context" `[N, C]` of an .npz file; without one they are drawn from the model. The integer activations of int16x8 and
@@ -41,7 +45,7 @@ OUTPUTS = ("next_mean", "x_mean", "log_px", "score")
 
 
 class Error(NamedTuple):
-    """Root mean square of what an output is off, relative to that of the output in Keras."""
+    """Root mean square of what an output is off, relative to that of the output in Keras; as it is where that is 0."""
 
     signature: str
     output: str
@@ -56,12 +60,13 @@ def accuracy(model: "DVAE", path: Path, batch: "Batch") -> list[Error]:
     """
     from export import parity, running
     from tfdvae import serving
+    from tfdvae.serving.quantisation import series_for
 
     artefact = running.load(path)
     declared = serving.declare(model, artefact.target)
     if model.partly_observed and batch.observed is None:
         batch = batch._replace(observed=np.ones(batch.x.shape, bool))
-    series = [{k: y[i : i + 1] for k, y in batch._asdict().items() if y is not None} for i in range(len(batch.x))]
+    series = list(series_for(batch, artefact.target))
     outputs = (*(f"{latent.name}_mean" for latent in model.frame_latents), *OUTPUTS)
     pairs: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
 
@@ -78,12 +83,13 @@ def accuracy(model: "DVAE", path: Path, batch: "Batch") -> list[Error]:
                 parity.call(declared["reconstruct"], one),
             )
     moving = next((name for name in ("step", "generate_step") if name in artefact.functions), None)
-    if moving and "reset" in artefact.functions:
+    if moving:
         keras = {name: declared[name].trace() for name in ("reset", moving)}
         for one in series:
             first = _means(declared["reset"], one)
-            states = artefact.functions["reset"](first), _call(keras["reset"], first)
-            for t in range(batch.x.shape[1]):
+            begun = _call(keras["reset"], first)
+            states = (artefact.functions["reset"](first) if "reset" in artefact.functions else begun), begun
+            for t in range(one["x"].shape[1]):
                 rows = {name: value[:, t] for name, value in one.items() if name != "context"}
                 rows["next_u"] = rows.get("u")
                 frame = _means(declared[moving], rows)
@@ -115,12 +121,19 @@ def _call(function: Callable, given: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 
 def _relative(got: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(got - expected)) / np.mean(np.square(expected))))
+    error, scale = np.mean(np.square(got - expected)), np.mean(np.square(expected))
+    return float(np.sqrt(error / scale if scale > 0.0 else error))
 
 
-def report(precision: str, size: int, errors: Sequence[Error], tolerance: float) -> str:
-    """Text for one file of `size` bytes."""
-    lines = [f"{precision}: {size / 1024:.0f} KiB, tolerance {tolerance:g}"]
+def report(precision: str, path: Path, errors: Sequence[Error], tolerance: float) -> str:
+    """Text for one file."""
+    from tfdvae.serving.litert import min_runtime_version, operators
+
+    lines = [f"{precision}: {path.stat().st_size / 1024:.0f} KiB, tolerance {tolerance:g}"]
+    newest = [f"{name} {version}" for name, version in operators(path).items() if version > 1]
+    first = min_runtime_version(path)
+    needed = f"needs TensorFlow Lite {first} or later" if first else "the converter names no first TensorFlow Lite"
+    lines.append(f"  {needed}; operators beyond version 1: {', '.join(newest) or 'none'}")
     for one in errors:
         mark = "" if one.relative <= tolerance else "  beyond the tolerance"
         lines.append(f"  {one.signature:<12} {one.output:<8} {one.relative:9.1e}{mark}")
@@ -135,6 +148,9 @@ def write(
     tolerance: float | None = None,
     signatures: Sequence[str] | None = None,
     representative: "Batch | None" = None,
+    batch: int = 1,
+    time: int | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Writes one file, if it is accurate enough.
 
@@ -147,6 +163,8 @@ def write(
         signatures: names of those to write.
         representative: sequences on which integer activations find their ranges, not those held out; by default drawn
             from the model.
+        batch, time: fixed sizes, as `serving.export_litert` takes them.
+        overwrite: replace a file that is there.
 
     Returns:
         The report.
@@ -160,18 +178,18 @@ def write(
     from tfdvae.data.unfinished import unfinished
 
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"{path} exists. Name a new path, or remove it first; nothing was written.")
+    program.check_new(path, overwrite)
     if precision not in TOLERANCES:
         raise ValueError(f"`precision` must be one of {', '.join(TOLERANCES)}, got {precision!r}.")
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     with unfinished(path) as candidate:
-        options = {}
+        options = {"batch": batch, "time": time}
+        length = max(50, time or 0)
         if precision in serving.INTEGER:
-            options["representative"] = representative or parity.sequences(model, 16, 50, seed=1)
+            options["representative"] = representative or parity.sequences(model, 16, length, seed=1)
         chosen = serving.export_litert(model, candidate, signatures, precision, **options)
-        errors = accuracy(model, candidate, held_out or parity.sequences(model, 4, 50))
-        text = report(precision, candidate.stat().st_size, errors, tolerance)
+        errors = accuracy(model, candidate, held_out or parity.sequences(model, 4, length))
+        text = report(precision, candidate, errors, tolerance)
         left_out = [
             name for name in serving.declare(model, serving.LITERT) if signatures is None and name not in chosen
         ]
@@ -179,7 +197,7 @@ def write(
             text += f"\n  without {', '.join(left_out)}: their loops have no {precision}"
         if any(not one.relative <= tolerance for one in errors):
             raise ValueError(f"{path} was not written, it would be too inaccurate:\n{text}")
-        candidate.rename(path)
+        candidate.replace(path)
     return text
 
 
@@ -217,10 +235,27 @@ def main(given: argparse.Namespace) -> int:
         if not len(representative.x):
             raise ValueError(f"{given.data} holds one sequence: ranges and errors need different ones.")
     for precision in given.precision:
-        path = Path(f"{given.out}_{precision}.tflite")
-        print(write(model, path, precision, held_out, given.tolerance, given.signatures, representative))
-        print(f"Wrote {path}", flush=True)
+        for names, suffix in _files(model, precision, given):
+            path = Path(f"{given.out}_{precision}{suffix}.tflite")
+            sizes = {"batch": given.batch, "time": given.time, "overwrite": given.overwrite}
+            print(write(model, path, precision, held_out, given.tolerance, names, representative, **sizes))
+            print(f"Wrote {path}", flush=True)
     return 0
+
+
+def _files(model: "DVAE", precision: str, given: argparse.Namespace) -> list[tuple[list[str] | None, str]]:
+    """Signatures of each file to write, None for all, and what its name ends with."""
+    from tfdvae import serving
+
+    if not given.split:
+        return [(given.signatures, "")]
+    names = given.signatures
+    if names is None:
+        framewise = ("reset", "step", "generate_step")
+        names = [
+            n for n in serving.declare(model, serving.LITERT) if precision not in serving.INTEGER or n in framewise
+        ]
+    return [([name], f"_{name}") for name in names]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -230,6 +265,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--out", required=True, help="path of the files, without _PRECISION.tflite")
     found.add_argument("--precision", nargs="+", default=["float32"], choices=list(TOLERANCES), help="of weights")
     found.add_argument("--signatures", nargs="+", help="names of those to write (default: all)")
+    found.add_argument(
+        "--split", action="store_true", help="one file for each signature, OUT_PRECISION_SIGNATURE.tflite"
+    )
+    found.add_argument("--time", type=int, help="fixed frames of sequences (default: any)")
+    found.add_argument("--batch", type=int, default=1, help="fixed number of sequences (default: 1)")
+    found.add_argument("--overwrite", action="store_true", help="replace files that are there")
     found.add_argument("--data", help=".npz file of held-out sequences (default: drawn from the model)")
     found.add_argument("--representative", help=".npz file of sequences that set the ranges of integer activations")
     found.add_argument("--tolerance", type=float, help=f"largest relative error (default: {TOLERANCES})")

@@ -69,6 +69,8 @@ class Model:
         self.path = os.fspath(path)
         with damage(self.path, "read"):
             self.description, self._runners = _open(self.path, num_threads)
+            if self.description.get("batch", 1) != 1:
+                raise ValueError(f"{self.path} takes {self.description['batch']} sequences at once: export one with 1.")
             self.frame_shape: tuple[int, ...] = tuple(self.description["frame_shape"])
             self.features, self.inputs, self.context = (self.description[key] for key in SIZES)
             self.latents: tuple[str, ...] = tuple(self.description["latents"])

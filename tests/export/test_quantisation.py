@@ -82,6 +82,10 @@ def test_a_stream_in_its_own_state_stays_close_to_keras(model: tfdvae.DVAE, expo
     assert 1e-5 < found["z_mean"] and max(found.values()) <= {"int8_full": 0.2, "int16x8": 0.02}[precision], found
     # Bernoulli log-likelihoods in 8 bits would be off by more than their own size.
     assert found["log_px"] < {"int8_full": 0.05, "int16x8": 0.005}[precision]
+    declared, artefact = serving.declare(model, serving.LITERT), running.load(path)
+    given = parity.examples(model, declared["step"], declared)
+    given |= {"x": np.full_like(given["x"], np.nan)}
+    assert all(np.isnan(value).all() for value in artefact.functions["step"](given).values())
 
 
 def test_a_product_of_joined_tensors_becomes_a_sum_of_products(model: tfdvae.DVAE) -> None:

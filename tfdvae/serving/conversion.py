@@ -238,7 +238,10 @@ class _FloatGraph:
             if kind == "DEQUANTIZE" and one.inputs[0] in self.floats:
                 same[one.outputs[0]] = self.floats[one.inputs[0]]
                 continue
-            if kind in (*INTEGERS, "QUANTIZE", "DEQUANTIZE") or not any(map(self.is_integer, one.outputs)):
+            # Comparisons have integers at their inputs alone.
+            if kind in (*INTEGERS, "QUANTIZE", "DEQUANTIZE") or not any(
+                map(self.is_integer, (*one.inputs, *one.outputs))
+            ):
                 if kind == "DEQUANTIZE":
                     self.floats[one.inputs[0]] = one.outputs[0]
                 self.operators.append(one)

@@ -24,7 +24,7 @@ from tfdvae.serving.quantisation import INTEGER, check_representative, samples
 from tfdvae.serving.saved_model import DESCRIPTION, about, choose, plain_errors
 from tfdvae.serving.signatures import declare
 
-__all__ = ["LITERT", "PRECISIONS", "export_litert"]
+__all__ = ["LITERT", "PRECISIONS", "export_litert", "min_runtime_version", "operators"]
 
 LITERT = Target(batch=1, masked=False, seeded=False)
 """One sequence at a time, of any length, all of whose frames exist; noise is an input."""
@@ -41,6 +41,8 @@ def export_litert(
     precision: str = "float32",
     num_samples: int = LITERT.num_samples,
     representative: Any = None,
+    batch: int = 1,
+    time: int | None = None,
 ) -> dict[str, Signature]:
     """Writes the signatures to a new .tflite file, complete or not at all.
 
@@ -58,6 +60,8 @@ def export_litert(
         num_samples: K of `score`, fixed in the file.
         representative: for integer activations, sequences like those of use: x `[N, T, D]`, in driven mode the pair
             (x, u) with u `[N, T, U]`; or a Batch or dict, with "observed" and "context" as well.
+        batch: B, sequences in each call, fixed in the file.
+        time: T, fixed in the file for runtimes without dynamic shapes; None: sequences of any length.
 
     Returns:
         What was written.
@@ -72,14 +76,18 @@ def export_litert(
     path = Path(path)
     if precision not in PRECISIONS:
         raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
-    if num_samples < 1:
-        raise ValueError(f"`num_samples` must be at least 1, got {num_samples}.")
+    for name, value in (("num_samples", num_samples), ("batch", batch), ("time", 1 if time is None else time)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a whole number from 1, got {value!r}.")
+    if time is not None and time < model.given_frames:
+        raise ValueError(f"`time` must be at least the {model.given_frames} given frames, got {time}.")
     if model.compute_dtype != "float32":
         raise ValueError(
             f"LiteRT needs a model that computes in float32, this one is {model.dtype_policy.name}. Its weights are "
             "float32: make one with dtype='float32', and hand it model.get_weights(). `precision` stores them smaller."
         )
-    declared = declare(model, LITERT._replace(num_samples=num_samples))
+    target = LITERT._replace(num_samples=num_samples, batch=batch, time=time)
+    declared = declare(model, target)
     names = None if signatures is None else list(signatures)
     chosen = choose(declared, names, type(model).__name__)
     if os.path.lexists(path):
@@ -96,10 +104,11 @@ def export_litert(
             tf.saved_model.save(tf.Module(name="tfdvae"), str(frozen), graphs)
         drop_shape_checks(frozen)
         if data is not None:
-            _save(inputs, samples(declared, list(chosen), data))
+            _save(inputs, samples(declared, list(chosen), data, target))
         _convert(frozen, converted, precision, inputs, list(chosen))
         _check_outputs(converted, chosen)
-        own = {"precision": precision, "num_samples": num_samples, "model_sha256": digest(converted)}
+        own = {"precision": precision, "num_samples": num_samples, "batch": batch, "time": time}
+        own |= {"min_runtime_version": min_runtime_version(converted), "model_sha256": digest(converted)}
         text = describe(chosen, **about(model), **model.identity(), **own)
         with zipfile.ZipFile(converted, "a") as attached:
             for name, member in ((DESCRIPTION, text), (CARD, model_card(json.loads(text)))):
@@ -107,6 +116,32 @@ def export_litert(
                 attached.writestr(zipfile.ZipInfo(name), member)
         converted.rename(path)
     return chosen
+
+
+def operators(path: Path) -> dict[str, int]:
+    """Versions of the operators in a .tflite file by name: an older runtime refuses what it does not know."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    found: dict[str, int] = {}
+    for code in codes:
+        name = names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        found[name] = max(code.Version(), found.get(name, 0))
+    return dict(sorted(found.items()))
+
+
+def min_runtime_version(path: Path) -> str:
+    """The first TensorFlow Lite that has all operators of a .tflite file in these versions, as the converter says;
+    empty where it does not."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
+    for one in (model.Metadata(i) for i in range(model.MetadataLength())):
+        if one.Name() == b"min_runtime_version":
+            return bytes(model.Buffers(one.Buffer()).DataAsNumpy()).rstrip(b"\0").decode()
+    return ""
 
 
 def digest(path: Path, size: int = -1) -> str:

@@ -10,7 +10,7 @@ from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.models import DVAE
-from tfdvae.observations.values import REAL
+from tfdvae.observations.values import REAL, contained
 from tfdvae.serving.fields import Field, Limits, Signature, Target
 from tfdvae.serving.states import StateLayout
 from tfdvae.types import Batch, StepTerms
@@ -143,12 +143,25 @@ class Parts:
             return batch
         return validation.after(validation.value_checks(batch, self.model.frames, self.frame_shape), batch)
 
+    def sized(self, signature: Signature) -> Signature:
+        """The same with sequences of one length, where the target has to have that."""
+        if self.target.time is None:
+            return signature
+        sizes = {"time": self.target.time, "given": self.model.given_frames}
+
+        def fixed(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+            return tuple(field._replace(shape=tuple(sizes.get(n, n) for n in field.shape)) for field in fields)
+
+        return signature._replace(inputs=fixed(signature.inputs), outputs=fixed(signature.outputs))
+
     def guarded(self, signature: Signature) -> Signature:
         """The same, which refuses NaN and infinity in noise, states and whatever else `read` does not look at, where
-        the target can raise errors."""
+        the target can raise errors. Where it cannot, all outputs are NaN for inputs that others refuse."""
+        if not self.target.seeded:
+            return self.poisoned(signature)
         names = {field.name for field in signature.inputs if field.dtype.is_floating}
         names -= {"x", "u", "context", "given"} if "x" in names else {"given"}
-        if not self.target.seeded or not names:
+        if not names:
             return signature
         ordered = sorted(names)
 
@@ -158,6 +171,36 @@ class Parts:
             return signature.function(validation.after([tf.debugging.Assert(tf.reduce_all(finite), text)], given))
 
         return signature._replace(function=run)
+
+    def poisoned(self, signature: Signature) -> Signature:
+        """The same, whose outputs of floats are all NaN where an input is not finite, or a frame has no density.
+
+        Networks alone would give some finite numbers, such as a smallest scale, that look like an answer.
+        """
+        inputs = [field for field in signature.inputs if field.dtype.is_floating]
+        if not inputs:
+            return signature
+        outputs = [field.name for field in signature.outputs if field.dtype.is_floating]
+
+        def run(given: Tensors) -> Tensors:
+            fine = tf.reduce_all(tf.stack([self.allowed(field, given) for field in inputs]))
+            # Zero, or the root of minus infinity; without constants, which integers would round.
+            poison = tf.sqrt(tf.math.log(tf.cast(fine, tf.float32)))
+            found = signature.function(given)
+            return {**found, **{name: found[name] + poison for name in outputs}}
+
+        return signature._replace(function=run)
+
+    def allowed(self, field: Field, given: Tensors) -> tf.Tensor:
+        """Whether an input is finite where it counts, and frames are such as have a density."""
+        value = given[field.name]
+        # LiteRT has no IsFinite; NaN is not less than anything.
+        right = tf.abs(value) <= value.dtype.max
+        if field.values is not None:
+            flat = tf.reshape(value, [-1, self.model.x_dim])
+            right &= tf.reshape(contained(field.values.values, flat), tf.shape(value))
+        known = given.get({"x": "observed", "given": "given_observed"}.get(field.name, ""))
+        return tf.reduce_all(right if known is None else right | ~known)
 
     def positive(self, given: Tensors, *names: str) -> list[tf.Tensor]:
         """Counts, checked."""

@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from tfdvae import validation
 from tfdvae.models import DVAE
-from tfdvae.serving.fields import Signature
+from tfdvae.serving.fields import Signature, Target
 from tfdvae.types import Batch
 
-__all__ = ["INTEGER", "MOST_FRAMES", "check_representative", "samples"]
+__all__ = ["INTEGER", "MOST_FRAMES", "check_representative", "samples", "series_for"]
 
 INTEGER = ("int16x8", "int8_full")
 """Precisions whose activations are integers, on scales that representative data set."""
@@ -55,7 +55,25 @@ def check_representative(representative: Any, model: DVAE) -> Batch:
     return Batch(*(None if y is None else y[:, :length] for y in found[:4]), found.context)
 
 
-def samples(declared: Mapping[str, Signature], names: list[str], batch: Batch) -> dict[str, Arrays]:
+def series_for(batch: Batch, target: Target) -> Iterator[Arrays]:
+    """Sequences as a target takes them in one call: as many at once, and as long, as it has to have; of a last group
+    that is not full the first are repeated.
+
+    Raises:
+        ValueError: they are shorter.
+    """
+    rows, time = target.batch or 1, batch.x.shape[1] if target.time is None else target.time
+    if batch.x.shape[1] < time:
+        raise ValueError(f"Expected sequences of at least {time} frames, as the file has them; got {batch.x.shape[1]}.")
+    for first in range(0, len(batch.x), rows):
+        chosen = np.arange(first, first + rows) % len(batch.x)
+        given = {name: value[chosen] for name, value in batch._asdict().items() if value is not None}
+        yield {name: value if name == "context" else value[:, :time] for name, value in given.items()}
+
+
+def samples(
+    declared: Mapping[str, Signature], names: list[str], batch: Batch, target: Target | None = None
+) -> dict[str, Arrays]:
     """Inputs of the named signatures with a leading axis of calls, by signature.
 
     States are those that a stream along each sequence visits, its latents drawn from q; for `generate_step` also those
@@ -65,12 +83,12 @@ def samples(declared: Mapping[str, Signature], names: list[str], batch: Batch) -
         declared: all signatures of the model, for one sequence at a time.
         names: of those whose inputs are wanted.
         batch: N sequences of T frames that all exist.
+        target: that they were declared for; by default one for a sequence at a time.
     """
     rng = np.random.default_rng(0)
     calls: dict[str, list[Arrays]] = {name: [] for name in names}
     framewise = {name: declared[name].trace() for name in ("reset", "step", "generate_step") if name in declared}
-    for i in range(len(batch.x)):
-        series = {name: y[i : i + 1] for name, y in batch._asdict().items() if y is not None}
+    for series in series_for(batch, target or Target(batch=1)):
         for name in (name for name in names if name not in ("step", "generate_step")):
             calls[name].append(_inputs(declared[name], rng, series))
         for moving in (name for name in ("step", "generate_step") if name in framewise and set(names) & set(framewise)):

@@ -277,4 +277,5 @@ def declare(model: DVAE, target: Target | None = None) -> dict[str, Signature]:
     target = target or Target()
     declarations = (MergedDeclarations if target.merged else Declarations)(model, target)
     found = {name: getattr(declarations, name)() for name in SIGNATURES}
-    return {name: declarations.guarded(signature) for name, signature in found.items() if signature is not None}
+    declared = {name: signature for name, signature in found.items() if signature is not None}
+    return {name: declarations.guarded(declarations.sized(one)) for name, one in declared.items()}
