@@ -25,6 +25,7 @@ __all__ = [
     "normal",
     "replaced_frames",
     "replacement_scope",
+    "rows_scope",
     "uniform",
     "unhidden",
 ]
@@ -34,6 +35,9 @@ _replacement: contextvars.ContextVar[tuple[tf.Tensor, tf.Tensor] | None] = conte
     "replacement", default=None
 )
 _hiding: contextvars.ContextVar[tuple[float, tf.Tensor] | None] = contextvars.ContextVar("hiding", default=None)
+_rows: contextvars.ContextVar[tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None] = contextvars.ContextVar(
+    "rows", default=None
+)
 
 
 def make_seed(seed: int) -> tf.Tensor:
@@ -76,8 +80,36 @@ def _centred(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
     if seed.shape.rank == 2:
         own = tf.TensorSpec([n if isinstance(n, int) else None for n in shape[1:]], tf.float32)
         return tf.map_fn(lambda row: _centred(row, shape[1:]), seed, fn_output_signature=own)
-    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+    rows = _rows.get()
+    bits = _bits(seed, shape) if rows is None else _bits_of_rows(seed, shape, *rows)
     return tf.cast(tf.bitwise.right_shift(bits, 9), tf.float32) + 0.5
+
+
+def _bits(seed: tf.Tensor, shape: tf.Tensor | list) -> tf.Tensor:
+    return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+
+
+def _bits_of_rows(
+    seed: tf.Tensor, shape: tf.Tensor | list, own: tf.Tensor, before: tf.Tensor, total: tf.Tensor
+) -> tf.Tensor:
+    """The rows of this replica among what one process would draw for the global batch."""
+    shape = tf.convert_to_tensor(shape, tf.int32)
+    copies = shape[0] // own  # several paths of a sequence stand in adjacent rows
+    drawn = _bits(seed, tf.concat([[copies * total], shape[1:]], axis=0))
+    begin = tf.concat([[copies * before], tf.zeros_like(shape[1:])], axis=0)
+    return tf.slice(drawn, begin, shape)
+
+
+@contextlib.contextmanager
+def rows_scope(own: tf.Tensor, before: tf.Tensor, total: tf.Tensor) -> Iterator[None]:
+    """Within it the first axis of what is drawn is that of a replica's sequences, or of several paths of each in
+    adjacent rows: `own` of `total`, with `before` of them on the replicas before. Each has the noise that it has in
+    one process with all of them."""
+    token = _rows.set((own, before, total))
+    try:
+        yield
+    finally:
+        _rows.reset(token)
 
 
 @contextlib.contextmanager

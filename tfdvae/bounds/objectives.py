@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdvae import random
+from tfdvae import random, replicas
 from tfdvae.types import Batch, LatentTerms, StepTerms
 from tfdvae.validation import whole
 
@@ -119,7 +119,8 @@ class ELBO(Bound):
             if floor > 0.0:
                 groups = own.kl if weighing.free_bits_per == "group" else tf.reduce_sum(own.kl, -1, keepdims=True)
                 if weighing.free_bits_per != "frame":
-                    groups = tf.reduce_sum(groups, axis=[0, 1]) / tf.maximum(tf.reduce_sum(terms.weight), 1.0)
+                    groups, frames = replicas.total((tf.reduce_sum(groups, axis=[0, 1]), tf.reduce_sum(terms.weight)))
+                    groups /= tf.maximum(frames, 1.0)
                 kl += tf.reduce_sum(tf.nn.relu(floor - groups), axis=-1) * terms.weight
         cooled, once, c = terms.log_px - weighing.beta * kl, weighing.beta * terms.sequence_kl, weighing.temperature
         if isinstance(c, tf.Tensor) or c != 1.0:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdvae import replicas
 from tfdvae.data.unfinished import reserve, unfinished
 
 __all__ = ["BestWeights"]
@@ -101,8 +102,10 @@ class BestWeights(keras.callbacks.Callback):
         with unfinished(self.path) as temporary:
             # Where the disk is full, HDF5 crashes the process instead of raising an error.
             reserve(temporary, _size_in_hdf5(self.model))
+            # Several workers meet wherever metrics are read, which Keras saves with weights: all write, one file stays.
             self.model.save_weights(temporary)
-            os.replace(temporary, self.path)
+            if replicas.writes(self.model.distribute_strategy):
+                os.replace(temporary, self.path)
 
 
 def _size_in_hdf5(model: keras.Model) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdvae import replicas
 from tfdvae.callbacks import checkpoint
 from tfdvae.callbacks.checkpoint import Checkpoint
 
@@ -157,7 +158,8 @@ class Resume(keras.callbacks.Callback):
             "callbacks": states,
         }
         self._loaded = Checkpoint(json.loads(json.dumps(meta)), arrays)
-        checkpoint.write(self.directory, self._loaded, self.keep)
+        if replicas.writes(self.model.distribute_strategy):
+            checkpoint.write(self.directory, self._loaded, self.keep)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         if self._first_epoch is not None:

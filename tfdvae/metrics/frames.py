@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 import keras
 import tensorflow as tf
 
+from tfdvae import replicas
 from tfdvae.metrics.of_means import MeansMetrics
 from tfdvae.types import StepTerms
 
@@ -42,7 +43,11 @@ class FrameMean(keras.metrics.Metric):
         self.frames.assign_add(frames)
 
     def result(self) -> tf.Tensor:
-        return tf.convert_to_tensor(self.total) / self.frames
+        return self.mean(*map(tf.convert_to_tensor, self.variables))
+
+    def mean(self, total: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """That of a total over so many frames."""
+        return total / frames
 
     def get_config(self) -> dict:
         return {**super().get_config(), "width": self.width}
@@ -102,13 +107,16 @@ class ObjectiveMetrics:
         return [self.loss, self.elbo, self.log_likelihood, self.kl, *self.by_latent.values()]
 
     def update_state(self, loss: tf.Tensor, terms: StepTerms, valid: tf.Tensor | bool = True) -> None:
-        """Adds a batch: its loss in nats per frame and its terms. A batch that is not `valid` leaves no trace."""
+        """Adds a batch: its loss in nats per frame and its terms. A batch that is not `valid` leaves no trace.
+
+        On one of several replicas: the loss of the global batch, and the terms of this replica's sequences.
+        """
         frames = tf.reduce_sum(terms.weight)
         groups = [tf.reduce_sum(tf.reshape(terms.latents[k].kl, [-1, n]), axis=0) for k, n in self.groups.items()]
         kl = sum((tf.reduce_sum(y) for y in groups), 0.0)
         log_likelihood = tf.reduce_sum(terms.log_px)
         totals = [loss * frames, log_likelihood - kl, log_likelihood, kl, *groups]
-        self.skipped.update_state(tf.where(valid, 0.0, 1.0))
+        self.skipped.update_state(replicas.first_alone(tf.where(valid, 0.0, 1.0)))
         for metric, total in zip(self._means, totals, strict=True):
             metric.update_state(tf.where(valid, total, tf.zeros_like(total)), tf.where(valid, frames, 0.0))
 
@@ -120,9 +128,13 @@ class ObjectiveMetrics:
         return [*first, *sorted(known - set(first))]
 
     def result(self) -> dict[str, tf.Tensor]:
-        """Name to value."""
-        groups = {name: metric.result() for name, metric in self.by_latent.items()}
-        logs = {m.name: m.result() for m in (self.loss, self.elbo, self.log_likelihood, self.kl, self.skipped)}
+        """Name to value, over all replicas."""
+        several = replicas.replicated()
+        summed = self.metrics if several else [*self._means, self.skipped]
+        sums = replicas.total({m.name: [tf.convert_to_tensor(v) for v in m.variables] for m in summed})
+        groups = {name: metric.mean(*sums[metric.name]) for name, metric in self.by_latent.items()}
+        logs = {m.name: m.mean(*sums[m.name]) for m in (self.loss, self.elbo, self.log_likelihood, self.kl)}
+        logs[self.skipped.name] = sums[self.skipped.name][0]
         active = [tf.reduce_sum(tf.cast(y > ACTIVE_NATS, tf.float32)) for k, y in groups.items() if k in self.framed]
         logs["active_units"] = sum(active, tf.constant(0.0))
         if len(groups) > 1:
@@ -131,4 +143,5 @@ class ObjectiveMetrics:
             for name in (name for name in groups if name in self.framed):
                 count = self.groups[name]
                 logs |= {f"kl_{name}_{i:02d}_nats_per_frame": groups[name][i] for i in range(count)}
-        return logs | {metric.name: metric.result() for metric in self.of_means.metrics}
+        given = self.of_means.metrics
+        return logs | {m.name: m.stateless_result(sums[m.name]) if several else m.result() for m in given}

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdvae import masks, observations, random, validation
+from tfdvae import masks, observations, random, replicas, validation
 from tfdvae.data.sequences import Sequences, pad
 from tfdvae.layers.frame_io import FRAME_OPTIONS, FrameIO
 from tfdvae.layers.frame_shapes import restore_frames
@@ -291,9 +291,19 @@ class DVAE(
             validation.check_static(batch, self.built_sizes)
         else:
             batch = self.check(inputs)
-        path = self._trained_path(batch) if training else self.infer(*batch)
-        means = masks.zero_masked(self.frames.mean(path.x), batch.mask)
-        return restore_frames(means, self.frame_shape)
+        return self._mean_frames(self._trained_path(batch) if training else self.infer(*batch), batch.mask)
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """As in Keras, for `predict`; on one of several replicas for its rows of the batch."""
+        batch, _, rows = replicas.split(validation.as_training_data(data)[0])
+        if rows is None:
+            return self(validation.named(batch, None, validation.WEIGHTS), training=False)
+        batch = self.tensors(batch)
+        return rows.cut(self._mean_frames(self.infer(*batch), batch.mask))
+
+    def _mean_frames(self, path: Trajectory, mask: tf.Tensor | None) -> tf.Tensor:
+        """Mean of p(x_t | .) along a path, in the shape of x."""
+        return restore_frames(masks.zero_masked(self.frames.mean(path.x), mask), self.frame_shape)
 
     def _trained_path(self, batch: Batch) -> Trajectory:
         """A drawn path, whose divergence has joined the losses."""

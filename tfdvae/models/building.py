@@ -23,9 +23,10 @@ class BuildingMixin:
                 f"Expected frames of shape [batch, time, features], or [batch, time, ...] with the shape of a frame "
                 f"known, got {shapes['x']}."
             )
-        with initial_weights_from(self, self.seed):
-            self._build_all(shapes)
-        self.build_metrics()
+        with self.distribute_strategy.scope():
+            with initial_weights_from(self, self.seed):
+                self._build_all(shapes)
+            self.build_metrics()
 
     def _build_all(self, shapes: Mapping[str, Sequence[int | None]]) -> None:
         self.frame_shape = tuple(shapes["x"][2:])

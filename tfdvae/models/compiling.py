@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import bounds, validation
+from tfdvae import bounds, replicas, validation
 from tfdvae.metrics import ObjectiveMetrics
 from tfdvae.metrics.frames import DIRECTIONS
 from tfdvae.metrics.of_means import MeansMetrics
@@ -90,17 +90,22 @@ class CompilingMixin:
             metrics: as in Keras, of frames and E[x_t | .], the means that `predict` returns, beside the parts of the
                 bound; each frame that exists is a sample, or each entry where parts of frames are not observed. They
                 cost a pass over the data at each step.
-            jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU.
+            jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU;
+                off under a strategy of `tf.distribute`.
             run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
             **others: none; an argument of Keras' `compile` that has no meaning here is named.
 
         Raises:
             ValueError: a bound that this model cannot have, weights that have no meaning for it or are negative, NaN or
                 infinite, scheduled sampling for a model that feeds nothing back, or together with `hide`; a loss,
-                metrics that Keras does not know or whose names are taken, or no optimizer.
+                metrics that Keras does not know or whose names are taken, or no optimizer; a strategy of
+                `tf.distribute` under which a training would not be that of one process, or a model, an optimizer or a
+                metric that was made outside of its scope.
             TypeError: an argument that neither this nor Keras knows.
         """
         self._check_arguments(optimizer, {"loss": loss, **others})
+        replicas.check_scope(self.distribute_strategy, self.verb_seeds.state, "This model")
+        replicas.check_compile(self.distribute_strategy, optimizer, jit_compile)
         beta = validation.scheduled("beta", beta)
         temperature = validation.scheduled("temperature", temperature)
         penalty_weight = validation.scheduled("penalty_weight", penalty_weight)
@@ -113,7 +118,8 @@ class CompilingMixin:
         free_bits, scheduled_sampling, hide = map(validation.plain, (free_bits, scheduled_sampling, hide))
         kl_balance = validation.plain(kl_balance)
         if jit_compile == "auto":
-            jit_compile = bool(tf.config.list_physical_devices("GPU")) and not run_eagerly
+            alone = not isinstance(self.distribute_strategy, replicas.SUPPORTED)
+            jit_compile = bool(tf.config.list_physical_devices("GPU")) and not run_eagerly and alone
         jit_compile = validation.switch("jit_compile", jit_compile)
         self._check_weights(free_bits, free_bits_per, kl_balance)
         bound = bounds.get(bound)
@@ -121,15 +127,19 @@ class CompilingMixin:
         if scheduled_sampling != 0.0:
             self._check_feedback(scheduled_sampling, bound)
         self._check_hide(hide, scheduled_sampling)
-        of_means = MeansMetrics(metrics)
-        of_means.check_names(DIRECTIONS)
-        super().compile(
-            optimizer=optimizer,
-            jit_compile=jit_compile,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            auto_scale_loss=auto_scale_loss,
-        )
+        with self.distribute_strategy.scope():
+            of_means = MeansMetrics(metrics)
+            of_means.check_names(DIRECTIONS)
+            super().compile(
+                optimizer=optimizer,
+                jit_compile=jit_compile,
+                run_eagerly=run_eagerly,
+                steps_per_execution=steps_per_execution,
+                auto_scale_loss=auto_scale_loss,
+            )
+        for metric in of_means.metrics:
+            for variable in metric.variables:
+                replicas.check_scope(self.distribute_strategy, variable, f"The metric {metric.name!r}")
         self.bound = bound
         self.beta = beta
         self.free_bits = free_bits
@@ -143,11 +153,12 @@ class CompilingMixin:
         self.scheduled_sampling = scheduled_sampling
         self.hide = hide
         self.metrics_of_means = of_means
-        self.kl_weight = Factor("kl_weight")
-        self.own_output = Factor("own_output")
-        self.objective_metrics = None
-        if self.built:
-            self.build_metrics()
+        with self.distribute_strategy.scope():
+            self.kl_weight = Factor("kl_weight")
+            self.own_output = Factor("own_output")
+            self.objective_metrics = None
+            if self.built:
+                self.build_metrics()
 
     def build_metrics(self) -> None:
         """Creates the metrics, which need to know the latents."""

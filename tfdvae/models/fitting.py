@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdvae import validation
+from tfdvae import replicas, validation
 from tfdvae.callbacks.skipped import SkippedBatches
 
 __all__ = ["FittingMixin"]
@@ -100,6 +100,7 @@ class FittingMixin:
         Raises:
             ValueError: targets, weights of classes, data of an unknown kind, or such as cannot be right.
         """
+        replicas.check_scope(self.distribute_strategy, self.verb_seeds.state, "This model")
         if y is not None:
             raise ValueError(validation.NO_TARGETS)
         if class_weight is not None:
@@ -141,7 +142,7 @@ class FittingMixin:
         """One batch of arrays, checked."""
         if isinstance(x, tf.data.Dataset | keras.utils.PyDataset | Iterator):
             raise ValueError(f"Expected one batch of frames [batch, time, features], got a {type(x).__name__}.")
-        return self._checked(x, *others, **options)
+        return replicas.dealt(self.distribute_strategy, self._checked(x, *others, **options))
 
     @staticmethod
     def _check_weighed(batch: Mapping[str, Any], weighed: bool) -> None:
@@ -150,7 +151,13 @@ class FittingMixin:
 
     def _build_optimizer(self) -> None:
         if self.compiled and self.built and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # Keras builds models of a strategy by the mean of a batch, which masks do not have, and which takes a batch
+        # from a generator. The gate has built this one.
+        pass
 
 
 def _by_name(verb: Callable, args: tuple, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import bounds, random, validation
+from tfdvae import bounds, random, replicas, validation
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.models.compiling import CompilingMixin, Factor
 from tfdvae.models.fitting import FittingMixin
@@ -31,7 +31,7 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         Weights of sequences `[B]` weigh the objective of each in the loss, which stays divided by the number of frames;
         the ELBO and its parts in the logs are not weighed.
         """
-        batch, weights = self._unpack(data)
+        batch, weights, rows = self._unpack(data)
         self._clear_losses()  # of a call before, which has added its own
         self.partly_observed |= batch.observed is not None or self.hide > 0.0
         seed = random.fold_in(random.make_seed(self.seed), _batches_given(self.optimizer))
@@ -51,22 +51,22 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         frames = self._frames(batch)
 
         def scaled(objective: tf.Tensor, share: float) -> tf.Tensor:
-            return self.optimizer.scale_loss(self._loss(_weighed(objective, weights), frames, share))
+            return self.optimizer.scale_loss(self._loss(_weighed(objective, weights, rows), frames, share))
 
         rate = None
         if self.scheduled_sampling != 0.0:
             rate = self._scheduled(self.scheduled_sampling) * tf.convert_to_tensor(self.own_output.variable)
         replacing = random.replacement_scope(rate, random.fold_in(seed, "replacement"))
         hiding = random.hiding_scope(self.hide, random.fold_in(seed, "hide"))
-        with random.dropout_scope(random.fold_in(seed, "dropout")), replacing, hiding:
+        with random.dropout_scope(random.fold_in(seed, "dropout")), replacing, hiding, replicas.part_of(rows):
             (objective, terms), gradients = self.bound.differentiate(self, batch, seed, weighing, scaled, variables)
-        loss = self._loss(_weighed(objective, weights), frames)
+        loss, gradients = replicas.total((self._loss(_weighed(objective, weights, rows), frames), gradients))
         means = self._means(batch)
         finite = self._update(gradients, variables, loss)
-        self.objective_metrics.update_state(loss, terms, finite)
+        self.objective_metrics.update_state(loss, terms if rows is None else rows.only(terms), finite)
         self._measure(batch, means, finite)
         logs = {**self.objective_metrics.result(), "kl_weight": beta}
-        return logs if rate is None else {**logs, "own_output": rate}
+        return replicas.logged(logs if rate is None else {**logs, "own_output": rate})
 
     def _update(self, gradients: list[tf.Tensor], variables: list[keras.Variable], loss: tf.Tensor) -> tf.Tensor:
         """Clips and applies gradients where they and the loss are finite; returns whether they were, bool []."""
@@ -78,29 +78,20 @@ class TrainingMixin(CompilingMixin, FittingMixin):
             # What is applied is the product; with it and the norm finite, that is finite too.
             finite &= tf.math.is_finite(factor)
             gradients = [g * tf.cast(factor, g.dtype) for g in gradients]
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            # It skips by itself, and lowers its scale, where it sees a gradient that is not finite. Clipping makes
-            # zeros of infinite ones, and a norm overflows before its entries do: it must be told. No scale has part in
-            # a loss that is not finite, so that it need not be lowered then.
-            told = [tf.where(finite, g, tf.constant(float("nan"), g.dtype)) for g in gradients]
-            tf.cond(tf.math.is_finite(loss), lambda: self._apply(told, variables), lambda: tf.constant(False))
-            # Keras halves it without end. What 1 does not help no lower scale does, and at 0 nothing is learned again.
-            scale = self.optimizer.dynamic_scale
-            scale.assign(tf.maximum(scale, min(1.0, self.optimizer.initial_scale)))
-        else:
-            tf.cond(finite, lambda: self._apply(gradients, variables), lambda: tf.constant(False))
+        replicas.apply_where(finite, self.optimizer, gradients, variables, loss)
         return finite
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The bound on a batch, plain, with the same noise at every evaluation of the same data."""
-        batch, weights = self._unpack(data)
-        seen = tf.convert_to_tensor(self.objective_metrics.loss.frames)
+        batch, weights, rows = self._unpack(data)
+        seen = replicas.total(tf.convert_to_tensor(self.objective_metrics.loss.frames))
         seed = random.fold_in(random.fold_in(random.make_seed(self.seed), "evaluation"), seen)
-        value, terms = self.bound.estimate(self, batch, seed)
-        loss = -tf.reduce_sum(_weighed(value, weights)) / self._frames(batch)
-        self.objective_metrics.update_state(loss, terms)
+        with replicas.part_of(rows):
+            value, terms = self.bound.estimate(self, batch, seed)
+        loss = replicas.total(-tf.reduce_sum(_weighed(value, weights, rows)) / self._frames(batch))
+        self.objective_metrics.update_state(loss, terms if rows is None else rows.only(terms))
         self._measure(batch, self._means(batch))
-        return self.objective_metrics.result()
+        return replicas.logged(self.objective_metrics.result())
 
     def _means(self, batch: Batch) -> tf.Tensor | None:
         """E[x_t | .] as `predict` tells it, `[B, T, D]`, where a metric asks for it."""
@@ -115,31 +106,29 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         scored = None if scored is None else restore_frames(scored, self.frame_shape)
         self.metrics_of_means.update(x, means, batch.mask, scored, valid)
 
-    def _unpack(self, data: Any) -> tuple[Batch, tf.Tensor | None]:
-        """What Keras hands to a step, as tensors."""
-        batch, weights = validation.as_training_data(data)
+    def _unpack(self, data: Any) -> tuple[Batch, tf.Tensor | None, replicas.Rows | None]:
+        """What Keras hands to a step, as tensors, and which rows of the global batch a replica got."""
+        batch, weights, rows = replicas.split(*validation.as_training_data(data))
         batch = self.tensors(batch)
         validation.check_static(batch, self.built_sizes)
         validation.check_weights_static(weights, batch)
-        return batch, None if weights is None else tf.cast(weights, tf.float32)
+        return batch, None if weights is None else tf.cast(weights, tf.float32), rows
 
     def _loss(self, objective: tf.Tensor, frames: tf.Tensor, share: float = 1.0) -> tf.Tensor:
-        """Minus the objective, nats per frame, plus what layers added (weight decay), or that share of it."""
-        return sum((share * loss for loss in self.losses), -tf.reduce_sum(objective) / frames)
+        """This replica's part of minus the objective, nats per frame, plus what layers added (weight decay), or that
+        share of it."""
+        return sum((replicas.share(share * loss) for loss in self.losses), -tf.reduce_sum(objective) / frames)
 
     @staticmethod
     def _frames(batch: Batch) -> tf.Tensor:
-        """How many frames exist, at least 1."""
+        """How many frames exist in the global batch, at least 1."""
         exists = tf.ones(tf.shape(batch.x)[:2]) if batch.mask is None else tf.cast(batch.mask, tf.float32)
-        return tf.maximum(tf.reduce_sum(exists), 1.0)
-
-    def _apply(self, gradients: list[tf.Tensor], variables: list[keras.Variable]) -> tf.Tensor:
-        self.optimizer.apply(gradients, variables)
-        return tf.constant(True)
+        return tf.maximum(replicas.total(tf.reduce_sum(exists)), 1.0)
 
 
-def _weighed(objective: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+def _weighed(objective: tf.Tensor, weights: tf.Tensor | None, rows: replicas.Rows | None) -> tf.Tensor:
     """The objective of each sequence `[B]` times its weight."""
+    objective = objective if rows is None else rows.only(objective)
     return objective if weights is None else objective * weights
 
 
