@@ -80,7 +80,8 @@ def test_warmup_requests_that_no_server_replays(model: tfdvae.DVAE, tmp_path: Pa
 def test_verify_prints_a_table(keras_file: str, served: Path, capsys) -> None:
     assert verify.run([str(served / "1"), "--model", keras_file]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.split("  ")[0] for line in lines[1:-1]} == {*serving.SIGNATURES, "step x T", "mixtures"}
+    assert lines[0].startswith("Run by TensorFlow 2.")
+    assert {line.split("  ")[0] for line in lines[2:-1]} == {*serving.SIGNATURES, "step x T", "mixtures"}
     assert "within 1e-05" in lines[-1]
 
 

@@ -190,7 +190,8 @@ def test_the_program_parts_its_data_between_ranges_and_errors(
 ) -> None:
     seen = []
 
-    def write(model, path, precision, held_out, tolerance, signatures, representative) -> str:
+    def write(model, path, precision, held_out, tolerance, signatures, representative, **sizes) -> str:
+        assert sizes == {"batch": 1, "time": None, "overwrite": False}
         seen.append((precision, held_out.x, representative.x))
         return "written"
 
