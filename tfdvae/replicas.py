@@ -146,7 +146,9 @@ def check_scope(strategy: tf.distribute.Strategy, variable: keras.Variable, what
         )
 
 
-def check_compile(strategy: tf.distribute.Strategy, optimizer: Any, jit_compile: bool | str) -> None:
+def check_compile(
+    strategy: tf.distribute.Strategy, optimizer: Any, jit_compile: bool | str, steps_per_execution: int
+) -> None:
     """Raises ValueError for a strategy that would train otherwise than one process, or cannot train at all."""
     if keras.distribution.distribution() is not None:
         raise ValueError(
@@ -164,6 +166,11 @@ def check_compile(strategy: tf.distribute.Strategy, optimizer: Any, jit_compile:
         )
     if jit_compile is True:
         raise ValueError("XLA compiles steps for one device: leave `jit_compile` out under a strategy.")
+    if steps_per_execution > 1:
+        raise ValueError(
+            f"Keras runs several steps in a loop of TensorFlow's, in which the branch of an update cannot stand under "
+            f"{type(strategy).__name__}: leave `steps_per_execution` at 1, got {steps_per_execution}."
+        )
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return
     inner = getattr(optimizer, "inner_optimizer", optimizer)

@@ -1,6 +1,7 @@
 """Trainings of tiny models on one device and on replicas; they run in a `child.Child`."""
 
 import contextlib
+import functools
 import socket
 import warnings
 from collections.abc import Callable
@@ -51,9 +52,15 @@ def scope(replicas: int, eagerly: bool = False) -> contextlib.AbstractContextMan
     """Of one process (0), or of a strategy with that many replicas."""
     if not replicas:
         return contextlib.nullcontext()
+    return strategy(replicas, eagerly).scope()
+
+
+@functools.cache
+def strategy(replicas: int, eagerly: bool = False) -> tf.distribute.MirroredStrategy:
+    """One for all runs of a process: TensorFlow numbers sums by strategy, and those of two over one device meet."""
     # Without a graph the default, collectives, takes a thread per device and sum, which costs more than all else.
     sums = tf.distribute.ReductionToOneDevice() if eagerly else None
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)], sums).scope()
+    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)], sums)
 
 
 def rows(name: str, count: int) -> dict[str, np.ndarray]:
@@ -144,7 +151,7 @@ def mixed_precision(replicas: int) -> Found:
     """Half precision, whose optimizer scales the loss."""
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        return trained("vae", replicas, run_eagerly=True)
+        return trained("vae", replicas, optimizer=scaled, run_eagerly=True)
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -204,11 +211,10 @@ def compile_error(replicas: int, **options: Any) -> str:
 def scope_errors() -> dict[str, str]:
     """What is said where a strategy, a model and an optimizer do not belong together."""
     found = {}
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     outside = cases.make("vae")
     outside.compile("sgd")
     optimizer = keras.optimizers.SGD(0.1)
-    with strategy.scope():
+    with strategy(2).scope():
         inside = cases.make("vae")
 
         def attempt(name: str, call: Callable, *args: Any) -> None:

@@ -91,7 +91,6 @@ def test_whatever_is_trained(child: Child, what: str) -> None:
         ("vrnn", {"bound": FIVO(3)}),
         ("vae", {"free_bits": 0.3}),
         ("vae", {"optimizer": runs.scaled}),
-        ("vae", {"steps_per_execution": 2}),
     ],
 )
 def test_in_a_graph_too(child: Child, name: str, options: dict) -> None:
@@ -142,6 +141,8 @@ def test_an_interrupted_run_on_replicas_ends_with_the_same_bits(child: Child, tm
 def test_what_replicas_cannot_do_is_said_at_compile(child: Child) -> None:
     assert "one device" in child(runs.compile_error, 2, jit_compile=True)
     assert "`gradient_accumulation_steps`" in child(runs.compile_error, 2, inner={"gradient_accumulation_steps": 2})
+    assert "leave `steps_per_execution` at 1, got 2" in child(runs.compile_error, 2, steps_per_execution=2)
+    assert child(runs.compile_error, 0, steps_per_execution=2) == ""
     ema = {"use_ema": True, "ema_overwrite_frequency": 2}
     assert "`ema_overwrite_frequency`" in child(runs.compile_error, 2, inner=ema)
     assert child(runs.compile_error, 0, inner={"gradient_accumulation_steps": 2}) == ""

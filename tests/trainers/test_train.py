@@ -28,7 +28,7 @@ def test_a_run_leaves_the_model_the_scores_and_the_logs(finished: Path, config: 
     assert settings.load(finished).to_json() == ConfigDict(settings.as_json(config)).to_json()
     model = building.load_model(finished)
     assert (model.latent_dim, model.cell.dropout, model.x_dim) == (2, 0.2, 88)
-    train_set = load_pianoroll(rolls).train
+    train_set = loading.load_splits(config.data).train
     assert model.data.features[:2] == ("A0", "A#0") and model.data.origin == f"piano-rolls of {rolls.name}"
     np.testing.assert_allclose(model.statistics.mean, np.concatenate(train_set.x).mean(axis=0), rtol=1e-5)
     assert datetime.date.fromisoformat(model.trained) <= datetime.datetime.now(datetime.UTC).date()

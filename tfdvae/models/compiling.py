@@ -105,7 +105,8 @@ class CompilingMixin:
         """
         self._check_arguments(optimizer, {"loss": loss, **others})
         replicas.check_scope(self.distribute_strategy, self.verb_seeds.state, "This model")
-        replicas.check_compile(self.distribute_strategy, optimizer, jit_compile)
+        steps_per_execution = validation.whole("steps_per_execution", steps_per_execution, at_least=1)
+        replicas.check_compile(self.distribute_strategy, optimizer, jit_compile, steps_per_execution)
         beta = validation.scheduled("beta", beta)
         temperature = validation.scheduled("temperature", temperature)
         penalty_weight = validation.scheduled("penalty_weight", penalty_weight)
@@ -114,7 +115,6 @@ class CompilingMixin:
             clip_norm = validation.real("clip_norm", clip_norm, positive=True, hint="; None does not clip")
         kl_per_dimension = validation.switch("kl_per_dimension", kl_per_dimension)
         run_eagerly = validation.switch("run_eagerly", run_eagerly)
-        steps_per_execution = validation.whole("steps_per_execution", steps_per_execution, at_least=1)
         free_bits, scheduled_sampling, hide = map(validation.plain, (free_bits, scheduled_sampling, hide))
         kl_balance = validation.plain(kl_balance)
         if jit_compile == "auto":
