@@ -2,7 +2,8 @@
 
     python -m trainers.train --config configs/bach/vrnn.py --workdir runs/bach_vrnn --config.model.latent_dim=32
 
-The same command again goes on after an interruption, to the same result. In the working folder are then
+The same command again goes on after an interruption, to the same result. `--strategy=mirrored` trains on all GPUs of a
+machine, `--strategy=multiworker` on several machines (see `trainers.strategies`). In the working folder are then
 
     config.json            what was asked for
     model.keras            the model with the weights of the best epoch (of the last one where the config says so)
@@ -18,26 +19,32 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from tfdvae import replicas
 from tfdvae.callbacks import Resume
 from tfdvae.data import Sequences, Splits, batches, describe, pad, steps_per_epoch
 from tfdvae.data.files import atomic_write, named_damage
 from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
-from trainers import building, loading, scoring, settings
+from trainers import building, loading, scoring, settings, strategies
 from trainers.scoring import Scores
 
 __all__ = ["run"]
 
 
-def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
+def run(
+    config: ConfigDict, workdir: Path, strategy: tf.distribute.Strategy | None = None
+) -> tuple[DVAE, Splits, Scores]:
     """Trains, scores and saves; prints what it does.
 
     Args:
         config: see `configs.defaults`.
         workdir: folder of the run.
+        strategy: what `trainers.strategies.make` returned; None: this process trains alone. Of several workers the
+            first one writes and prints.
 
     Returns:
         The model, the data, and the scores on the test split.
@@ -47,13 +54,17 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
             anything is written.
     """
     settings.check(config)
+    strategy = strategy or tf.distribute.get_strategy()
+    first = replicas.writes(strategy)
     keras.utils.set_random_seed(config.seed)
-    model = building.build_model(config)
+    with strategy.scope():
+        model = building.build_model(config)
     splits = loading.load_splits(config.data)
     train = loading.training_set(config.data, splits.train)
     steps = steps_per_epoch(train, config.training.batch_size)
-    building.compile_model(model, config, steps)
-    building.build_for(model, config, train)
+    with strategy.scope():
+        building.compile_model(model, config, steps)
+        building.build_for(model, config, train)
     _adapt(model, train)
     if config.training.start_from is not None:
         building.begin_with(model, config.training.start_from)
@@ -64,13 +75,19 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
     validation = batches(
         splits.valid.by_length(), config.evaluation.batch_size, multiple_of=config.training.multiple_of
     )
-    print(f"train: {describe(train)}\nvalid: {describe(splits.valid)}\ntest:  {describe(splits.test)}")
-    print(f"{config.model.name}: {model.count_params()} parameters, Z = {config.model.latent_dim}", flush=True)
     resume = Resume(workdir / "checkpoints", steering, config=settings.as_json(config))
     epochs = resume.epochs(config.training.epochs)
-    if resume.initial_epoch:
-        print(f"Going on after epoch {resume.initial_epoch}." if epochs else "Training was complete.", flush=True)
-    _cut_log(workdir / "log.csv", resume.initial_epoch)
+    logs: list[keras.callbacks.Callback] = []
+    if first:
+        print(f"train: {describe(train)}\nvalid: {describe(splits.valid)}\ntest:  {describe(splits.test)}")
+        print(f"{config.model.name}: {model.count_params()} parameters, Z = {config.model.latent_dim}", flush=True)
+        if resume.initial_epoch:
+            print(f"Going on after epoch {resume.initial_epoch}." if epochs else "Training was complete.", flush=True)
+        _cut_log(workdir / "log.csv", resume.initial_epoch)
+        logs = [
+            keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
+            keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+        ]
     model.fit(
         loading.epochs_of(config, train, epochs or range(1)),
         steps_per_epoch=steps,
@@ -78,19 +95,14 @@ def run(config: ConfigDict, workdir: Path) -> tuple[DVAE, Splits, Scores]:
         epochs=epochs.stop,
         shuffle=False,
         validation_data=validation,
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=[
-            *by_epoch,
-            *steering,
-            keras.callbacks.CSVLogger(workdir / "log.csv", append=True),
-            keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
-            resume,
-        ],
+        verbose=(1 if sys.stdout.isatty() else 2) if first else 0,
+        callbacks=[*by_epoch, *steering, *logs, resume],
     )
     save_model(model, workdir / building.MODEL_FILE)
     scores = scoring.score_split(config, model, splits.test, "test")
-    scoring.write_scores(workdir, scores)
-    print(f"\n{scoring.as_text(scores)}", flush=True)
+    if first:
+        scoring.write_scores(workdir, scores)
+        print(f"\n{scoring.as_text(scores)}", flush=True)
     return model, splits, scores
 
 
@@ -111,8 +123,10 @@ def _adapt(model: DVAE, train: Sequences) -> None:
 def save_model(model: DVAE, path: Path) -> None:
     """Writes a .keras file, completely or not at all."""
     with unfinished(path) as temporary:
+        # Several workers meet wherever metrics are read, which Keras saves with weights: all write, one file stays.
         model.save(temporary)
-        temporary.replace(path)
+        if replicas.writes(model.distribute_strategy):
+            temporary.replace(path)
 
 
 def _cut_log(path: Path, epochs: int) -> None:
@@ -130,11 +144,15 @@ def _cut_log(path: Path, epochs: int) -> None:
 
 
 def main() -> None:
-    run(flags.FLAGS.config, Path(flags.FLAGS.workdir))
+    strategy = strategies.make(flags.FLAGS.strategy, flags.FLAGS.cpu_replicas)
+    with strategies.lost_workers():
+        run(flags.FLAGS.config, Path(flags.FLAGS.workdir), strategy)
 
 
 if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", None, "File with get_config(), see configs/.")
     flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.DEFINE_enum("strategy", "none", list(strategies.STRATEGIES), "Devices and machines, see trainers.strategies.")
+    flags.DEFINE_integer("cpu_replicas", 1, "With --strategy=mirrored and no GPU: as how many devices to use the CPU.")
     flags.mark_flags_as_required(["config", "workdir"])
     settings.run_app(main)
