@@ -13,7 +13,7 @@ from tfdvae.validation import whole
 if TYPE_CHECKING:
     from tfdvae.models import DVAE
 
-__all__ = ["ELBO", "IWAE", "Bound", "Estimate", "Weighing", "log_weight", "no_kl_weights"]
+__all__ = ["ELBO", "IWAE", "Bound", "Estimate", "Weighing", "log_weight", "no_kl_weights", "no_terms"]
 
 Loss = Callable[[tf.Tensor, float], tf.Tensor]
 """The objective of each sequence `[B]`, or a part of it, and which part, to what is differentiated."""
@@ -206,15 +206,8 @@ class IWAE(Bound):
             new = Estimate(total, tf.nest.map_structure(lambda a, b: a + b, sums.terms, parts))
             return i + 1, tf.nest.map_structure(lambda a, b: tf.ensure_shape(a, b.shape), new, sums)
 
-        x = batch.x
-        size, length = (x.shape[i] or tf.shape(x)[i] for i in (0, 1))
-        frames, once = tf.zeros([size, length]), tf.zeros([size])
-        latents = {}
-        for latent in model.latents:
-            like = frames if latent.of_frame else once
-            kl = tf.zeros([*([size, length] if latent.of_frame else [size]), latent.kl_groups])
-            latents[latent.name] = LatentTerms(like, like, kl)
-        start = Estimate(once - float("inf"), StepTerms(frames, latents, frames, frames))
+        size, length = (batch.x.shape[i] or tf.shape(batch.x)[i] for i in (0, 1))
+        start = Estimate(tf.fill([size], -float("inf")), no_terms(model, size, length))
         total, terms = self._loop(add, start)
         count = self.num_samples // self.chunk
         terms = tf.nest.map_structure(lambda y: y / count, terms)
@@ -239,6 +232,16 @@ class IWAE(Bound):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "chunk": self.chunk}
+
+
+def no_terms(model: "DVAE", size: int | tf.Tensor, length: int | tf.Tensor) -> StepTerms:
+    """Terms of so many sequences that are all zero, for loops to add to."""
+    frames, once = tf.zeros([size, length]), tf.zeros([size])
+    latents = {}
+    for latent in model.latents:
+        like = frames if latent.of_frame else once
+        latents[latent.name] = LatentTerms(like, like, tf.zeros([*tf.unstack(tf.shape(like)), latent.kl_groups]))
+    return StepTerms(frames, latents, frames, frames)
 
 
 def gradients_of(tape: tf.GradientTape, target: tf.Tensor, variables: Sequence) -> list[tf.Tensor]:

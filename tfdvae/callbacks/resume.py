@@ -22,7 +22,7 @@ KERAS_STATE: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
 }
 """What Keras' callbacks remember from one epoch to the next. Own ones name it in a class attribute `resumable`."""
 
-EXECUTION = ("jit_compile", "run_eagerly", "steps_per_execution", "kl_per_dimension", "metrics")
+EXECUTION = ("jit_compile", "run_eagerly", "steps_per_execution", "micro_batch", "kl_per_dimension", "metrics")
 """Entries of a compile config that do not change what is computed."""
 
 

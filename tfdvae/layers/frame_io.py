@@ -170,8 +170,10 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
 
     @property
     def uses_training_state(self) -> bool:
-        """Whether a frame network holds state that a call in training changes."""
-        return any(n is not None and uses_training_state(n.network) for n in (self.encoder, self.decoder))
+        """Whether a frame network holds state that a call in training changes, before it is built as well."""
+        networks = [n.network for n in (self.encoder, self.decoder) if n is not None]
+        networks += [s for s in (self.encoder_spec, self.decoder_spec) if isinstance(s, keras.layers.Layer)]
+        return any(map(uses_training_state, networks))
 
     # Units, and what is given.
 

@@ -48,6 +48,7 @@ class CompilingMixin:
         penalty_weight: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         scheduled_sampling: float | keras.optimizers.schedules.LearningRateSchedule = 0.0,
         hide: float = 0.0,
+        micro_batch: int | None = None,
         metrics: Sequence[str | keras.metrics.Metric | Callable] | None = None,
         jit_compile: bool | str = "auto",
         run_eagerly: bool = False,
@@ -87,11 +88,14 @@ class CompilingMixin:
                 if they had not been observed, and still scores. The bound is then one by a posterior that knows less
                 (and by p(x_t | .) given less of x_<t), and what training asks for is what `impute` does: values
                 that nothing showed. In logs of training alone; `evaluate` hides nothing.
+            micro_batch: how many sequences of a batch a step holds in memory at a time; None: all of them. The update
+                is that of the whole batch, with its noise, unlike that of an optimizer's
+                `gradient_accumulation_steps`, which is the mean of several batches' own.
             metrics: as in Keras, of frames and E[x_t | .], the means that `predict` returns, beside the parts of the
                 bound; each frame that exists is a sample, or each entry where parts of frames are not observed. They
                 cost a pass over the data at each step.
             jit_compile: XLA. "auto" is on where there is a GPU and off otherwise, since the graph is faster on a CPU;
-                off under a strategy of `tf.distribute`.
+                off under a strategy of `tf.distribute`, and with `micro_batch`.
             run_eagerly, steps_per_execution, auto_scale_loss: as in Keras.
             **others: none; an argument of Keras' `compile` that has no meaning here is named.
 
@@ -120,8 +124,12 @@ class CompilingMixin:
         if jit_compile == "auto":
             alone = not isinstance(self.distribute_strategy, replicas.SUPPORTED)
             jit_compile = bool(tf.config.list_physical_devices("GPU")) and not run_eagerly and alone
+            jit_compile = jit_compile and micro_batch is None
         jit_compile = validation.switch("jit_compile", jit_compile)
         self._check_weights(free_bits, free_bits_per, kl_balance)
+        if micro_batch is not None:
+            micro_batch = validation.whole("micro_batch", micro_batch, at_least=1)
+            self._check_micro_batch(free_bits, free_bits_per, jit_compile)
         bound = bounds.get(bound)
         bound.check(self, bounds.Weighing(beta, free_bits, reconstruction_weight, 1.0, kl_balance, temperature))
         if scheduled_sampling != 0.0:
@@ -152,6 +160,7 @@ class CompilingMixin:
         self.penalty_weight = penalty_weight
         self.scheduled_sampling = scheduled_sampling
         self.hide = hide
+        self.micro_batch = micro_batch
         self.metrics_of_means = of_means
         with self.distribute_strategy.scope():
             self.kl_weight = Factor("kl_weight")
@@ -195,6 +204,7 @@ class CompilingMixin:
             "penalty_weight",
             "scheduled_sampling",
             "hide",
+            "micro_batch",
             "jit_compile",
             "run_eagerly",
             "steps_per_execution",
@@ -242,6 +252,21 @@ class CompilingMixin:
             raise ValueError(f"`free_bits_per` must be 'group', 'latent' or 'frame', got {free_bits_per!r}.")
         if kl_balance is not None and not 0.0 <= kl_balance <= 1.0:
             raise ValueError(f"`kl_balance` must be in [0, 1] or None, got {kl_balance}.")
+
+    def _check_micro_batch(self, free_bits: Any, free_bits_per: str, jit_compile: bool) -> None:
+        """Raises ValueError where parts of a batch would not add up to the update of all of it."""
+        if jit_compile:
+            raise ValueError("XLA needs parts of one size: leave out `micro_batch` or `jit_compile`.")
+        if free_bits != 0.0 and free_bits_per != "frame":
+            raise ValueError(
+                f"free_bits_per={free_bits_per!r} compares the mean over all sequences of a batch, and `micro_batch` "
+                "never has them together: use free_bits_per='frame', or leave out one of the two."
+            )
+        if self.frames.uses_training_state:
+            raise ValueError(
+                "Keras' own layers with random or moving state in a frame network would see parts of a batch, and have "
+                "another state for each: leave out `micro_batch`, or take layers without."
+            )
 
     def _check_feedback(self, rate: Any, bound: bounds.Bound) -> None:
         """Raises ValueError where scheduled sampling is impossible."""

@@ -9,6 +9,7 @@ from tfdvae import bounds, random, replicas, validation
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.models.compiling import CompilingMixin, Factor
 from tfdvae.models.fitting import FittingMixin
+from tfdvae.models.micro_batches import Part, summed
 from tfdvae.types import Batch
 
 __all__ = ["Factor", "TrainingMixin"]
@@ -50,17 +51,32 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         )
         frames = self._frames(batch)
 
-        def scaled(objective: tf.Tensor, share: float) -> tf.Tensor:
-            return self.optimizer.scale_loss(self._loss(_weighed(objective, weights, rows), frames, share))
+        def part(
+            batch: Batch, weights: tf.Tensor | None, rows: replicas.Rows | None, share: tf.Tensor | float = 1.0
+        ) -> Part:
+            """What sequences add, which are that share of the batch."""
+
+            def loss(objective: tf.Tensor, own: float = 1.0) -> tf.Tensor:
+                return self._loss(_weighed(objective, weights, rows), frames, own * share)
+
+            def scaled(objective: tf.Tensor, own: float) -> tf.Tensor:
+                return self.optimizer.scale_loss(loss(objective, own))
+
+            with replicas.part_of(rows):
+                found, gradients = self.bound.differentiate(self, batch, seed, weighing, scaled, variables)
+            return Part(loss(found.objective), found.terms, gradients)
 
         rate = None
         if self.scheduled_sampling != 0.0:
             rate = self._scheduled(self.scheduled_sampling) * tf.convert_to_tensor(self.own_output.variable)
         replacing = random.replacement_scope(rate, random.fold_in(seed, "replacement"))
         hiding = random.hiding_scope(self.hide, random.fold_in(seed, "hide"))
-        with random.dropout_scope(random.fold_in(seed, "dropout")), replacing, hiding, replicas.part_of(rows):
-            (objective, terms), gradients = self.bound.differentiate(self, batch, seed, weighing, scaled, variables)
-        loss, gradients = replicas.total((self._loss(_weighed(objective, weights, rows), frames), gradients))
+        with random.dropout_scope(random.fold_in(seed, "dropout")), replacing, hiding:
+            if self.micro_batch is None:
+                own, terms, gradients = part(batch, weights, rows)
+            else:
+                own, terms, gradients = summed(part, self, variables, batch, weights, rows, self.micro_batch)
+        loss, gradients = replicas.total((own, gradients))
         means = self._means(batch)
         finite = self._update(gradients, variables, loss)
         self.objective_metrics.update_state(loss, terms if rows is None else rows.only(terms), finite)
