@@ -17,6 +17,7 @@ OPTIONAL = (
     "matplotlib",
     "ml_collections",
     "music21",
+    "noisereduce",
     "pandas",
     "pesq",
     "pystoi",

@@ -162,6 +162,12 @@ class DVAE(
         return False
 
     @property
+    def hears_frames(self) -> bool:
+        """Whether p(x_t | .) or the prior of a latent reads earlier frames, beside the latents; known once the model is
+        built."""
+        return False
+
+    @property
     def x_dim(self) -> int | None:
         """D, how many numbers a frame has; None before the model is built."""
         return None if self.frame_shape is None else int(np.prod(self.frame_shape))

@@ -81,6 +81,12 @@ class RecurrentDVAE(DVAE):
         return self.stepwise
 
     @property
+    def hears_frames(self) -> bool:
+        if not self.stepwise:
+            return False
+        return simulation.hears(self.cell, self.frames, Frames(), self.parted(self.initial_state(1))[0])
+
+    @property
     def stepwise(self) -> bool:
         return True
 

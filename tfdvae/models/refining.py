@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from tfdvae import masks, random, validation
 from tfdvae.bounds import log_weight
-from tfdvae.types import Batch, Imputed, Move, Refined, StepTerms
+from tfdvae.types import Batch, Imputed, Move, Refined, StepTerms, Trajectory
 
-__all__ = ["RefiningMixin"]
+__all__ = ["RefiningMixin", "adam"]
 
 _RATE, _DECAY, _SQUARED_DECAY = 0.05, 0.9, 0.999
 
@@ -119,25 +119,13 @@ class RefiningMixin:
         step: tf.Tensor,
         rate: tf.Tensor,
     ) -> _Search:
-        """One step of Adam (Kingma and Ba 2015), and what it is worth."""
+        """One step of the ascent, and what it is worth."""
         moves = search.moves
         with tf.GradientTape() as tape:
             tape.watch(moves)
             bound = self._bound_of(batch, moves, seed, count)
         slopes = tape.gradient(bound, moves, unconnected_gradients="zero")
-        slopes = tf.nest.map_structure(lambda g: tf.where(tf.math.is_finite(g), g, 0.0), slopes)
-
-        def blend(decay: float, old: Any, new: Any) -> Any:
-            return tf.nest.map_structure(lambda a, b: decay * a + (1.0 - decay) * b, old, new)
-
-        means = blend(_DECAY, search.means, slopes)
-        squares = blend(_SQUARED_DECAY, search.squares, tf.nest.map_structure(tf.square, slopes))
-        factor = rate * tf.sqrt(1.0 - _SQUARED_DECAY**step) / (1.0 - _DECAY**step)
-
-        def moved(a: tf.Tensor, mean: tf.Tensor, square: tf.Tensor) -> tf.Tensor:
-            return a + factor * mean / (tf.sqrt(square) + 1e-8)
-
-        moves = tf.nest.map_structure(moved, moves, means, squares)
+        moves, means, squares = adam(moves, slopes, search.means, search.squares, step, rate)
         bound = self._bound_of(batch, moves, kept, count)
         best, best_bound = _chosen(bound > search.best_bound, (moves, bound), (search.best, search.best_bound))
         return _Search(moves, means, squares, bound, best, best_bound)
@@ -155,12 +143,19 @@ class RefiningMixin:
 
     def moved_terms(self, batch: Batch, moves: Mapping[str, Move], seed: tf.Tensor, count: int = 1) -> StepTerms:
         """Terms of K paths per sequence under moved posteriors, in adjacent rows: `[B * K, T]`."""
+        return self.moved_path(batch, moves, seed, count)[1]
+
+    def moved_path(
+        self, batch: Batch, moves: Mapping[str, Move], seed: tf.Tensor, count: int = 1
+    ) -> tuple[Trajectory, StepTerms]:
+        """The same with the K paths themselves, for those who score other frames than these by them."""
         batch, moves = tf.nest.map_structure(
             lambda y: None if y is None else tf.repeat(y, count, axis=0), (batch, dict(moves))
         )
         noise = self.draw_noise(seed, tf.shape(batch.x)[0], batch.x.shape[1] or tf.shape(batch.x)[1])
         moved = moved_noise(noise, moves)
-        terms = self.terms(self.infer(*batch, moved), batch)
+        path = self.infer(*batch, moved)
+        terms = self.terms(path, batch)
         found = dict(terms.latents)
         for name, move in moves.items():
             # The density of what a function makes of noise changes as that of the noise does. Its law is held fixed
@@ -172,7 +167,7 @@ class RefiningMixin:
             change = masks.zero_masked(change, batch.mask) if change.shape.rank == 2 else change
             own = found[name]._replace(log_q=found[name].log_q + change)
             found[name] = own._replace(kl=tf.expand_dims(own.log_q - own.log_p, -1))
-        return terms._replace(latents=found)
+        return path, terms._replace(latents=found)
 
     # What verbs make of a result.
 
@@ -220,6 +215,31 @@ class RefiningMixin:
             return tf.transpose(parted, [1, 0, 2, 3])
 
         return Imputed(by_sample(drawn), tf.reduce_mean(by_sample(means), axis=0))
+
+
+def adam(
+    moves: dict[str, Move],
+    slopes: dict[str, Move],
+    means: dict[str, Move],
+    squares: dict[str, Move],
+    step: tf.Tensor,
+    rate: tf.Tensor,
+) -> tuple[dict[str, Move], dict[str, Move], dict[str, Move]]:
+    """Moves, and Adam's moments of each, after one step uphill (Kingma and Ba 2015); slopes that are not finite count
+    as 0. `step` counts from 1."""
+    slopes = tf.nest.map_structure(lambda g: tf.where(tf.math.is_finite(g), g, 0.0), slopes)
+
+    def blend(decay: float, old: Any, new: Any) -> Any:
+        return tf.nest.map_structure(lambda a, b: decay * a + (1.0 - decay) * b, old, new)
+
+    means = blend(_DECAY, means, slopes)
+    squares = blend(_SQUARED_DECAY, squares, tf.nest.map_structure(tf.square, slopes))
+    factor = rate * tf.sqrt(1.0 - _SQUARED_DECAY**step) / (1.0 - _DECAY**step)
+
+    def moved(a: tf.Tensor, mean: tf.Tensor, square: tf.Tensor) -> tf.Tensor:
+        return a + factor * mean / (tf.sqrt(square) + 1e-8)
+
+    return tf.nest.map_structure(moved, moves, means, squares), means, squares
 
 
 def _chosen(where: tf.Tensor, one: Any, other: Any) -> Any:
