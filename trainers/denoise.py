@@ -77,21 +77,22 @@ def run(
         split: train, valid or test, where the speech is from.
         noises, snrs_db: see `tfdvae.enhancement.noisy_speech`.
         recordings: how many, each of another speaker as long as there are others.
-        seconds: of each at most, its beginning.
+        seconds: of each, its beginning; shorter ones are left out.
         seed: of noise and of all that is drawn.
-        compare: folders of further runs on the same data.
+        compare: folders of further runs on the same data, for more columns, which are called as folders are.
         **options: of `tfdvae.enhancement.Denoiser`.
 
     Raises:
         FileNotFoundError: no finished run there.
-        ValueError: an unknown split or noise, a model that is none of power spectra.
+        ValueError: an unknown split or noise, a model that is none of power spectra, two folders of one name.
     """
     if split not in Splits._fields:
         raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(Splits._fields)}.")
     config = settings.load(workdir)
-    denoisers = {}
-    for folder in (workdir, *compare):
-        denoisers[settings.load(folder).model.name] = Denoiser(building.load_model(folder), **options)
+    folders = {folder.resolve().name: folder for folder in (workdir, *compare)}
+    if len(folders) < 1 + len(compare):
+        raise ValueError(f"Columns are called as folders are: expected other names than {', '.join(folders)} twice.")
+    denoisers = {name: Denoiser(building.load_model(folder), **options) for name, folder in folders.items()}
     transform = next(iter(denoisers.values())).transform
     speech = _speech(config)
     part = chosen(getattr(speech, split), recordings, round(seconds * transform.rate))
@@ -166,7 +167,7 @@ def _numbers(name: str, texts: Sequence[str]) -> list[float]:
 
 def main() -> None:
     values = flags.FLAGS
-    names = ("rank", "steps", "learning_rate", "gain")
+    names = ("rank", "steps", "settling", "learning_rate", "steadiness", "gain")
     options = {name: values[name].value for name in names if values[name].present}
     workdir = Path(values.workdir)
     if (values.wav is None) != (values.out is None):
@@ -192,7 +193,9 @@ if __name__ == "__main__":
     flags.DEFINE_list("compare", [], "Folders of further runs, for more columns.")
     flags.DEFINE_integer("rank", None, "Spectra that noise is made of.", lower_bound=1)
     flags.DEFINE_integer("steps", None, "Iterations of EM.", lower_bound=0)
+    flags.DEFINE_integer("settling", None, "How many of them, the first ones, learn no noise.", lower_bound=0)
     flags.DEFINE_float("learning_rate", None, "Of the steps on the posteriors.", lower_bound=0.0)
+    flags.DEFINE_float("steadiness", None, "How much noise is held to one level; 0 for not at all.", lower_bound=0.0)
     flags.DEFINE_string("gain", None, "Loudness that is learnt: frame, sequence or none.")
     flags.mark_flag_as_required("workdir")
     settings.run_app(main)

@@ -55,6 +55,22 @@ def test_forecasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
+def test_denoising(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed: the extra `speech`")
+    monkeypatch.chdir(tmp_path)
+    recording = 0.1 * np.random.default_rng(0).normal(size=4000).astype("float32")
+    soundfile.write("noisy.wav", recording, 16000, subtype="FLOAT")
+    model = tfdvae.VAE(2, encoder_units=(4,), decoder_units=(4,), observation="gamma", x_scale="log")
+    model(np.ones([1, 2, 513], np.float32))
+    few = functools.partial(tfdvae.enhancement.Denoiser, steps=2)
+    monkeypatch.setattr(tfdvae.enhancement, "Denoiser", few)
+    names = executed("Denoising", model=model)
+    np.testing.assert_allclose(names["speech"] + names["noise"], recording, atol=1e-6)
+    assert 0.0 < np.abs(names["speech"]).max() < 1.0
+
+
+@pytest.mark.slow
 def test_latents() -> None:
     names = executed("Latents")
     x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")

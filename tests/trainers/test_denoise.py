@@ -48,11 +48,13 @@ def test_the_table_has_a_row_per_noise_and_ratio(finished: Path, capsys: pytest.
     assert (finished / "denoise_test.md").read_text() in printed
     found = json.loads((finished / "denoise_test.json").read_text())
     assert found["split"] == "test" and len(found["recordings"]) == 2
-    assert {row["method"] for row in found["scores"]} == set(scores) >= {"noisy", "Wiener filter", "vae"}
+    assert {row["method"] for row in found["scores"]} == set(scores) >= {"noisy", "Wiener filter", "run"}
     noisy = {(row["noise"], row["snr_db"]): row for row in found["scores"] if row["method"] == "noisy"}
     assert set(noisy) == {(noise, snr) for noise in ("white", "babble") for snr in (0.0, 10.0)}
     assert noisy["white", 10.0]["si_sdr_db"] == pytest.approx(10.0, abs=0.3)
     assert printed.count("\n") == 2 + 4 + 1
+    with pytest.raises(ValueError, match="expected other names than run twice"):
+        denoise.run(finished, compare=[finished])
     with pytest.raises(ValueError, match="Unknown split 'tests'"):
         denoise.run(finished, "tests")
     with pytest.raises(ValueError, match="No recording is as long as 99 s"):
