@@ -136,6 +136,13 @@ def test_any_model_with_latents_of_normal_noise_denoises(name: str) -> None:
     assert all(np.isfinite(speech).all() for speech in found.speech)
 
 
+@pytest.mark.parametrize(("name", "hears"), [("vae", False), ("dkf", False), ("storn", True), ("vrnn", True)])
+def test_models_say_whether_they_hear_frames(name: str, hears: bool) -> None:
+    model = tfdvae.MODELS[name](2, observation="gamma", **({} if name == "vae" else {"units": 3}))
+    model.build_for(4)
+    assert model.hears_frames == hears
+
+
 SOUND = VOICES[0]
 
 

@@ -1,6 +1,6 @@
 """Variational EM for a mixture of speech, whose prior is a DVAE, and noise of low rank (Bie et al. 2022)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -18,7 +18,7 @@ from tfdvae.enhancement.noise_model import (
 )
 from tfdvae.models import DVAE
 from tfdvae.models.refining import adam
-from tfdvae.types import Batch, Move
+from tfdvae.types import Batch, Move, StepTerms
 
 __all__ = ["Found", "VariationalEM"]
 
@@ -55,7 +55,9 @@ class VariationalEM:
     """Variational EM, of a model and its options; one trace serves all mixtures.
 
         x_ft = sqrt(g_t) s_ft + n_ft,    s_ft | z ~ N_c(0, v_s,ft(z)),    n_ft ~ N_c(0, (W H)_ft)
-        L(q, g, W, H) = E_q [ sum_ft log N_c(x_ft; 0, g_t v_s,ft(z) + (W H)_ft) ] - KL(q(z) || p(z))
+        L(q, g, W, H) = E_q [ sum_ft log N_c(x_ft; 0, g_t v_s,ft(z) + (W H)_ft) ] - KL(q(z) || p(z)) + log p(H)
+
+    log p(H), which the paper has not, is `log_steadiness`; 0 with a steadiness of 0.
 
     Each iteration draws noise, makes a step of Adam on q with the samples of z that follow from it (E-step, in part),
     and then a multiplicative update of W, H and g with those of the new q (M-step). The speech is at last the posterior
@@ -165,7 +167,7 @@ class VariationalEM:
         return search._replace(mixture=mixture, seen=clean)
 
     def objective(
-        self, power: tf.Tensor, exists: tf.Tensor, search: Any, seed: tf.Tensor, count: int
+        self, power: tf.Tensor, exists: tf.Tensor, search: _Search, seed: tf.Tensor, count: int
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """L, nats per mixture `[B]`, and the samples of v_s that it is from, `[B, K, T, F]`."""
         speech, terms = self._speech(exists, search, seed, count)
@@ -176,7 +178,7 @@ class VariationalEM:
         bound = tf.reduce_mean(tf.reshape(weights, [-1, count]), axis=1)
         return bound + log_steadiness(search.mixture.noise, exists, self.steadiness), speech
 
-    def _speech(self, exists: tf.Tensor, search: _Search, seed: tf.Tensor, count: int) -> tuple[tf.Tensor, Any]:
+    def _speech(self, exists: tf.Tensor, search: _Search, seed: tf.Tensor, count: int) -> tuple[tf.Tensor, StepTerms]:
         """Samples of v_s `[B, K, T, F]`, and the terms of their latents."""
         path, terms = self.model.moved_path(Batch(search.seen, exists), search.moves, seed, count)
         speech = self.model.frames.mean(path.x)
