@@ -61,7 +61,7 @@ def test_the_table_has_a_row_per_noise_and_ratio(finished: Path, capsys: pytest.
         denoise.run(finished, seconds=99.0)
 
 
-@pytest.mark.parametrize(("rate", "samples"), [(RATE, 9001), (44100, 20001)])
+@pytest.mark.parametrize(("rate", "samples"), [(RATE, 9001), pytest.param(44100, 20001, marks=pytest.mark.exhaustive)])
 def test_a_file_keeps_its_rate_length_and_scale(denoiser: Denoiser, tmp_path: Path, rate: int, samples: int) -> None:
     time = np.arange(samples) / rate
     clean = 0.2 * np.sin(2.0 * np.pi * 300.0 * time) * (np.sin(2.0 * np.pi * 3.0 * time) > 0.0)
@@ -98,6 +98,7 @@ def test_files_that_cannot_be_right_are_named_and_nothing_is_written(denoiser: D
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_program_turns_one_file_into_another(finished: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "noisy.wav", voice(0), RATE)
     files = ["--wav", tmp_path / "noisy.wav", "--out", tmp_path / "speech.wav"]
