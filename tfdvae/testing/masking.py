@@ -1,6 +1,6 @@
 """Frames that do not exist reach neither values nor gradients, wherever they stand and whatever they hold."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -24,28 +24,41 @@ LAYOUTS: dict[str, Places] = {
 }
 
 
-def check_masked(model: Any, layout: str) -> None:
-    """Values and gradients are those of the sequences without masked frames."""
-    places = LAYOUTS[layout]
-    batch, own = _padded(model, places)
-    found = evaluate(model, batch, own)
-    alone = [evaluate(model, *one) for one in _sequences(model, places)]
-    for b, (where, one) in enumerate(zip(places, alone, strict=True)):
-        missing = np.setdiff1d(np.arange(PADDED), where)
-        values, expectations = (tf.nest.flatten((of_frames(model, e.latents), e.x, e.of_inputs)) for e in (found, one))
-        for y, expected in zip(values, expectations, strict=True):
-            assert_close(y.numpy()[b, where], expected[0], 3e-5, what=f"sequence {b} among masked frames, and alone")
-            np.testing.assert_array_equal(y.numpy()[b, missing], 0.0, err_msg="what masked frames hold or receive")
-    objective = tf.add_n([one.objective for one in alone])
+class Row(NamedTuple):
+    """A sequence among masked frames: its layout, which of the sequences it is, and where its frames stand."""
+
+    layout: str
+    number: int
+    where: list[int]
+
+
+ROWS = [Row(layout, b, where) for layout, places in LAYOUTS.items() for b, where in enumerate(places)]
+"""All layouts, which one batch holds. Their sequences are the same, so each is computed alone once."""
+
+
+def check_masked(model: Any) -> None:
+    """Values and gradients are those of the sequences without masked frames, in every layout."""
+    found = evaluate(model, *_padded(model, ROWS))
+    distinct = {(row.number, len(row.where)): row for row in ROWS}
+    alone = {key: evaluate(model, *_alone(model, row)) for key, row in distinct.items()}
+    expectations = [alone[row.number, len(row.where)] for row in ROWS]
+    values = tf.nest.flatten((of_frames(model, found.latents), found.x, found.of_inputs))
+    for b, (row, one) in enumerate(zip(ROWS, expectations, strict=True)):
+        missing = np.setdiff1d(np.arange(PADDED), row.where)
+        what = f"sequence {row.number} among masked frames ({row.layout})"
+        expected = tf.nest.flatten((of_frames(model, one.latents), one.x, one.of_inputs))
+        for y, value in zip(values, expected, strict=True):
+            assert_close(y.numpy()[b, row.where], value[0], 3e-5, what=f"{what}, and alone")
+            np.testing.assert_array_equal(y.numpy()[b, missing], 0.0, err_msg=f"masked frames beside {what}")
+    objective = tf.add_n([one.objective for one in expectations])
     assert_close(found.objective, objective, 3e-5, what="objective with masked frames, and without")
-    summed = [tf.add_n(list(g)) for g in zip(*(one.of_variables for one in alone), strict=True)]
+    summed = [tf.add_n(list(g)) for g in zip(*(one.of_variables for one in expectations), strict=True)]
     assert_close(found.of_variables, summed, 3e-5, what="gradients of weights with masked frames, and without")
 
 
-def check_masked_terms(model: Any, layout: str) -> None:
-    """The terms of training stay finite, and are zero at masked frames."""
-    places = LAYOUTS[layout]
-    batch, _ = _padded(model, places)
+def check_masked_terms(model: Any) -> None:
+    """The terms of training stay finite, and are zero at masked frames, in every layout."""
+    batch, _ = _padded(model, ROWS)
     with tf.GradientTape() as tape:
         terms = model.sample_terms(batch, random.make_seed(0), num_samples=2)
         objective = tf.reduce_sum(terms.log_px + terms.log_ratio - terms.penalty - terms.kl)
@@ -54,7 +67,7 @@ def check_masked_terms(model: Any, layout: str) -> None:
     for variable, gradient in zip(weights, tape.gradient(objective, weights), strict=True):
         require(gradient is not None, f"the terms do not hang on {variable.path}")
         require_finite(gradient, f"gradient of {variable.path}")
-    lengths = np.repeat([len(w) for w in places], 2)
+    lengths = np.repeat([len(row.where) for row in ROWS], 2)
     np.testing.assert_array_equal(terms.weight.numpy().sum(axis=1), lengths, err_msg="frames that exist")
     for y in tf.nest.flatten((terms.log_px, terms.of_frames(), terms.penalty)):
         require_finite(y, "terms of masked sequences")
@@ -63,13 +76,14 @@ def check_masked_terms(model: Any, layout: str) -> None:
 
 def check_masked_verbs(model: Any) -> None:
     """The call and `encode` take masks."""
-    places = LAYOUTS["gaps"]
-    batch, _ = _padded(model, places)
+    rows = [row for row in ROWS if row.layout == "gaps"]
+    places = rows[2].where
+    batch, _ = _padded(model, rows)
     called, encoded = model(given(batch, model)).numpy(), model.encode(given(batch, model))
-    one, _ = _sequences(model, places)[2]
-    assert_close(called[2, places[2]], model(given(one, model))[0], 3e-5, what="the call among masked frames")
+    one, _ = _alone(model, rows[2])
+    assert_close(called[2, places], model(given(one, model))[0], 3e-5, what="the call among masked frames")
     alone, framed = model.encode(given(one, model)), _of_frames(model, encoded)
-    found = each(lambda y: y.numpy()[2, places[2]], framed)
+    found = each(lambda y: y.numpy()[2, places], framed)
     assert_close(found, each(lambda y: y[0], _of_frames(model, alone)), 3e-5, what="`encode` among masked frames")
     for latent in model.sequence_latents:
         own, expected = list(encoded[latent.name]), list(alone[latent.name])
@@ -84,32 +98,33 @@ def _of_frames(model: Any, encoded: dict[str, Any]) -> dict[str, Any]:
     return {**of_frames(model, encoded), **{name: encoded[name] for name in model.states}}
 
 
-def _spread(places: Places, series: list[np.ndarray], fill: float) -> np.ndarray:
+def _spread(rows: list[Row], series: list[np.ndarray], fill: float) -> np.ndarray:
     """Puts the frames of each sequence where they belong, and `fill` elsewhere."""
-    out = np.full((len(places), PADDED, series[0].shape[-1]), fill, np.float32)
-    for b, (where, values) in enumerate(zip(places, series, strict=True)):
-        out[b, where] = values
+    out = np.full((len(rows), PADDED, series[0].shape[-1]), fill, np.float32)
+    for b, (row, values) in enumerate(zip(rows, series, strict=True)):
+        out[b, row.where] = values
     return out
 
 
-def _sequences(model: Any, places: Places) -> list[tuple[Batch, Any]]:
-    """Each sequence alone, with its noise."""
-    return [(frames(model, 1, len(w), 10 + b), noise(model, 1, len(w), 20 + b)) for b, w in enumerate(places)]
+def _alone(model: Any, row: Row) -> tuple[Batch, Any]:
+    """A sequence alone, with its noise."""
+    length = len(row.where)
+    return frames(model, 1, length, 10 + row.number), noise(model, 1, length, 20 + row.number)
 
 
-def _padded(model: Any, places: Places) -> tuple[Batch, Any]:
+def _padded(model: Any, rows: list[Row]) -> tuple[Batch, Any]:
     """All of them in one batch, NaN where no frame exists."""
-    alone = _sequences(model, places)
-    x = _spread(places, [b.x[0] for b, _ in alone], np.nan)
-    u = _spread(places, [b.u[0] for b, _ in alone], np.nan) if model.u_dim else None
+    alone = [_alone(model, row) for row in rows]
+    x = _spread(rows, [b.x[0] for b, _ in alone], np.nan)
+    u = _spread(rows, [b.u[0] for b, _ in alone], np.nan) if model.u_dim else None
     context = tf.concat([b.context for b, _ in alone], axis=0) if model.context_dim else None
 
     def joined(*noises: tf.Tensor) -> tf.Tensor:
         if noises[0].shape.rank == 2:
             return tf.concat(noises, axis=0)
-        return tf.constant(_spread(places, [n[0] for n in noises], 0.7))
+        return tf.constant(_spread(rows, [n[0] for n in noises], 0.7))
 
     own = tf.nest.map_structure(joined, *(n for _, n in alone))
-    mask = _spread(places, [np.ones((len(w), 1)) for w in places], 0.0)[..., 0] > 0
+    mask = _spread(rows, [np.ones((len(row.where), 1)) for row in rows], 0.0)[..., 0] > 0
     tensors = (None if y is None else tf.constant(y) for y in (x, mask, u))
     return Batch(*tensors, None, context), own
