@@ -142,22 +142,55 @@ def has_cell(name: str) -> bool:
     return hasattr(kind(name), "cell_class")
 
 
-TURNS = {name: turn for turn, name in enumerate(name for name in SUITE if name not in PRIMARY)}
-"""When a variant takes its turn, see `tests/conftest.py`; neighbours in SUITE, forms of a model, at different ones."""
-
-
-def params(names: Iterable[str] = SUITE) -> list:
-    """Cases to run a test on, those beside EVERYDAY with --exhaustive alone and by turns."""
-    return [pytest.param(name, marks=() if name in EVERYDAY else by_turns(name)) for name in names]
+TURNS = {
+    name: turn
+    for names in (PRIMARY, [name for name in SUITE if name not in PRIMARY])
+    for turn, name in enumerate(names)
+}
+"""When a case takes its turn, see `tests/turns.py`; neighbours in SUITE, forms of a model, at different ones."""
 
 
 def by_turns(name: str) -> pytest.MarkDecorator:
-    """Of a test that waits for its turn with --exhaustive; all tests of a variant have the same."""
-    return pytest.mark.exhaustive(turn=TURNS[name]) if name in TURNS else pytest.mark.exhaustive
+    """Of a test that waits for its turn with --exhaustive; all tests of a case have the same."""
+    return pytest.mark.exhaustive(turn=TURNS.get(name, name))
 
 
-AS_GRAPHS = ("vrnn", "kvae-u", "vssn-u")
-"""One case of each kind of path."""
+def is_turn(name: str, option: str | None) -> bool:
+    """Whether it is the case's turn under this --exhaustive."""
+    return turns.is_turn(TURNS.get(name, name), option)
+
+
+def params(names: Iterable[str] = SUITE, always: Iterable[str] = EVERYDAY) -> list:
+    """Cases to run a test on, those beside `always` with --exhaustive alone and by turns."""
+    return [pytest.param(name, marks=() if name in always else by_turns(name)) for name in names]
+
+
+def part(number: int, names: Iterable[str] = SUITE, parts: int = 2) -> list:
+    """Cases to run a test on, of which one in `parts` need not wait for its turn.
+
+    For tests that ask much the same of a model as others do: those with another number wait for other cases, so that
+    no case goes without.
+    """
+    return params(names, EVERYDAY[number::parts])
+
+
+def some(number: int, names: Iterable[str] = SUITE) -> pytest.MarkDecorator:
+    """Of a test that asks for the fixture `name`: it runs on `part` of the cases."""
+    return pytest.mark.parametrize("name", part(number, names), indirect=True, scope="module")
+
+
+def pairs(names: Iterable[str], values: Iterable[Any]) -> list:
+    """Cases with values to run a test on: each case with one of the values, which alternate; the others by turns."""
+    names, values = list(names), list(values)
+    return [
+        pytest.param(name, value, marks=p.marks)
+        for number, value in enumerate(values)
+        for name, p in zip(names, part(number, names, len(values)), strict=True)
+    ]
+
+
+AS_GRAPHS = ("vrnn",)
+"""Whose verbs run as graphs every time."""
 
 
 def runs_as_graphs(name: str, option: str | None) -> bool:
@@ -165,7 +198,7 @@ def runs_as_graphs(name: str, option: str | None) -> bool:
 
     Exports make graphs of all verbs.
     """
-    return name in AS_GRAPHS or (name in PRIMARY and turns.is_turn(TURNS.get(name, name), option))
+    return name in AS_GRAPHS or (name in PRIMARY and is_turn(name, option))
 
 
 WITH_CELL = params(filter(has_cell, SUITE))

@@ -41,9 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--exhaustive",
         nargs="?",
-        const="third",
-        choices=("third", "all"),
-        help="run the tests marked exhaustive as well: a third of them, which the commit chooses, or all",
+        const="share",
+        choices=("share", "all"),
+        help="run the tests marked exhaustive as well: a share of them, which the commit chooses, or all",
     )
     parser.addoption(
         "--fuzz-calls", type=int, default=300, help="how many random calls tests/fuzz makes; 10000 is its long form"
@@ -58,10 +58,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    third = turns.chosen_third()
-    if config.getoption("--exhaustive") != "third" or third is None:
+    share = turns.chosen_share()
+    if config.getoption("--exhaustive") != "share" or share is None:
         return None
-    turn = f"turn {third} of 0..{turns.THIRDS - 1}, by commit {turns.commit()}"
+    turn = f"turn {share} of 0..{turns.SHARES - 1}, by commit {turns.commit()}"
     return f"exhaustive: tests of {turn}; --exhaustive=all runs them all"
 
 

@@ -1,15 +1,18 @@
-"""Whose turn it is: of tests that are marked exhaustive a third runs at a time, which the commit chooses."""
+"""Whose turn it is: of tests that are marked exhaustive a share runs at a time, which the commit chooses."""
 
 import functools
 import subprocess
 import zlib
+from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-__all__ = ["THIRDS", "chosen_third", "commit", "is_chosen", "is_turn"]
+__all__ = ["SHARES", "chosen_share", "commit", "is_chosen", "is_turn", "params"]
 
-THIRDS = 3
+SHARES = 4
+"""How many runs it takes until each of those tests had its turn, which is what keeps `.ci/run` below an hour."""
 
 
 def commit() -> str | None:
@@ -23,17 +26,25 @@ def commit() -> str | None:
 
 
 @functools.cache
-def chosen_third() -> int | None:
+def chosen_share() -> int | None:
     """Which tests take their turn at this commit; None for all of them, where there is no commit."""
     found = commit()
-    return None if found is None else int(found, 16) % THIRDS
+    return None if found is None else int(found, 16) % SHARES
 
 
 def is_turn(turn: int | str, option: str | None) -> bool:
     """Whether what has this turn runs, under that --exhaustive; a name has a turn as well, the same every time."""
     if isinstance(turn, str):
         turn = zlib.crc32(turn.encode())
-    return option == "all" or (option == "third" and chosen_third() in (None, turn % THIRDS))
+    return option == "all" or (option == "share" and chosen_share() in (None, turn % SHARES))
+
+
+def params(values: Iterable[Any], always: Container[Any]) -> list:
+    """Values to run a test on, or tuples of them, those beside `always` with --exhaustive alone and by turns."""
+    return [
+        pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=() if v in always else pytest.mark.exhaustive)
+        for v in values
+    ]
 
 
 def is_chosen(item: pytest.Item, option: str | None) -> bool:

@@ -13,6 +13,7 @@ from tfdvae.testing import assert_close, differs
 from tfdvae.types import Batch
 
 CONTEXT_DIM = 3
+SOME, OTHERS = (cases.some(number, cases.PRIMARY) for number in range(2))
 
 
 @pytest.fixture(scope="module", params=cases.params(cases.PRIMARY))
@@ -57,6 +58,7 @@ def test_frames_and_latents_hang_on_it(model: tfdvae.DVAE, batch: Batch) -> None
         assert fixed or differs(a.p.loc, b.p.loc), latent.name
 
 
+@SOME
 @pytest.mark.usefixtures("mostly_eager")
 def test_the_verbs_take_it(model: tfdvae.DVAE, batch: Batch) -> None:
     data = cases.given(batch)
@@ -98,6 +100,7 @@ def test_a_stream_remembers_it(model: tfdvae.DVAE, batch: Batch) -> None:
         assert_close(tf.stack(scores, axis=1), terms.log_px, 3e-5)
 
 
+@OTHERS
 def test_it_trains_with_masks_and_sequences_do_not_share_it(model: tfdvae.DVAE, name: str) -> None:
     data = cases.training_data(name)
     data["context"] = np.random.default_rng(0).normal(size=(16, CONTEXT_DIM)).astype("float32")

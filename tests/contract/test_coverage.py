@@ -1,9 +1,18 @@
 """The cases are complete: a model, or a variant of one, cannot be added without joining the contract suite."""
 
+import functools
+
 import pytest
 
 import tfdvae
-from tests import cases
+from tests import cases, turns
+
+
+@functools.cache
+def cell(name: str) -> tfdvae.StochasticCell:
+    """The cell of a case, which need not be built to tell its options."""
+    case = cases.CASES[name]
+    return tfdvae.MODELS[case.model](**case.options).cell
 
 
 def test_the_cases_are_those_of_the_registry() -> None:
@@ -19,7 +28,7 @@ def test_every_public_model_is_registered() -> None:
 
 def test_every_public_cell_has_a_case() -> None:
     public = {c for name in tfdvae.models.__all__ if name.endswith("Cell") for c in [getattr(tfdvae, name)]}
-    assert public == {type(cases.make(name).cell) for name in cases.PRIMARY if cases.has_cell(name)}
+    assert public == {type(cell(name)) for name in cases.PRIMARY if cases.has_cell(name)}
 
 
 def test_the_suite_runs_every_variant_and_every_model_with_and_without_inputs() -> None:
@@ -31,15 +40,27 @@ def test_the_suite_runs_every_variant_and_every_model_with_and_without_inputs() 
     assert set(cases.PRIMARY) <= set(cases.EVERYDAY) <= set(cases.SUITE)
 
 
-def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
-    assert set(cases.TURNS) | set(cases.PRIMARY) == set(cases.SUITE)
-    assert not set(cases.TURNS) & set(cases.PRIMARY)
-    assert {turn % 3 for turn in cases.TURNS.values()} == {0, 1, 2}
-    waiting = {p.values[0]: [m.kwargs for m in p.marks] for p in cases.params()}
-    assert all(not marks for name, marks in waiting.items() if name in cases.EVERYDAY)
-    assert {name: marks for name, marks in waiting.items() if marks} == {
-        name: [{"turn": turn}] for name, turn in cases.TURNS.items() if name not in cases.EVERYDAY
-    }
+def test_every_case_takes_its_turn_and_no_model_waits() -> None:
+    assert set(cases.TURNS) == set(cases.SUITE)
+    assert {turn % turns.SHARES for turn in cases.TURNS.values()} == set(range(turns.SHARES))
+    assert waiting(cases.params()) == set(cases.SUITE) - set(cases.EVERYDAY)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_case_that_waits_with_one_part_of_the_tests_has_the_others(parts: int) -> None:
+    left_out = [waiting(cases.part(number, parts=parts)) for number in range(parts)]
+    for name in cases.SUITE:
+        assert sum(name in names for names in left_out) == (parts - 1 if name in cases.EVERYDAY else parts), name
+    chosen = [p.values for p in cases.pairs(cases.PRIMARY, "ab") if not p.marks]
+    assert sorted(name for name, _ in chosen) == sorted(cases.PRIMARY)
+    assert {value for _, value in chosen} == {"a", "b"}
+
+
+def waiting(found: list) -> set[str]:
+    """Cases that run at their turn alone, all others every time."""
+    marks = {p.values[0]: [m.kwargs for m in p.marks] for p in found}
+    assert all(own in ([], [{"turn": cases.TURNS[name]}]) for name, own in marks.items())
+    return {name for name, own in marks.items() if own}
 
 
 @pytest.mark.parametrize(
@@ -69,11 +90,11 @@ def test_every_variant_takes_its_turn_and_no_model_waits() -> None:
 )
 def test_every_value_of_a_structural_option_has_a_case(model: str, option: str, values: set) -> None:
     names = [name for name in cases.SUITE if cases.CASES[name].model == model]
-    assert {getattr(cases.make(name).cell, option) for name in names} == values
+    assert {getattr(cell(name), option) for name in names} == values
 
 
 def test_cells_of_both_kinds_stacks_and_both_scales_are_met() -> None:
-    cells = [cases.make(name).cell for name in cases.SUITE if cases.has_cell(name)]
+    cells = [cell(name) for name in cases.SUITE if cases.has_cell(name)]
     assert {c.cell for c in cells} == {"lstm", "gru", "rnn"}
     assert {c.num_layers for c in cells} == {1, 2}
     assert {c.scale for c in cells} == {"softplus", "exp"}

@@ -39,7 +39,7 @@ def present(structure: Any) -> list[tf.Tensor]:
     return [y for y in tf.nest.flatten(structure) if y is not None]
 
 
-@pytest.mark.parametrize("name", WITH_CELL)
+@pytest.mark.parametrize("name", cases.part(0, WITH_CELL))
 def test_all_that_is_known_before_the_loop_is_made_of_logarithms_but_for_the_frames(name: str) -> None:
     logs, plain = pair(name)
     batch = powers(name)
@@ -50,7 +50,7 @@ def test_all_that_is_known_before_the_loop_is_made_of_logarithms_but_for_the_fra
     assert_close(packed.x, batch.x, 1e-6)
 
 
-@pytest.mark.parametrize("name", WITH_CELL)
+@pytest.mark.parametrize("name", cases.part(1, WITH_CELL))
 def test_the_density_is_that_of_the_frames(name: str) -> None:
     logs, plain = pair(name, observation="gamma")
     batch = powers(name)
@@ -59,7 +59,7 @@ def test_the_density_is_that_of_the_frames(name: str) -> None:
     assert_close(terms.log_px, plain.observation.log_prob(path.x, batch.x), 1e-4)
 
 
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("name", cases.part(0, LOOPS))
 def test_frames_that_the_model_made_are_seen_as_logarithms_as_well(name: str) -> None:
     logs, plain = pair(name, observation="gamma")
     batch = powers(name)

@@ -24,6 +24,7 @@ def test_the_part_that_is_hidden_is_the_rate() -> None:
     np.testing.assert_array_equal(some, every & observed.numpy())
 
 
+@cases.some(0)
 def test_hidden_entries_are_scored_and_not_seen(name: str, batch: Batch, noise: dict) -> None:
     model = cases.make(name, fill="last", indicator=True)
     seed = random.make_seed(5)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import tfdvae
+from tests import turns
 from tests.contract.outside_model import PARENTS, SIZES, StateSpaceCell, StateSpaceModel
 from tfdvae import testing
 from trainers import building
@@ -26,7 +27,7 @@ def test_a_model_from_outside_passes() -> None:
     testing.check_model(StateSpaceModel, SIZES, parents=PARENTS, u_dim=2)
 
 
-@pytest.mark.parametrize(("u_dim", "context_dim"), [(0, 0), (2, 3), (0, 3)])
+@pytest.mark.parametrize(("u_dim", "context_dim"), turns.params([(0, 0), (2, 3), (0, 3)], always=[(2, 3)]))
 def test_so_it_does_undriven_and_with_a_context(u_dim: int, context_dim: int) -> None:
     checks = [*SHORT, "masked terms", "masked verbs", "missing values"]
     testing.check_model(StateSpaceModel, SIZES, parents=PARENTS, u_dim=u_dim, context_dim=context_dim, checks=checks)

@@ -1,5 +1,8 @@
 """Frames of which a part was measured: what was not observed reaches neither values nor gradients, in any verb."""
 
+import functools
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import pytest
@@ -12,11 +15,7 @@ from tfdvae.testing import assert_close, assert_equal, differs, drawn, missing, 
 from tfdvae.testing.missing import partly
 
 KINDS = tuple(missing.FILLS)
-TRAINED = [
-    pytest.param(name, kind, marks=() if i % len(KINDS) == j else pytest.mark.exhaustive)
-    for i, name in enumerate(cases.PRIMARY)
-    for j, kind in enumerate(KINDS)
-]
+PAIRS = pytest.mark.parametrize(("name", "kind"), cases.pairs(cases.PRIMARY, KINDS), indirect=["name"], scope="module")
 """Every model with one way to fill in what was not observed; with --exhaustive with each of them."""
 
 
@@ -26,19 +25,18 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def models(name: str) -> dict[str, tfdvae.DVAE]:
-    return {kind: cases.make(name, **missing.FILLS[kind]) for kind in KINDS}
+def make(name: str) -> Callable[[str], tfdvae.DVAE]:
+    """The case's model with a way to fill in; tests leave its weights as they are."""
+    return functools.cache(lambda kind: cases.make(name, **missing.FILLS[kind]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_values_and_gradients_do_not_hang_on_what_stands_at_unobserved_places(
-    models: dict[str, tfdvae.DVAE], kind: str
-) -> None:
-    missing.check_junk(models[kind])
+@PAIRS
+def test_values_and_gradients_do_not_hang_on_what_stands_at_unobserved_places(make: Callable, kind: str) -> None:
+    missing.check_junk(make(kind))
 
 
-def test_the_likelihood_counts_what_was_observed_and_nothing_else(models: dict[str, tfdvae.DVAE], name: str) -> None:
-    model, batch = models["zero"], partly(models["zero"], np.nan)
+def test_the_likelihood_counts_what_was_observed_and_nothing_else(make: Callable) -> None:
+    model, batch = make("zero"), partly(make("zero"), np.nan)
     path = model.infer(*batch)
     loc, scale = model.observation.loc_and_scale(path.x)
     x, observed = batch.x.numpy(), batch.observed.numpy()
@@ -50,16 +48,16 @@ def test_the_likelihood_counts_what_was_observed_and_nothing_else(models: dict[s
     np.testing.assert_array_equal(terms.weight, 1.0)
 
 
-def test_all_observed_is_no_indicator(models: dict[str, tfdvae.DVAE]) -> None:
-    for model in models.values():
-        missing.check_all_observed(model)
+@PAIRS
+def test_all_observed_is_no_indicator(make: Callable, kind: str) -> None:
+    missing.check_all_observed(make(kind))
 
 
-def test_the_networks_see_what_they_are_told(models: dict[str, tfdvae.DVAE], name: str) -> None:
-    batch, other = (partly(models["zero"], np.nan, seed) for seed in (3, 8))
+def test_the_networks_see_what_they_are_told(make: Callable) -> None:
+    batch, other = (partly(make("zero"), np.nan, seed) for seed in (3, 8))
     filled = tf.where(batch.observed, batch.x, 0.0)
-    seen = [models[kind].pack(batch)[0].seen for kind in KINDS]
-    if models["zero"].frames.presence:
+    seen = [make(kind).pack(batch)[0].seen for kind in KINDS]
+    if make("zero").frames.presence:
         there = tf.cast(tf.reduce_any(batch.observed, axis=-1), tf.float32)
         assert all(np.array_equal(y[..., -1], there) for y in seen)
         seen = [y[..., :-1] for y in seen]
@@ -69,9 +67,9 @@ def test_the_networks_see_what_they_are_told(models: dict[str, tfdvae.DVAE], nam
     assert_close(indicator, tf.concat([filled, tf.cast(batch.observed, tf.float32)], axis=-1))
     # An indicator of its own, with the same filled frames, makes another posterior.
     again = batch._replace(x=filled, observed=batch.observed | other.observed)
-    if models["indicator"].has_latents:
-        found, changed = (drawn(models["indicator"].infer(*b)) for b in (batch._replace(x=filled), again))
-        own = [latent.name for latent in models["indicator"].latents if latent.level != "dataset"]
+    if make("indicator").has_latents:
+        found, changed = (drawn(make("indicator").infer(*b)) for b in (batch._replace(x=filled), again))
+        own = [latent.name for latent in make("indicator").latents if latent.level != "dataset"]
         assert all(differs(found[k][1].loc, changed[k][1].loc) for k in own)
 
 
@@ -82,18 +80,18 @@ def test_the_last_value_that_was_seen() -> None:
     assert_close(last_observed(x, observed, tf.constant([[-1.0, -2.0]])), np.float32(expected))
 
 
-def test_drawn_frames_mix_with_those_that_were_observed_in_part(models: dict[str, tfdvae.DVAE]) -> None:
-    for model in models.values():
-        streaming.check_mixtures(model, partly(model, 0.0))
+@PAIRS
+def test_drawn_frames_mix_with_those_that_were_observed_in_part(make: Callable, kind: str) -> None:
+    streaming.check_mixtures(make(kind), partly(make(kind), 0.0))
 
 
-def test_padding_and_missing_values_go_together(models: dict[str, tfdvae.DVAE]) -> None:
-    for model in models.values():
-        missing.check_missing_and_masked(model)
+@PAIRS
+def test_padding_and_missing_values_go_together(make: Callable, kind: str) -> None:
+    missing.check_missing_and_masked(make(kind))
 
 
+@PAIRS
 @pytest.mark.usefixtures("mostly_eager")
-@pytest.mark.parametrize(("name", "kind"), TRAINED, indirect=["name"], scope="module")
 def test_it_trains_evaluates_and_comes_back(name: str, kind: str) -> None:
     model, data = cases.make(name, **missing.FILLS[kind]), cases.training_data(name, length=5)
     data["observed"] = np.random.default_rng(0).random(data["x"].shape) < 0.6

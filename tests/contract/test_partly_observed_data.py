@@ -16,6 +16,9 @@ SAMPLES = 3
 OPTIONS = {"fill": "last", "indicator": True}
 
 
+SOME, OTHERS = (cases.some(number, cases.PRIMARY) for number in range(2))
+
+
 @pytest.fixture(scope="module", params=cases.PRIMARY)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -32,6 +35,7 @@ def partly(name: str) -> dict[str, np.ndarray]:
     return {**data, "x": np.where(observed, data["x"], np.nan).astype("float32"), "observed": observed}
 
 
+@SOME
 @pytest.mark.slow
 @pytest.mark.usefixtures("mostly_eager")
 def test_training_takes_what_was_hardly_measured_and_is_remembered(name: str, tmp_path: Path) -> None:
@@ -58,6 +62,7 @@ def test_training_on_complete_frames_leaves_the_chain() -> None:
     assert not model.partly_observed
 
 
+@OTHERS
 @pytest.mark.usefixtures("mostly_eager")
 def test_a_model_partly_observed_imputes_from_the_posterior_that_it_has_learned(name: str) -> None:
     model, data = cases.make(name, **OPTIONS), partly(name)

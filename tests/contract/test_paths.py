@@ -12,15 +12,19 @@ from tfdvae.models.drawing import Request
 from tfdvae.testing import execution, paths
 from tfdvae.types import Batch
 
+OTHERS = [name for name in cases.SUITE if name not in cases.PRIMARY]
 
-@pytest.mark.parametrize("compiled_name", [pytest.param(n, marks=cases.by_turns(n)) for n in cases.TURNS])
+
+@pytest.mark.parametrize("compiled_name", cases.params(OTHERS, always=()))
 def test_values_and_gradients_under_xla_are_the_eager_ones(compiled_name: str) -> None:
     """The primary cases train under XLA in test_training.py."""
     execution.check_compiled(cases.make(compiled_name))
 
 
-@pytest.mark.parametrize("name", cases.WITH_CELL, indirect=True, scope="module")
-@pytest.mark.parametrize("dropout", [False, True], ids=["plain", "dropout"])
+WAYS = cases.pairs(filter(cases.has_cell, cases.SUITE), [True, False])
+
+
+@pytest.mark.parametrize(("name", "dropout"), WAYS, indirect=["name"], scope="module")
 def test_the_fast_path_the_generic_loop_and_the_simulation_agree(model: tfdvae.DVAE, name: str, dropout: bool) -> None:
     paths.check_ways(model, dropout)
 
@@ -29,7 +33,7 @@ UNHEARD = ("vae-u", "dkf-st_r", "dkf-st_l-u", "rvae", "rvae-gru2-u", "dsae-full-
 """Cases whose frames no later one hangs on, and which generation in a graph therefore leaves out of its loop."""
 
 
-@pytest.mark.parametrize("name", cases.params(UNHEARD), indirect=True, scope="module")
+@cases.some(0, UNHEARD)
 def test_frames_that_nothing_hears_are_those_of_the_loop(model: tfdvae.DVAE, name: str) -> None:
     paths.check_generation(model)
 
@@ -44,6 +48,7 @@ def test_latents_of_fixed_priors_that_nothing_hears_need_no_loop(name: str) -> N
     assert len(loops) == (name == "rvae")
 
 
+@cases.some(1)
 def test_dropout_drops_only_within_its_scope_and_by_its_seed(model: tfdvae.DVAE) -> None:
     paths.check_dropout(model)
 

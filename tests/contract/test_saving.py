@@ -23,7 +23,7 @@ def test_a_cell_comes_back_from_its_config(model: tfdvae.DVAE, name: str) -> Non
 
 
 def test_a_saved_model_gives_the_same_numbers_and_trains_on_as_if_never_stopped(name: str) -> None:
-    saving.check_saved(lambda: cases.make(name), cases.training_data(name, length=5))
+    saving.check_saved(lambda: cases.make(name), cases.training_data(name, count=8, length=5))
 
 
 def test_weights_of_the_same_model_load_and_those_of_another_do_not(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def moved(batch: Batch) -> Batch:
     return batch._replace(x=batch.x * SCALE + SHIFT)
 
 
-@pytest.mark.parametrize("name", cases.params(cases.PRIMARY))
+@pytest.mark.parametrize("name", cases.part(1, cases.PRIMARY))
 @pytest.mark.usefixtures("mostly_eager")
 def test_a_sequence_in_other_units_is_the_same_sequence(name: str) -> None:
     """Latents stay; frames move with the units, and nats by their Jacobian in the frames that are scored."""

@@ -33,7 +33,7 @@ def pair(name: str, **options: Any) -> tuple[tfdvae.DVAE, tfdvae.DVAE]:
     return own, plain
 
 
-@pytest.mark.parametrize("name", cases.params(cases.PRIMARY))
+@pytest.mark.parametrize("name", cases.part(0, cases.PRIMARY))
 @pytest.mark.usefixtures("mostly_eager")
 def test_everything_is_in_the_units_of_the_data(name: str) -> None:
     own, plain = pair(name)

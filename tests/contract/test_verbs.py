@@ -11,6 +11,7 @@ from tfdvae.testing.streaming import HORIZON, future
 from tfdvae.types import Batch
 
 pytestmark = pytest.mark.usefixtures("mostly_eager")
+SOME, OTHERS = (cases.some(number) for number in range(2))
 
 
 def ragged(name: str) -> tuple[Batch, list[Batch]]:
@@ -35,6 +36,7 @@ def test_steps_and_generated_steps_mix_in_any_order(model: tfdvae.DVAE) -> None:
     streaming.check_mixtures(model)
 
 
+@SOME
 def test_generated_frames_have_their_shapes_and_follow_the_seed(model: tfdvae.DVAE) -> None:
     u = future(model, 2)
     first, again, other = (model.generate(HORIZON, 2, u=u, seed=seed) for seed in (1, 1, 2))
@@ -52,6 +54,7 @@ def test_generated_frames_have_their_shapes_and_follow_the_seed(model: tfdvae.DV
         assert differs(model.generate(HORIZON, u=u, sample=False).x, model.generate(HORIZON, u=-u, sample=False).x)
 
 
+@OTHERS
 def test_prefixes_of_different_lengths_are_continued_as_each_alone(model: tfdvae.DVAE, name: str) -> None:
     batch, alone = ragged(name)
     u = future(model, cases.BATCH)
@@ -64,6 +67,7 @@ def test_prefixes_of_different_lengths_are_continued_as_each_alone(model: tfdvae
     assert all(np.isfinite(y).all() for y in tf.nest.flatten(frames))
 
 
+@OTHERS
 def test_forecasts_have_their_shapes_and_follow_the_seed(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     options = {"mask": batch.mask, "u": batch.u, "future_u": future(model, cases.BATCH), "num_samples": 3}
@@ -77,6 +81,7 @@ def test_forecasts_have_their_shapes_and_follow_the_seed(model: tfdvae.DVAE, nam
         model.forecast(batch.x, horizon=0, **options)
 
 
+@SOME
 def test_imputation_keeps_what_was_observed_and_fills_in_the_rest(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     mask = batch.mask.numpy()
@@ -98,6 +103,7 @@ def test_imputation_keeps_what_was_observed_and_fills_in_the_rest(model: tfdvae.
     assert differs(first.samples[0].numpy()[missing], first.samples[1].numpy()[missing])
 
 
+@OTHERS
 def test_imputation_takes_whole_frames(model: tfdvae.DVAE, batch: Batch) -> None:
     x = batch.x.numpy()
     options = {"u": batch.u, "num_samples": 2, "num_sweeps": 2}
@@ -113,6 +119,7 @@ def test_imputation_takes_whole_frames(model: tfdvae.DVAE, batch: Batch) -> None
         model.impute(x, u=batch.u)
 
 
+@SOME
 def test_reconstruction_under_teacher_forcing_is_the_call(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     assert_close(model.reconstruct(*batch), model(cases.given(batch)), 3e-5)
@@ -147,6 +154,7 @@ def test_encode_is_the_posterior_along_its_means(model: tfdvae.DVAE, batch: Batc
     assert_close(model.encode(cases.given(batch)), expected)
 
 
+@OTHERS
 def test_log_prob_is_per_sequence_and_exact_without_latents(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     first, again, other = (model.log_prob(*batch, num_samples=6, chunk=4, seed=seed) for seed in (1, 1, 2))

@@ -291,7 +291,7 @@ def measured(name: str) -> dict[Target, dict[str, np.ndarray]]:
     return jacobians.jacobians(model, driver.draw_given(model, jacobians.POINTS, LENGTH))
 
 
-@pytest.fixture(scope="module", params=filter(cases.has_cell, cases.CASES))
+@pytest.fixture(scope="module", params=cases.params(filter(cases.has_cell, cases.CASES), always=cases.SUITE))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

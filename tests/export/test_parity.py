@@ -12,13 +12,11 @@ from tfdvae import serving
 
 TOLERANCE = 1e-5
 FORMATS = {"tf_saved_model": "model", "litert": "model.tflite"}
-EVERYDAY = {"vrnn", "kvae-u", "vssn-u", "dsae-full-u", "rvae_noncausal-u", "rnn-gru2-u"}
 PAIRS = [
-    pytest.param(name, form, marks=() if form == "litert" or name in EVERYDAY else pytest.mark.exhaustive)
+    pytest.param(name, form, marks=() if name == "vrnn" else cases.by_turns(name))
     for name in cases.PRIMARY
     for form in FORMATS
 ]
-"""A LiteRT file comes from a SavedModel of the same functions, so those of the models that differ most are enough."""
 OTHERS = tuple(name for name in cases.SUITE if name not in cases.PRIMARY)
 
 
@@ -43,8 +41,20 @@ def test_every_signature_of_every_model(name: str, form: str, tmp_path: Path) ->
     assert found == set(serving.declare(model, target)) | ({"step x T", "mixtures"} if model.causal else set())
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in cases.PRIMARY if name != "vrnn"])
+def test_every_model_on_a_device(name: str, tmp_path: Path) -> None:
+    """What streams, and "score", which infers and explains frames as the signatures that are left out do.
+
+    A LiteRT file comes from a SavedModel of the same functions, and takes what LiteRT has built in.
+    """
+    model = cases.make(name)
+    wanted = [n for n in serving.declare(model, serving.LITERT) if n not in ("encode", "reconstruct")]
+    found = {one.signature for one in check(model, tmp_path / FORMATS["litert"], "litert", wanted)}
+    assert found == {*wanted, *(("step x T", "mixtures") if model.causal else ())}
+
+
+@pytest.mark.parametrize("name", cases.params(OTHERS, always=()))
 def test_every_variant(name: str, tmp_path: Path) -> None:
     model = cases.make(name)
     wanted = [n for n in serving.declare(model) if n in ("encode", "score", "reset", "step", "generate_step")]
