@@ -117,7 +117,7 @@ def test_the_run_uses_what_has_to_be_restored(uninterrupted: Run) -> None:
     assert uninterrupted.state["wait"] > 0
 
 
-@pytest.mark.parametrize("interruptions", [(0,), (2, 5, 6)])
+@pytest.mark.parametrize("interruptions", [pytest.param((0,), marks=pytest.mark.exhaustive), (2, 5, 6)])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     interruptions: tuple[int, ...], uninterrupted: Run, tmp_path: Path
 ) -> None:
@@ -127,7 +127,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert_same(train(tmp_path), uninterrupted)
 
 
+@pytest.mark.exhaustive
 def test_a_resumed_recurrent_model_with_dropout_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    """In a graph; `tests/trainers/test_train.py` interrupts another one every time."""
     with pytest.raises(Interrupted):
         train(tmp_path, epochs=4, recurrent=True, extra=(Interrupt(2),))
     assert_same(train(tmp_path, epochs=4, recurrent=True), train(None, epochs=4, recurrent=True))
@@ -201,7 +203,13 @@ def test_a_crash_while_writing_keeps_the_checkpoint_before(
     assert_same(train(tmp_path, epochs=8), uninterrupted)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b[:-100] + bytes(100)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[: len(b) // 2],
+        *(pytest.param(d, marks=pytest.mark.exhaustive) for d in (lambda b: b"", lambda b: b[:-100] + bytes(100))),
+    ],
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     damage: Callable[[bytes], bytes], uninterrupted: Run, tmp_path: Path
 ) -> None:

@@ -2,10 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 
 from tfdvae.models import KVAE
 
 
+@pytest.mark.exhaustive
 def test_it_learns_a_rotation_and_bridges_a_gap() -> None:
     """Points on circles, measured with noise: where they are within a gap of six frames, smoothing knows better than
     filtering, and both know it better than who stays put."""

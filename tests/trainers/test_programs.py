@@ -137,6 +137,7 @@ def test_the_demo_takes_minutes_and_not_hours() -> None:
     assert config.training.epochs <= 20 < full.training.epochs
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_shell_trains_evaluates_and_generates(config: ConfigDict, rolls: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
@@ -167,7 +168,11 @@ def test_the_shell_trains_evaluates_and_generates(config: ConfigDict, rolls: Pat
             ["--config", "configs/bach/vrnn.py", "--config.model.latent_dimm=3"],
             "There is no config.model.latent_dimm: config.model has activation, cell,",
         ),
-        (["--config", "configs/bach/vrnn.py:tiny"], "Unknown variant 'tiny': expected one of"),
+        pytest.param(
+            ["--config", "configs/bach/vrnn.py:tiny"],
+            "Unknown variant 'tiny': expected one of",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_the_shell_names_what_is_wrong(arguments: list, message: str, tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_the_tables_of_the_papers_are_made_of_configs_that_exist(name: str, tmp_
         assert row.start is None or any(other.labels == row.start for other in found.rows)
 
 
+@pytest.mark.exhaustive
 def test_the_shell_makes_a_table(rolls: Path, tmp_path: Path) -> None:
     options = [f"--set=data.path={rolls}", "--set=training.epochs=1", "--set=model.units=4", "--set=model.phi_x=[4]"]
     options += ["--set=model.decoder_units=[4]", "--row=JSB", "--row=RNN"]

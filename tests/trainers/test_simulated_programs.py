@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import turns
 from tests.trainers.helpers import EXPERIMENTS, load, smoke
 from tfdvae.data import SIMULATIONS, read_midi
 from trainers import building, impute, latent_map, loading, predict, regress, settings, train
@@ -34,9 +35,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
-@pytest.mark.parametrize(
-    ("dataset", "model"), [("bouncing_balls", "vrnn"), ("bouncing_balls", "vssn"), ("pendulum", "dkf")]
-)
+PREDICTED = [("bouncing_balls", "vrnn"), ("bouncing_balls", "vssn"), ("pendulum", "dkf")]
+IMPUTED = [("ball_in_box", "kvae"), ("bouncing_balls", "vrnn")]
+"""A KVAE of pictures is imputed by `test_convolutions_see_the_pictures_that_data_sets_hold_as_vectors` as well."""
+
+
+@pytest.mark.parametrize(("dataset", "model"), turns.params(PREDICTED, always=(PREDICTED[0], PREDICTED[2])))
 def test_predict_measures_one_step_ahead_and_draws(
     dataset: str, model: str, runs: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -55,7 +59,7 @@ def test_predict_measures_one_step_ahead_and_draws(
     assert (workdir / "predictions_test.png").read_bytes().startswith(PNG)
 
 
-@pytest.mark.parametrize("model", ["dkf", "vssn", "dvbf"])
+@pytest.mark.parametrize("model", turns.params(["dkf", "vssn", "dvbf"], always=["dkf"]))
 def test_regress_finds_what_the_latents_know(model: str, runs: Path) -> None:
     workdir = finished("pendulum", model, runs)
     found = regress.run(workdir)
@@ -131,7 +135,7 @@ def finished_rolls(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue("finished")
 
 
-@pytest.mark.parametrize(("dataset", "model"), [("ball_in_box", "kvae"), ("bouncing_balls", "vrnn")])
+@pytest.mark.parametrize(("dataset", "model"), turns.params(IMPUTED, always=IMPUTED[1:]))
 def test_impute_compares_ways_to_fill_in_frames(
     dataset: str, model: str, runs: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -1,9 +1,10 @@
 """Runs that are killed, interrupted, run out of disk space and find damaged checkpoints end like one that was not.
 
 Bit for bit: weights, optimizer, logs, scores and export; and nothing is left of what was half written. The short form
-strikes twice. The long form goes through every kind of blow at every stage, in another order with another seed:
+strikes twice, when it is its turn. The long form goes through every kind of blow at every stage, in another order with
+another seed:
 
-    make test PYTEST_ARGS="tests/trainers/test_soak.py --soak-blows 200 --soak-seed 1 -rP"
+    make test PYTEST_ARGS="tests/trainers/test_soak.py --soak-blows 200 --soak-seed 1 -rP --exhaustive=all"
 
 `-rP` shows what struck where.
 """
@@ -127,6 +128,7 @@ def blows(rng: random.Random, seen: dict[str, dict[str, int]], largest: int) -> 
             yield module, {"signal": int(kind), "stage": stage, "event": event, "delay": delay}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_is_disturbed_ends_as_what_is_not(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     count, seed = request.config.getoption("--soak-blows"), request.config.getoption("--soak-seed")

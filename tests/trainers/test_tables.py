@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import turns
 from tests.trainers.helpers import smoke
 from tests.trainers.test_field_programs import MAKERS
 from tfdvae.metrics import SpeechScores, diagnose, si_sdr
@@ -48,7 +49,7 @@ def test_speech_is_measured_as_waveforms_with_the_phase_of_the_original(tmp_path
     assert TABLES["speech-resynthesis"].measure(run)["SI-SDR, dB"] > 60.0
 
 
-@pytest.mark.parametrize("model", ["rnn", "vrnn"])
+@pytest.mark.parametrize("model", turns.params(["rnn", "vrnn"], always=["vrnn"]))
 def test_pens_are_scored_per_sequence_and_per_frame(model: str, tmp_path: Path) -> None:
     run = finished("handwriting", model, tmp_path)
     found = TABLES["handwriting"].measure(run)
