@@ -19,9 +19,6 @@ from tfdvae import serving
 
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler on PATH")
 
-EVERYDAY = ("vrae",)
-"""With latents of whole sequences. A VRNN is what the tests below run, all its signatures too."""
-
 ALONE = """
 import sys
 
@@ -79,10 +76,9 @@ def check(model: tfdvae.DVAE, path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in EVERYDAY else pytest.mark.exhaustive) for n in cases.PRIMARY]
-)
+@pytest.mark.parametrize("name", cases.params(cases.PRIMARY, always=()))
 def test_every_signature_of_every_model(name: str, tmp_path: Path) -> None:
+    """A VRNN is what the tests below run."""
     model = cases.make(name)
     model.export(tmp_path / "model")
     check(model, tmp_path / "model")

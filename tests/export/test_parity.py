@@ -13,8 +13,8 @@ from tfdvae import serving
 TOLERANCE = 1e-5
 FORMATS = {"tf_saved_model": "model", "litert": "model.tflite"}
 PAIRS = [
-    pytest.param(name, form, marks=() if name == "vrnn" else cases.by_turns(name))
-    for name in cases.PRIMARY
+    pytest.param(*p.values, form, marks=p.marks)
+    for p in cases.params(cases.PRIMARY, always=["vrnn"])
     for form in FORMATS
 ]
 OTHERS = tuple(name for name in cases.SUITE if name not in cases.PRIMARY)

@@ -72,9 +72,7 @@ def check_rows(one: Merging, name: str) -> None:
             assert not rest.any(), f"{name}: numbers beyond the end of {key}"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in EVERYDAY else pytest.mark.exhaustive) for n in cases.PRIMARY]
-)
+@pytest.mark.parametrize("name", cases.params(cases.PRIMARY, always=EVERYDAY))
 def test_every_row_is_its_own(name: str) -> None:
     one = merging(cases.make(name))
     assert set(one.declared) == set(serving.declare(one.model))
