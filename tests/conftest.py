@@ -128,6 +128,16 @@ def release_memory() -> Iterator[None]:
 
 
 @pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Verbs run eagerly: as graphs they are the business of other tests, and tracing is what costs."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def mostly_eager(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
     """Verbs of the case `name` run eagerly, since tracing is what costs, but where `cases.runs_as_graphs`."""
     import tensorflow as tf

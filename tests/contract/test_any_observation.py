@@ -1,11 +1,8 @@
 """Any observation goes with any model, by name, by config, or as an object."""
 
-from collections.abc import Iterator
-
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfdvae
 from tests import cases
@@ -48,14 +45,6 @@ def make(model: str, observation: str | dict | Observation, **options) -> tfdvae
     return tfdvae.MODELS[model](
         **{**cases.common(model), "dropout": 0.0, **cases.SIZES[model]}, observation=observation, **options
     )
-
-
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    """Verbs as graphs are the business of other tests; tracing is what costs."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.usefixtures("eagerly")

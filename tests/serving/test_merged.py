@@ -1,6 +1,5 @@
 """Signatures for a server that merges calls: what a row gets is its own, whatever rows it was merged with."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +24,8 @@ class Merging(NamedTuple):
     declared: dict[str, Signature]
 
 
-@pytest.fixture(autouse=True)
-def eager() -> Iterator[None]:
-    """Each call has other shapes, so that tracing is what a test would cost."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+pytestmark = pytest.mark.usefixtures("eagerly")
+"""Each call has other shapes, so that tracing is what a test would cost."""
 
 
 def merging(model: tfdvae.DVAE) -> Merging:

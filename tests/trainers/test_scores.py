@@ -51,6 +51,7 @@ def test_bounds_agree_with_the_models_own_estimates() -> None:
     assert iwae.nats_per_frame > elbo.nats_per_frame
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_more_samples_tighten_the_bound() -> None:
     """In expectation; the mean over seeds has a standard error, and the difference is many of them."""
     model = tfdvae.VAE(3, encoder_units=(8,), decoder_units=(8,), observation="bernoulli")
