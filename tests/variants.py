@@ -61,6 +61,13 @@ SIZES: dict[str, dict[str, Any]] = {
         "decoder_units": (4,),
     },
     "vrae": {"latent_dim": 3, "decoder_units": (6,)},
+    "fhvae": {
+        "latent_dim": 2,
+        "global_dim": 3,
+        "segment_length": 2,
+        "posterior_units": (6,),
+        "decoder_units": (4,),
+    },
     "kvae": {
         "latent_dim": 3,
         "encoding_dim": 2,
@@ -177,6 +184,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dssm-gru2": ("dssm", {**GRU2, "latent_dim": 3, "global_dim": 2, "scale": "exp", "encoder_phi_x": ()}),
     "dvbf": ("dvbf", {}),
     "dvbf-filter": ("dvbf", {"initial": "filter", "bayesian": True, "num_sequences": 4, "scale": "exp"}),
+    "fhvae": ("fhvae", {}),
+    "fhvae-gru2": (
+        "fhvae",
+        {**GRU2, "latent_dim": 3, "global_dim": 2, "segment_length": 3, "scale": "exp", "posterior_units": ()},
+    ),
     "vrae": ("vrae", {}),
     "vrae-reverse": ("vrae", {"reverse": True, **GRU2, "scale": "softplus", "decoder_units": ()}),
     "vrae-free_running": ("vrae", {"decoder": "free_running", "num_layers": 2, "cell": "rnn"}),

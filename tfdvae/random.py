@@ -136,18 +136,21 @@ def is_training() -> bool:
     return dropout_seed() is not None
 
 
-def dropout(x: tf.Tensor, rate: float, name: str) -> tf.Tensor:
+def dropout(x: tf.Tensor, rate: float, name: str, parts: tf.Tensor | int = 1) -> tf.Tensor:
     """Drops units of `x` `[B, F]` or `[B, T, F]`, the same ones at every frame of a sequence.
 
     One mask per sequence (Gal and Ghahramani 2016) is what recurrent models need, and it follows from the seed in
     scope and from `name` alone: an equation has the same value whether a loop evaluates it frame by frame or at once.
+    Where a sequence stands in `parts` adjacent rows, they share its mask.
     """
     seed = _dropout_seed.get()
     if seed is None or rate == 0.0:
         return x
-    batch, units = tf.shape(x)[0], x.shape[-1]
+    batch, units = tf.shape(x)[0] // parts, x.shape[-1]
     shape = [batch, units] if x.shape.rank == 2 else [batch, *[1] * (x.shape.rank - 2), units]
     keep = uniform(fold_in(seed, name), shape) >= rate
+    if not isinstance(parts, int) or parts > 1:
+        keep = tf.reshape(tf.tile(keep[:, None], [1, parts, *[1] * (x.shape.rank - 1)]), [-1, *keep.shape[1:]])
     return tf.where(keep, x / tf.cast(1.0 - rate, x.dtype), tf.zeros([], x.dtype))
 
 

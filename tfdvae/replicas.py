@@ -91,14 +91,14 @@ FRAMED = ("x", "mask", "u", "observed")
 """Entries of a batch that have an axis of time."""
 
 
-def split(batch: Batch, weights: Any = None) -> tuple[Batch, Any, Rows | None]:
-    """A replica's batch, weights of its sequences, and which rows they are; None where there are no replicas.
+def split(batch: Batch, beside: Any) -> tuple[Batch, Any, Rows | None]:
+    """A replica's batch, what stands beside it, and which rows they are; None where there are no replicas.
 
     The last batch of an epoch may have fewer sequences than there are replicas. One that gets none takes part with a
     sequence of which no frame exists, since all must meet at every sum.
     """
     if not replicated():
-        return batch, weights, None
+        return batch, beside, None
     x = tf.convert_to_tensor(batch.x)
     if batch.mask is None:
         batch = batch._replace(mask=tf.ones(tf.shape(x)[:2], tf.bool))
@@ -110,9 +110,9 @@ def split(batch: Batch, weights: Any = None) -> tuple[Batch, Any, Rows | None]:
     longer = [
         None if y is None else _longer(y, row, frame if name in FRAMED else 0) for name, y in batch._asdict().items()
     ]
-    weights = None if weights is None else _longer(weights, row, 0)
+    beside = type(beside)(*(None if y is None else _longer(y, row, 0) for y in beside))
     before = tf.where(given, tf.reduce_sum(counts[:number]), 0)
-    return Batch(*longer), weights, Rows(count + row, given, before, tf.maximum(tf.reduce_sum(counts), 1))
+    return Batch(*longer), beside, Rows(count + row, given, before, tf.maximum(tf.reduce_sum(counts), 1))
 
 
 def dealt(strategy: tf.distribute.Strategy, batch: Mapping[str, Any]) -> Any:

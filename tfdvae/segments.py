@@ -1,4 +1,5 @@
-"""What a state holds beside a cell's own entries where latents exist once per segment."""
+"""Segments of sequences: how frames are cut into them, and what a state holds beside a cell's own entries for latents
+that exist once per segment."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +8,25 @@ import tensorflow as tf
 
 from tfdvae.types import State
 
-__all__ = ["held_on", "parted", "start_segments"]
+__all__ = ["by_sequence", "cut", "held_on", "joined", "parted", "start_segments"]
+
+
+def cut(x: tf.Tensor, segment: int) -> tf.Tensor:
+    """Sequences `[B, T, ...]` as their segments, one below the other, `[B * S, segment, ...]`; zeros fill up the last
+    one of each sequence."""
+    missing = -(x.shape[1] or tf.shape(x)[1]) % segment
+    x = tf.pad(x, [[0, 0], [0, missing], *[[0, 0]] * (x.shape.rank - 2)])
+    return tf.reshape(x, [-1, segment, *x.shape[2:]])
+
+
+def by_sequence(y: tf.Tensor, size: tf.Tensor | int) -> tf.Tensor:
+    """What belongs to each segment, `[B * S, F]`, by the sequences that they are of: `[B, S, F]`."""
+    return tf.reshape(y, [size, -1, y.shape[-1]])
+
+
+def joined(y: tf.Tensor, size: tf.Tensor | int, length: tf.Tensor | int) -> tf.Tensor:
+    """Segments `[B * S, segment, F]` as the sequences that they were cut from, `[B, T, F]`."""
+    return tf.reshape(y, [size, -1, y.shape[-1]])[:, :length]
 
 
 def start_segments(cell: Any, batch_size: tf.Tensor | int) -> State:

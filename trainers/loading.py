@@ -11,10 +11,20 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from tfdvae.data import DATASETS, SIMULATIONS, Sequences, Simulated, Splits, batches, transposed, windows
+from tfdvae.data import DATASETS, SIMULATIONS, Sequences, Simulated, Splits, batches, numbered, transposed, windows
 from trainers.settings import loader_options
 
-__all__ = ["as_vectors", "epochs_of", "load_simulated", "load_splits", "loader_arguments", "stacked", "training_set"]
+__all__ = [
+    "as_vectors",
+    "epochs_of",
+    "load_simulated",
+    "load_splits",
+    "loader_arguments",
+    "numbered_by_origin",
+    "origins",
+    "stacked",
+    "training_set",
+]
 
 
 def load_splits(data: ConfigDict) -> Splits:
@@ -87,6 +97,18 @@ def training_set(data: ConfigDict, train: Sequences) -> Sequences:
     if data.transpose:
         train = transposed(train, range(-data.transpose, data.transpose + 1))
     return train if data.window is None else windows(train, data.window, data.hop)
+
+
+def origins(sequences: Sequences) -> list[str]:
+    """The name of the recording, or whatever was cut, that each sequence is a window of."""
+    names = sequences.names or map(str, range(sequences.num_sequences))
+    return [re.sub(r"(\[\d+:\d+\])+$", "", name) for name in names]
+
+
+def numbered_by_origin(train: Sequences) -> Sequences:
+    """The training sequences with an index each, windows of one recording with the same, for models that learn
+    something of each training sequence."""
+    return numbered(train, origins(train))
 
 
 def epochs_of(config: ConfigDict, train: Sequences, epochs: range) -> tf.data.Dataset:

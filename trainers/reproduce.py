@@ -5,8 +5,9 @@
     python -m trainers.reproduce music --workdir results/try --set training.epochs=2 --set data.max_sequences=20
 
 The same command goes on after an interruption: a run that is finished is never scored on the test split again. In the
-working folder are then a folder for each row and seed, as trainers.train leaves it, with `figures.json`; `table.md`;
-and `settings.json`, what `--set` changed, which must stay the same.
+working folder are then a folder for each row and seed, as trainers.train leaves it, with `figures.json` and what else a
+table makes (speakers: WAV files of swapped voices); `table.md`; and `settings.json`, what `--set` changed, which must
+stay the same.
 """
 
 import datetime
@@ -105,7 +106,7 @@ def config_of(row: Row, workdir: Path, seed: int, changes: Sequence[str] = ()) -
 
 def _run_row(table: Table, config: ConfigDict, folder: Path) -> None:
     model, splits, scores = train.run(config, folder)
-    figures = table.measure(Finished(config, model, splits, scores))
+    figures = table.measure(Finished(config, model, splits, scores, folder))
     about = {"figures": figures, "date": datetime.date.today().isoformat(), "parameters": model.count_params()}
     with atomic_write(folder / FIGURES) as file:
         file.write((json.dumps(about, indent=2) + "\n").encode())

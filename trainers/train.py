@@ -66,6 +66,8 @@ def run(
         building.compile_model(model, config, steps)
         building.build_for(model, config, train)
     _adapt(model, train)
+    if model.indexed_sequences:
+        train = loading.numbered_by_origin(train)
     if config.training.start_from is not None:
         building.begin_with(model, config.training.start_from)
     steering = building.learning_callbacks(config, workdir / "best.weights.h5")

@@ -111,6 +111,10 @@ NETWORKS: dict[str, dict[str, tuple[str, ...]]] = {
         "posterior_units": ("posterior_net", "initial_posterior_net"),
         "decoder_units": ("decoder",),
     },
+    "fhvae": {
+        "posterior_units": ("z2_posterior_net", "z1_posterior_net"),
+        "decoder_units": ("decoder",),
+    },
     "lvrnn": {
         "phi_x": ("x_features",),
         "phi_z": ("z_features",),

@@ -32,7 +32,7 @@ from tfdvae.data.seasons import (
     rolling_origins,
     steps_of_frames,
 )
-from tfdvae.data.sequences import Sequences, Splits, describe, from_arrays, pad, windows
+from tfdvae.data.sequences import Sequences, Splits, describe, from_arrays, numbered, pad, windows
 from tfdvae.data.simulated import (
     Simulated,
     load_ball_in_box,
@@ -108,6 +108,7 @@ __all__ = [
     "load_timeseries",
     "masked_errors",
     "masked_spectrograms",
+    "numbered",
     "observed_moments",
     "offsets_to_points",
     "pad",

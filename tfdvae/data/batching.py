@@ -24,7 +24,7 @@ def batches(
     multiple_of: int | None = None,
 ) -> tf.data.Dataset:
     """Padded batches {"x": float32 [B, T, D], "mask": bool [B, T]}, and where there are such, "u": float32
-    [B, T, U], "observed": bool [B, T, D] and "context": float32 [B, C].
+    [B, T, U], "observed": bool [B, T, D], "context": float32 [B, C] and "sequence_index": int32 [B].
 
     The order of epoch e depends on (seed, e) alone: `epochs=range(3, 10)` gives what `epochs=10` gives from
     its fourth epoch on, so that a resumed run sees the batches that it would have seen. All epochs have the
@@ -90,6 +90,8 @@ def batches(
         signature["observed"] = tf.TensorSpec([size, pad_to, sequences.features], tf.bool)
     if sequences.context is not None:
         signature["context"] = tf.TensorSpec([size, sequences.covariates], tf.float32)
+    if sequences.index is not None:
+        signature["sequence_index"] = tf.TensorSpec([size], tf.int32)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * len(epochs)))
     return dataset.prefetch(tf.data.AUTOTUNE)

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfdvae.data.description import DataDescription
 
-__all__ = ["Sequences", "Splits", "describe", "from_arrays", "pad", "windows"]
+__all__ = ["Sequences", "Splits", "describe", "from_arrays", "numbered", "pad", "windows"]
 
 
 class Sequences(NamedTuple):
@@ -28,6 +28,7 @@ class Sequences(NamedTuple):
         observed: tuple of bool arrays [T_i, D], true where a value of x was measured, or None where all were. x is 0
             at the other places.
         context: tuple of float32 arrays [C] of static covariates, or None.
+        index: tuple of whole numbers, which of the training sequences each is, or None; see `numbered`.
         description: what the numbers mean, or None. A model that is adapted to these sequences or fitted to them keeps
             it.
     """
@@ -37,6 +38,7 @@ class Sequences(NamedTuple):
     names: tuple[str, ...] | None = None
     observed: tuple[np.ndarray, ...] | None = None
     context: tuple[np.ndarray, ...] | None = None
+    index: tuple[int, ...] | None = None
     description: DataDescription | None = None
 
     @property
@@ -136,7 +138,7 @@ def pad(sequences: Sequences, length: int | None = None) -> dict[str, np.ndarray
 
     Returns:
         {"x": float32 [B, T, D], "mask": bool [B, T]}, and where there are such, "u": float32 [B, T, U],
-        "observed": bool [B, T, D] and "context": float32 [B, C].
+        "observed": bool [B, T, D], "context": float32 [B, C] and "sequence_index": int32 [B].
 
     Raises:
         ValueError: `length` is less than the longest sequence.
@@ -156,7 +158,29 @@ def pad(sequences: Sequences, length: int | None = None) -> dict[str, np.ndarray
         batch["observed"] = _stack(sequences.observed, length, bool)
     if sequences.context is not None:
         batch["context"] = np.stack(sequences.context)
+    if sequences.index is not None:
+        batch["sequence_index"] = np.array(sequences.index, np.int32)
     return batch
+
+
+def numbered(sequences: Sequences, groups: Iterable[str] | None = None) -> Sequences:
+    """The same sequences with an index each, 0 to N - 1, for models that learn something of each training sequence
+    (`FHVAE(num_sequences=N)`). Number sequences before they are cut: windows have the index of their sequence.
+
+    Args:
+        groups: one name per sequence, such as its speaker; sequences of one group then share an index, in the order in
+            which the groups appear.
+
+    Raises:
+        ValueError: there is not one name per sequence.
+    """
+    if groups is None:
+        return sequences._replace(index=tuple(range(sequences.num_sequences)))
+    groups = list(groups)
+    if len(groups) != sequences.num_sequences:
+        raise ValueError(f"groups must hold one name per sequence, {sequences.num_sequences}; got {len(groups)}.")
+    order = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    return sequences._replace(index=tuple(order[group] for group in groups))
 
 
 def windows(sequences: Sequences, length: int, hop: int | None = None, keep_short: bool = True) -> Sequences:

@@ -239,6 +239,11 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
         """What the model sees of u_t. Default: u_t itself."""
         return None if u is None else tf.cast(u, self.compute_dtype)
 
+    def overview(self, given: Evidence) -> Any:
+        """What several posteriors of latents that are drawn before the loop read, and `encode`, made before the first
+        of them; each finds it in its evidence. Default: nothing."""
+        return None
+
     def encode(self, given: Evidence) -> Any:
         """What the posteriors of the loop see of all frames: a nest of `[B, T, .]`. Default: the embedding of x_t."""
         return given.e
@@ -311,6 +316,7 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
         """
         noise = noise or {}
         given = Evidence(x, self.embed(x), self.embed_u(u), mask, self.start(tf.shape(x)[0]))
+        given = given._replace(overview=self.overview(given))
         drawn: dict[str, LatentPath] = {}
         for latent in self.latents:
             if known and latent.name in known:

@@ -37,6 +37,7 @@ class Evidence(NamedTuple):
         mask: `[B, T]`, or None where all frames exist.
         state: the state before the first frame; latents of the sequence join it as they are drawn.
         latents: samples `[B, T, Z]`, by name, of the latents of frames and segments that were drawn already.
+        overview: what several posteriors read (`StochasticCell.overview`), made once.
         opened: for `encode` of cells whose frames open without a latent of the loop (`loop_state`): the state at the
             opening of every frame, `[B, T, .]`.
     """
@@ -48,6 +49,7 @@ class Evidence(NamedTuple):
     state: State
     latents: dict[str, tf.Tensor] = {}
     opened: State | None = None
+    overview: Any = None
 
 
 class Latent(NamedTuple):

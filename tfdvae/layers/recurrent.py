@@ -104,6 +104,7 @@ class Recurrent(keras.layers.Layer):
         exists: tf.Tensor | None = None,
         backward: bool = False,
         state: RecurrentState | None = None,
+        parts: tf.Tensor | int = 1,
     ) -> tf.Tensor:
         """Outputs of the top layer for right-padded sequences `[B, T, F]`, in or, with `backward`, against time.
 
@@ -111,12 +112,13 @@ class Recurrent(keras.layers.Layer):
 
         `exists`, the mask `[B, T]`, concerns the backward direction alone: padding at the end cannot reach what
         stands before it. It is not called `mask`, because Keras would hand it to the layers inside and choose their
-        slower kernels.
+        slower kernels. A sequence that stands in `parts` adjacent rows has one mask of dropout.
         """
         x = masks.reverse(x, exists) if backward else x
         starts = [None] * self.num_layers if state is None else self.layer_states(state)
         for i, (layer, start) in enumerate(zip(self.stack, starts, strict=True)):
-            x = layer(random.dropout(x, self.dropout, f"{self.name}/{i}") if i > 0 else x, initial_state=start)
+            x = random.dropout(x, self.dropout, f"{self.name}/{i}", parts) if i > 0 else x
+            x = layer(x, initial_state=start)
         return masks.reverse(x, exists) if backward else x
 
     def get_config(self) -> dict:

@@ -7,6 +7,7 @@ from tfdvae.models.dkf import DKF, DKFCell
 from tfdvae.models.dsae import DSAE, DSAECell
 from tfdvae.models.dssm import DSSM, DSSMCell
 from tfdvae.models.dvbf import DVBF, DVBFCell
+from tfdvae.models.fhvae import FHVAE, FHVAECell
 from tfdvae.models.kvae import KVAE, StateEstimate
 from tfdvae.models.latent_lds import LatentLDS, LatentLDSCell
 from tfdvae.models.lvrnn import LVRNN, LVRNNCell
@@ -37,6 +38,8 @@ __all__ = [
     "DVAE",
     "DVBF",
     "DVBFCell",
+    "FHVAE",
+    "FHVAECell",
     "KVAE",
     "LVRNN",
     "LVRNNCell",
@@ -91,6 +94,7 @@ MODELS: dict[str, type[DVAE]] = {
     "dsae": DSAE,
     "dssm": DSSM,
     "dvbf": DVBF,
+    "fhvae": FHVAE,
     "kvae": KVAE,
     "latent_lds": LatentLDS,
     "vrae": VRAE,

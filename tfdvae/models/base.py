@@ -168,6 +168,11 @@ class DVAE(
         return False
 
     @property
+    def indexed_sequences(self) -> int:
+        """How many training sequences the model learns something of by their "sequence_index"; 0 for none."""
+        return 0
+
+    @property
     def x_dim(self) -> int | None:
         """D, how many numbers a frame has; None before the model is built."""
         return None if self.frame_shape is None else int(np.prod(self.frame_shape))
@@ -301,9 +306,9 @@ class DVAE(
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """As in Keras, for `predict`; on one of several replicas for its rows of the batch."""
-        batch, _, rows = replicas.split(validation.as_training_data(data)[0])
+        batch, _, rows = replicas.split(*validation.as_training_data(data))
         if rows is None:
-            return self(validation.named(batch, None, validation.WEIGHTS), training=False)
+            return self(validation.named(batch), training=False)
         batch = self.tensors(batch)
         return rows.cut(self._mean_frames(self.infer(*batch), batch.mask))
 

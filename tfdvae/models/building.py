@@ -68,8 +68,8 @@ class BuildingMixin:
 
     @property
     def built_sizes(self) -> validation.Sizes:
-        """What the model was built for; None everywhere before that."""
-        return validation.Sizes(self.frame_shape, self.u_dim, self.context_dim)
+        """What the model was built for, None before that; and how many sequences it was made for by their index."""
+        return validation.Sizes(self.frame_shape, self.u_dim, self.context_dim, self.indexed_sequences)
 
     def build_as(self, batch: Batch) -> None:
         """Builds for sequences like these."""

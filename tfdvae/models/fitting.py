@@ -20,7 +20,8 @@ class FittingMixin:
 
     Data are arrays, dicts of arrays, a tf.data.Dataset, a generator, or a PyDataset. Weights of sequences `[B]`, which
     weigh the loss of each, are `sample_weight`, or stand in each batch: as "sample_weight" in its dict, or as
-    (x, None, weights).
+    (x, None, weights). "sequence_index" `[B]` in the dict says which of the training sequences each one is, to models
+    that learn something of each (`indexed_sequences`); only training reads it.
     """
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -132,9 +133,9 @@ class FittingMixin:
 
     def _checked_arrays(self, data: Any, sample_weight: Any = None, weighed: bool = True) -> dict[str, np.ndarray]:
         """Arrays as one dict, checked."""
-        given, weights = validation.as_training_data(data, sample_weight)
+        given, beside = validation.as_training_data(data, sample_weight)
         batch = validation.check_arrays(given, self.built_sizes, self.missing, self.frames)
-        found = validation.named(batch, validation.check_weights(weights, batch), validation.WEIGHTS)
+        found = validation.named(batch, validation.check_beside(beside, batch, self.built_sizes))
         self._check_weighed(found, weighed)
         return found
 
@@ -146,7 +147,7 @@ class FittingMixin:
 
     @staticmethod
     def _check_weighed(batch: Mapping[str, Any], weighed: bool) -> None:
-        if not weighed and validation.WEIGHTS in batch:
+        if not weighed and "sample_weight" in batch:
             raise ValueError("`predict` has no loss that `sample_weight` could weigh: leave it out.")
 
     def _build_optimizer(self) -> None:

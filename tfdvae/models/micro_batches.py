@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfdvae.bounds.objectives import no_terms
 from tfdvae.replicas import Rows
 from tfdvae.types import Batch, StepTerms
+from tfdvae.validation import Beside
 
 if TYPE_CHECKING:
     from tfdvae.models import DVAE
@@ -31,11 +32,11 @@ class Part(NamedTuple):
 
 
 def summed(
-    part: Callable[[Batch, tf.Tensor | None, Rows, tf.Tensor], Part],
+    part: Callable[[Batch, Beside, Rows, tf.Tensor], Part],
     model: "DVAE",
     variables: Sequence[keras.Variable],
     batch: Batch,
-    weights: tf.Tensor | None,
+    beside: Beside,
     rows: Rows | None,
     size: int,
 ) -> Part:
@@ -45,10 +46,10 @@ def summed(
     that the sum is what all sequences at once would give, but for rounding: sums are added in another order.
 
     Args:
-        part: what sequences, their weights and rows of the global batch add; it is told which part of the batch they
+        part: what sequences, what stands beside them and their rows of the global batch add; it is told which part of the batch they
             are, so that losses which hang on no sequence (decay of weights) count once.
         model, variables: what is trained.
-        batch, weights, rows: all sequences that this replica has; rows are None where there are no replicas.
+        batch, beside, rows: all sequences that this replica has; rows are None where there are no replicas.
         size: how many sequences are worked on at a time; the last part may have fewer.
     """
     count, length = tf.shape(batch.x)[0], tf.shape(batch.x)[1]
@@ -62,7 +63,8 @@ def summed(
             return None if y is None else y[start:end]
 
         own = rows._replace(own=end - start, before=rows.before + start)
-        found = part(Batch(*map(cut, batch)), cut(weights), own, tf.cast((end - start) / count, tf.float32))
+        parts = Batch(*map(cut, batch)), Beside(*map(cut, beside))
+        found = part(*parts, own, tf.cast((end - start) / count, tf.float32))
         # Metrics add up all rows of terms; one row of their sums is the same to them.
         rowless = tf.nest.map_structure(lambda y: tf.reduce_sum(y, axis=0, keepdims=True), found.terms)
         added = tf.nest.map_structure(lambda a, b: a + b, sums, found._replace(terms=rowless))

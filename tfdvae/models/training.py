@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import bounds, random, replicas, validation
+from tfdvae import bounds, indices, random, replicas, validation
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.models.compiling import CompilingMixin, Factor
 from tfdvae.models.fitting import FittingMixin
@@ -31,8 +31,16 @@ class TrainingMixin(CompilingMixin, FittingMixin):
 
         Weights of sequences `[B]` weigh the objective of each in the loss, which stays divided by the number of frames;
         the ELBO and its parts in the logs are not weighed.
+
+        Raises:
+            ValueError: the model learns something of single training sequences, and nobody says which these are.
         """
-        batch, weights, rows = self._unpack(data)
+        batch, beside, rows = self._unpack(data)
+        if beside.sequence_index is None and self.indexed_sequences:
+            raise ValueError(
+                f"{type(self).__name__} learns something of each of {self.indexed_sequences} training sequences: say "
+                'which they are, by "sequence_index" of shape [batch] beside "x" in the data.'
+            )
         self._clear_losses()  # of a call before, which has added its own
         self.partly_observed |= batch.observed is not None or self.hide > 0.0
         seed = random.fold_in(random.make_seed(self.seed), _batches_given(self.optimizer))
@@ -52,17 +60,17 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         frames = self._frames(batch)
 
         def part(
-            batch: Batch, weights: tf.Tensor | None, rows: replicas.Rows | None, share: tf.Tensor | float = 1.0
+            batch: Batch, beside: validation.Beside, rows: replicas.Rows | None, share: tf.Tensor | float = 1.0
         ) -> Part:
             """What sequences add, which are that share of the batch."""
 
             def loss(objective: tf.Tensor, own: float = 1.0) -> tf.Tensor:
-                return self._loss(_weighed(objective, weights, rows), frames, own * share)
+                return self._loss(_weighed(objective, beside.sample_weight, rows), frames, own * share)
 
             def scaled(objective: tf.Tensor, own: float) -> tf.Tensor:
                 return self.optimizer.scale_loss(loss(objective, own))
 
-            with replicas.part_of(rows):
+            with replicas.part_of(rows), indices.index_scope(beside.sequence_index):
                 found, gradients = self.bound.differentiate(self, batch, seed, weighing, scaled, variables)
             return Part(loss(found.objective), found.terms, gradients)
 
@@ -73,9 +81,9 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         hiding = random.hiding_scope(self.hide, random.fold_in(seed, "hide"))
         with random.dropout_scope(random.fold_in(seed, "dropout")), replacing, hiding:
             if self.micro_batch is None:
-                own, terms, gradients = part(batch, weights, rows)
+                own, terms, gradients = part(batch, beside, rows)
             else:
-                own, terms, gradients = summed(part, self, variables, batch, weights, rows, self.micro_batch)
+                own, terms, gradients = summed(part, self, variables, batch, beside, rows, self.micro_batch)
         loss, gradients = replicas.total((own, gradients))
         means = self._means(batch)
         finite = self._update(gradients, variables, loss)
@@ -99,7 +107,7 @@ class TrainingMixin(CompilingMixin, FittingMixin):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The bound on a batch, plain, with the same noise at every evaluation of the same data."""
-        batch, weights, rows = self._unpack(data)
+        batch, (weights, _), rows = self._unpack(data)
         seen = replicas.total(tf.convert_to_tensor(self.objective_metrics.loss.frames))
         seed = random.fold_in(random.fold_in(random.make_seed(self.seed), "evaluation"), seen)
         with replicas.part_of(rows):
@@ -122,13 +130,15 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         scored = None if scored is None else restore_frames(scored, self.frame_shape)
         self.metrics_of_means.update(x, means, batch.mask, scored, valid)
 
-    def _unpack(self, data: Any) -> tuple[Batch, tf.Tensor | None, replicas.Rows | None]:
+    def _unpack(self, data: Any) -> tuple[Batch, validation.Beside, replicas.Rows | None]:
         """What Keras hands to a step, as tensors, and which rows of the global batch a replica got."""
-        batch, weights, rows = replicas.split(*validation.as_training_data(data))
+        batch, beside, rows = replicas.split(*validation.as_training_data(data))
         batch = self.tensors(batch)
         validation.check_static(batch, self.built_sizes)
-        validation.check_weights_static(weights, batch)
-        return batch, None if weights is None else tf.cast(weights, tf.float32), rows
+        validation.check_beside_static(beside, batch, self.built_sizes)
+        weights, index = beside
+        weights = None if weights is None else tf.cast(weights, tf.float32)
+        return batch, validation.Beside(weights, None if index is None else tf.cast(index, tf.int32)), rows
 
     def _loss(self, objective: tf.Tensor, frames: tf.Tensor, share: float = 1.0) -> tf.Tensor:
         """This replica's part of minus the objective, nats per frame, plus what layers added (weight decay), or that

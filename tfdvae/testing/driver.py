@@ -60,6 +60,7 @@ def drive(model: Any, given: Given) -> dict[Target, tf.Tensor]:
     seen = model.frames.see(given.x)
     c = cell.embed_u(model.inputs(given.u, given.context, length))
     evidence = Evidence(seen, cell.embed(seen), c, None, cell.initial_state(given.x.shape[0]))
+    evidence = evidence._replace(overview=cell.overview(evidence))
     found: dict[Target, Any] = {}
     for latent in cell.latents:
         if not latent.in_loop:

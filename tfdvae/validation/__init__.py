@@ -18,13 +18,13 @@ from tfdvae.arguments import (
 )
 from tfdvae.validation.batches import (
     NO_TARGETS,
-    WEIGHTS,
+    Beside,
     Sizes,
     as_batch,
     as_observed,
     as_training_data,
+    check_beside_static,
     check_static,
-    check_weights_static,
     flat,
     is_symbolic,
     with_missing,
@@ -32,26 +32,26 @@ from tfdvae.validation.batches import (
 from tfdvae.validation.graphs import after, check_dataset, finite_check, sound_rows, value_checks
 from tfdvae.validation.sources import CheckedPyDataset, first_of, named
 from tfdvae.validation.tensors import as_rows, check_state, one_frame, same_rows
-from tfdvae.validation.values import Support, check_arrays, check_weights
+from tfdvae.validation.values import Support, check_arrays, check_beside
 
 __all__ = [
+    "Beside",
     "CheckedArguments",
     "CheckedPyDataset",
     "NO_TARGETS",
     "Sizes",
     "Support",
-    "WEIGHTS",
     "after",
     "as_batch",
     "as_observed",
     "as_rows",
     "as_training_data",
     "check_arrays",
+    "check_beside",
+    "check_beside_static",
     "check_dataset",
     "check_state",
     "check_static",
-    "check_weights",
-    "check_weights_static",
     "finite_check",
     "first_of",
     "flat",

@@ -14,21 +14,33 @@ from tfdvae.types import Batch
 from tfdvae.validation.ragged import padded
 
 __all__ = [
+    "Beside",
     "Sizes",
     "as_batch",
     "as_observed",
     "as_training_data",
+    "check_beside_static",
     "check_static",
     "check_type",
-    "check_weights_static",
     "flat",
     "is_symbolic",
     "with_missing",
 ]
 
 NO_TARGETS = "A DVAE models x itself: pass frames (or a dict with 'x', 'mask', 'u') and no y."
-WEIGHTS = "sample_weight"
-"""The key under which the weights of sequences travel beside x, since Keras drops weights that have no targets."""
+
+
+class Beside(NamedTuple):
+    """What stands beside x in the dict of a batch, and is of training alone; each None where there is none.
+
+    Attributes:
+        sample_weight: of each sequence in the loss, `[B]`. It travels here since Keras drops weights without targets.
+        sequence_index: which of the training sequences each is, whole numbers `[B]`, for models that learn something of
+            each of them.
+    """
+
+    sample_weight: Any = None
+    sequence_index: Any = None
 
 
 class Sizes(NamedTuple):
@@ -38,11 +50,13 @@ class Sizes(NamedTuple):
         frame_shape: of a frame, (D,) or (H, W, C).
         u_dim: U, 0 for no inputs.
         context_dim: C, 0 for no context.
+        num_sequences: how many training sequences it learns something of by their index, 0 for none.
     """
 
     frame_shape: tuple[int, ...] | None = None
     u_dim: int | None = None
     context_dim: int | None = None
+    num_sequences: int | None = None
 
 
 def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None) -> Batch:
@@ -52,7 +66,7 @@ def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, cont
     `padded`.
     """
     if isinstance(x, Sequences):
-        x = pad(x)
+        x = pad(x._replace(index=None))
     given = x if isinstance(x, Batch) else Batch(x, mask, u, observed, context)
     if given.x is None:
         raise ValueError("Expected frames of shape [batch, time, features], or a dict with 'x'; got None.")
@@ -73,12 +87,12 @@ def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, cont
     return padded(Batch(x["x"], *(x.get(name, getattr(given, name)) for name in Batch._fields[1:])))
 
 
-def as_training_data(data: Any, sample_weight: Any = None) -> tuple[Batch, Any]:
-    """What `fit` and `evaluate` take, as a Batch and the weights of its sequences, None where all count alike.
+def as_training_data(data: Any, sample_weight: Any = None) -> tuple[Batch, Beside]:
+    """What `fit` and `evaluate` take, as a Batch and what stands beside it.
 
     Args:
-        data: frames, or a dict with "x" and so on, which may hold "sample_weight"; or a tuple of that, None in place of
-            targets, and weights: one batch of a Dataset, a generator or a PyDataset.
+        data: frames, or a dict with "x" and so on, which may hold "sample_weight" and "sequence_index"; or a tuple of
+            that, None in place of targets, and weights: one batch of a Dataset, a generator or a PyDataset.
         sample_weight: of the sequences, where they are an argument of their own.
 
     Raises:
@@ -92,14 +106,16 @@ def as_training_data(data: Any, sample_weight: Any = None) -> tuple[Batch, Any]:
     # In the element spec of a Dataset, None has a spec of its own, which is that of no tensor.
     if targets is not None and (hasattr(targets, "shape") or not isinstance(targets, tf.TypeSpec)):
         raise ValueError(NO_TARGETS)
+    if isinstance(x, Sequences):
+        x = pad(x)
+    beside = Beside()
     if isinstance(x, Mapping):
-        weights = [w for w in (sample_weight, weights, x.get(WEIGHTS)) if w is not None]
-        x = {name: value for name, value in x.items() if name != WEIGHTS}
-    else:
-        weights = [w for w in (sample_weight, weights) if w is not None]
+        beside = Beside(**{name: x[name] for name in Beside._fields if name in x})
+        x = {name: value for name, value in x.items() if name not in Beside._fields}
+    weights = [w for w in (sample_weight, weights, beside.sample_weight) if w is not None]
     if len(weights) > 1:
-        raise ValueError(f"Got `{WEIGHTS}` twice: the weights of sequences belong into one place.")
-    return as_batch(x), weights[0] if weights else None
+        raise ValueError("Got `sample_weight` twice: the weights of sequences belong into one place.")
+    return as_batch(x), beside._replace(sample_weight=weights[0] if weights else None)
 
 
 def is_symbolic(*values: Any) -> bool:
@@ -159,7 +175,7 @@ def flat(batch: Batch, frame_shape: tuple[int, ...]) -> Batch:
 
 def check_static(batch: Batch, sizes: Sizes | None = None) -> None:
     """Ranks and sizes, as far as shapes tell, of each other and of what a built model expects."""
-    frame_shape, u_dim, context_dim = sizes or Sizes()
+    frame_shape, u_dim, context_dim, _ = sizes or Sizes()
     for name, value in batch._asdict().items():
         if value is not None:
             check_type(name, value)
@@ -197,15 +213,29 @@ def check_static(batch: Batch, sizes: Sizes | None = None) -> None:
         _check_width("a `context`", "entries", batch.context, context_dim)
 
 
-def check_weights_static(weights: Any, batch: Batch) -> None:
-    """Raises ValueError where weights of sequences are not one number for each sequence of the batch."""
-    if weights is None:
+def check_beside_static(beside: Beside, batch: Batch, sizes: Sizes | None = None) -> None:
+    """Raises ValueError where what stands beside a batch is not one number for each of its sequences, or where a model
+    has no use for it."""
+    for name, value in beside._asdict().items():
+        if value is None:
+            continue
+        check_type(name, value)
+        if not _agree(list(value.shape), list(batch.x.shape[:1])):
+            what = "weight" if name == "sample_weight" else "index"
+            raise ValueError(
+                f"Expected `{name}` of shape [batch] = {list(batch.x.shape[:1])}, one {what} for each sequence; got "
+                f"{list(value.shape)}."
+            )
+    index = beside.sequence_index
+    if index is None:
         return
-    check_type(WEIGHTS, weights)
-    if not _agree(list(weights.shape), list(batch.x.shape[:1])):
+    kind = str(getattr(index.dtype, "name", index.dtype))
+    if not kind.startswith(("int", "uint")):
+        raise ValueError(f"Expected `sequence_index` of whole numbers, got {kind}.")
+    if sizes is not None and sizes.num_sequences == 0:
         raise ValueError(
-            f"Expected `{WEIGHTS}` of shape [batch] = {list(batch.x.shape[:1])}, one weight for each sequence; got "
-            f"{list(weights.shape)}."
+            "The model learns nothing of single training sequences: leave out `sequence_index`, or make a model that "
+            "does, such as FHVAE(num_sequences=...)."
         )
 
 

@@ -8,12 +8,11 @@ import tensorflow as tf
 from tfdvae.observations.values import REAL
 from tfdvae.types import Batch
 from tfdvae.validation.batches import (
-    WEIGHTS,
     Sizes,
     as_observed,
     as_training_data,
+    check_beside_static,
     check_static,
-    check_weights_static,
     flat,
     with_missing,
 )
@@ -28,24 +27,31 @@ def check_dataset(
 ) -> tf.data.Dataset:
     """The dataset with the same checks made on each batch, on the host, while the model is busy with the one before.
 
-    Its elements become dicts with "x" and what else there is, "sample_weight" for the weights of sequences.
+    Its elements become dicts with "x" and what else there is, "sample_weight" and "sequence_index" included.
 
     Raises ValueError at once for what the element spec tells, InvalidArgumentError while iterating for what the
     values tell.
     """
-    batch, weights = as_training_data(dataset.element_spec)
+    batch, beside = as_training_data(dataset.element_spec)
     check_static(batch, sizes)
-    check_weights_static(weights, batch)
+    check_beside_static(beside, batch, sizes)
 
     def check(*element: Any) -> dict[str, tf.Tensor]:
-        batch, weights = as_training_data(element if len(element) > 1 else element[0])
+        batch, beside = as_training_data(element if len(element) > 1 else element[0])
         shape = (sizes and sizes.frame_shape) or tuple(batch.x.shape[2:])
         checks = value_checks(with_missing(batch, missing), support, shape)
-        if weights is not None:
-            given = tf.cast(weights, tf.float32)
+        if beside.sample_weight is not None:
+            given = tf.cast(beside.sample_weight, tf.float32)
             allowed = tf.reduce_all(tf.math.is_finite(given) & (given >= 0.0))
-            checks.append(tf.debugging.Assert(allowed, [f"`{WEIGHTS}` must be finite and not negative, got", given]))
-        return after(checks, named(batch, weights, WEIGHTS))
+            checks.append(tf.debugging.Assert(allowed, ["`sample_weight` must be finite and not negative, got", given]))
+        if beside.sequence_index is not None:
+            given = tf.cast(beside.sequence_index, tf.int64)
+            most = 2**31 if sizes is None or sizes.num_sequences is None else sizes.num_sequences
+            allowed = tf.reduce_all((given >= 0) & (given < most))
+            checks.append(
+                tf.debugging.Assert(allowed, [f"`sequence_index` must be at least 0 and below {most}, got", given])
+            )
+        return after(checks, named(batch, beside))
 
     return dataset.map(check, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 

@@ -63,6 +63,6 @@ def first_of(batches: Iterator, check: Check) -> tuple[dict[str, Any], Iterator[
     return checked, (batch for batch in itertools.chain([(checked,)], rest))
 
 
-def named(batch: Any, weights: Any, key: str) -> dict[str, Any]:
-    """A Batch and the weights of its sequences as one dict without what is not there."""
-    return {name: value for name, value in (*batch._asdict().items(), (key, weights)) if value is not None}
+def named(*parts: Any) -> dict[str, Any]:
+    """A Batch, and what stands beside it, as one dict without what is not there."""
+    return {name: value for part in parts for name, value in part._asdict().items() if value is not None}

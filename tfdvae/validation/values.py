@@ -7,16 +7,16 @@ import numpy as np
 from tfdvae.observations.values import Values
 from tfdvae.types import Batch
 from tfdvae.validation.batches import (
-    WEIGHTS,
+    Beside,
     Sizes,
     as_observed,
+    check_beside_static,
     check_static,
-    check_weights_static,
     flat,
     with_missing,
 )
 
-__all__ = ["Support", "check_arrays", "check_weights", "without_overflow"]
+__all__ = ["Support", "check_arrays", "check_beside", "without_overflow"]
 
 
 class Support(Protocol):
@@ -71,24 +71,34 @@ def check_arrays(
     return found
 
 
-def check_weights(weights: Any, batch: Batch) -> np.ndarray | None:
-    """The weights of sequences as float32 `[B]`; None where there are none.
+def check_beside(beside: Beside, batch: Batch, sizes: Sizes | None = None) -> Beside:
+    """What stands beside a batch as arrays `[B]`, weights in float32 and indices in int32.
 
     Raises:
-        ValueError: another shape, or a weight that is negative, NaN or infinite.
+        ValueError: another shape; a weight that is negative, NaN or infinite; indices that are no whole numbers, of a
+            sequence that the model has no place for, or for a model that has places for none.
     """
-    if weights is None:
-        return None
-    found = _array(weights)
-    check_weights_static(found, batch)
-    found = without_overflow(found)
-    wrong = np.flatnonzero(~np.isfinite(found) | (found < 0.0))
-    if wrong.size:
-        raise ValueError(
-            f"`{WEIGHTS}` must be finite and not negative, got {found[wrong[0]]:.6g} for sequence {wrong[0]}; 0 "
-            "leaves a sequence out of the loss."
-        )
-    return found
+    found = Beside(*(None if y is None else _array(y) for y in beside))
+    check_beside_static(found, batch, sizes)
+    weights, index = found
+    if weights is not None:
+        weights = without_overflow(weights)
+        wrong = np.flatnonzero(~np.isfinite(weights) | (weights < 0.0))
+        if wrong.size:
+            raise ValueError(
+                f"`sample_weight` must be finite and not negative, got {weights[wrong[0]]:.6g} for sequence "
+                f"{wrong[0]}; 0 leaves a sequence out of the loss."
+            )
+    if index is not None:
+        most = np.iinfo(np.int32).max if sizes is None or sizes.num_sequences is None else sizes.num_sequences - 1
+        wrong = np.flatnonzero((index < 0) | (index > most))
+        if wrong.size:
+            raise ValueError(
+                f"`sequence_index` must be from 0 to {most}, got {index[wrong[0]]} for sequence {wrong[0]}: make the "
+                "model with as many `num_sequences` as there are indices."
+            )
+        index = index.astype(np.int32)
+    return Beside(weights, index)
 
 
 def without_overflow(value: np.ndarray) -> np.ndarray:

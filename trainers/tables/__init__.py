@@ -4,6 +4,7 @@ from trainers.tables.music import MUSIC
 from trainers.tables.resynthesis import MOTION, SPEECH_RESYNTHESIS
 from trainers.tables.sequences import HANDWRITING, SPEECH_WAVEFORM
 from trainers.tables.simulated import BOUNCING_BALLS, PENDULUM, PHYSICS
+from trainers.tables.speakers import SPEAKERS
 from trainers.tables.table import Column, Finished, Row, Table, markdown
 from trainers.tables.video import VIDEO
 
@@ -13,6 +14,7 @@ TABLES: dict[str, Table] = {
     "music": MUSIC,
     "speech-waveform": SPEECH_WAVEFORM,
     "speech-resynthesis": SPEECH_RESYNTHESIS,
+    "speakers": SPEAKERS,
     "motion": MOTION,
     "handwriting": HANDWRITING,
     "pendulum": PENDULUM,

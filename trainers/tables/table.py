@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -14,12 +15,18 @@ __all__ = ["Column", "Finished", "Row", "Table", "bound_columns", "markdown"]
 
 
 class Finished(NamedTuple):
-    """A run that was trained: what columns are measured from. Test data is read here, once."""
+    """A run that was trained: what columns are measured from. Test data is read here, once.
+
+    Attributes:
+        config, model, splits, scores: of the run.
+        folder: where it is, for what a table writes beside figures; None for figures alone.
+    """
 
     config: ConfigDict
     model: DVAE
     splits: Splits
     scores: Scores
+    folder: Path | None = None
 
 
 class Column(NamedTuple):
