@@ -13,6 +13,7 @@ from tests.oracles import reference
 from tests.oracles.networks import array, gaussian_head, join, mlp, run
 from tests.oracles.support import assert_mean, frames, randomise
 from tfdvae import bounds, indices, random
+from tfdvae.layers.recurrent import Recurrent
 from tfdvae.types import Batch
 
 X, U, Z1, Z2, SEGMENT, SCALE = 3, 2, 2, 4, 2, 0.5
@@ -255,6 +256,8 @@ def test_an_index_travels_beside_frames_and_is_checked(tmp_path: Path) -> None:
     plain.compile(run_eagerly=True)
     with pytest.raises(ValueError, match="learns nothing of single training sequences: leave out `sequence_index`"):
         plain.fit(data, verbose=0)
+    with pytest.raises(ValueError, match="There is no table: make the model with `num_sequences`"):
+        _ = plain.sequence_means
 
     assert model.evaluate(data, verbose=0) == model.evaluate(x, verbose=0)
     model.fit(tf.data.Dataset.from_tensors(data), validation_data=x, verbose=0)
@@ -315,6 +318,20 @@ def test_a_forecast_goes_on_with_the_segment_that_the_past_broke_off() -> None:
     np.testing.assert_allclose(found.params, decoded(model, z1, z2, 5)[:, 3:], **CLOSE)
     with pytest.raises(ValueError, match="cannot be streamed"):
         model.step(model.initial_state(2), x[:, 0])
+
+
+@pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}], ids=["lstm", "gru"])
+def test_segments_one_after_the_other_are_segments_side_by_side(options: dict, monkeypatch) -> None:
+    """Graphs for LiteRT know how many sequences there are, and not of how many frames."""
+    model, x = make(**options), tf.constant(frames("gaussian", 3, 5, X))
+    mask = tf.constant([[True] * 5, [True] * 3 + [False] * 2, [True, False, True, True, False]])
+    beside, whole, calls = model.infer(x, mask).x, Recurrent.call, []
+    monkeypatch.setattr(Recurrent, "call", lambda *own, **others: calls.append(own) or whole(*own, **others))
+    for rows, expected in ((3, 0), (None, 3)):
+        specs = tf.TensorSpec([rows, None, X]), tf.TensorSpec([rows, None], tf.bool)
+        graph = tf.function(lambda *batch: model.infer(*batch).x, input_signature=specs).get_concrete_function()
+        np.testing.assert_allclose(graph(x, mask), beside, **CLOSE)
+        assert len(calls) == expected
 
 
 @pytest.mark.parametrize(

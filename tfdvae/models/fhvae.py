@@ -10,7 +10,8 @@ from tfdvae import indices, masks, random, segments, validation
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import Evidence, Latent, counted_frames, hold_over_segments
-from tfdvae.layers.recurrent import RecurrentState
+from tfdvae.layers.recurrent import Recurrent, RecurrentState
+from tfdvae.loop import scan
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.types import Batch, Gaussian, State
 
@@ -168,11 +169,9 @@ class FHVAECell(StochasticCell):
 
     def overview(self, given: Evidence) -> Overview:
         """q(z2_n | x_n) of all segments, which z2, mu2 and the discriminative objective read."""
-        exists = tf.ones(tf.shape(given.x)[:2], tf.bool) if given.mask is None else given.mask
-        exists = segments.cut(tf.ensure_shape(exists, given.x.shape[:2]), self.segment_length)
+        exists = segments.cut(_exists(given), self.segment_length)
         z2 = self.z2_posterior_head(self.z2_posterior_net(self._summary(self.z2_rnn, concat(given.x, given.c), exists)))
-        present = segments.by_sequence(exists[:, :1], given.x.shape[0] or tf.shape(given.x)[0])
-        return Overview(z2, exists, present)
+        return Overview(z2, exists, segments.by_sequence(exists[:, :1], _sizes(given.x)[0]))
 
     def posterior_mu2(self, given: Evidence) -> Gaussian:
         """q(mu2 | .): see above. A sequence without frames has the prior."""
@@ -195,22 +194,18 @@ class FHVAECell(StochasticCell):
 
     def posterior_z1(self, given: Evidence) -> Gaussian:
         """q(z1_n | x_n, z2_n), from z2 at each segment's first frame."""
-        z2 = hold_over_segments(
-            given.latents["z2"][:, :: self.segment_length], self.segment_length, tf.shape(given.x)[1]
-        )
-        seen = concat(given.x, given.c, z2)
+        first = given.latents["z2"][:, :: self.segment_length]
+        seen = concat(given.x, given.c, hold_over_segments(first, self.segment_length, _sizes(given.x)[1]))
         return self.z1_posterior_head(self.z1_posterior_net(self._summary(self.z1_rnn, seen, given.overview.exists)))
 
-    def encode(self, given: Evidence) -> Any:
-        """Minus the discriminative objective of each frame in training with a table; nothing that the loop needs."""
+    def encode(self, given: Evidence) -> dict[str, tf.Tensor]:
+        """No latent is left for the loop. In training with a table, the auxiliary loss of each frame, `[B, T, 1]`."""
         index = indices.indices_of(given.x)
         if index is None:
-            return given.e
-        log_p = self.log_identity(given.overview.z2.loc)
-        own = tf.gather(log_p, index, axis=2, batch_dims=1)[..., None]
-        exists = tf.ones(tf.shape(given.x)[:2], tf.bool) if given.mask is None else given.mask
-        held = hold_over_segments(own, self.segment_length, given.x.shape[1] or tf.shape(given.x)[1])
-        return {"discriminative": -masks.zero_masked(held, counted_frames(self.latents[1], exists))}
+            return {}
+        own = tf.gather(self.log_identity(given.overview.z2.loc), index, axis=2, batch_dims=1)[..., None]
+        held = hold_over_segments(own, self.segment_length, _sizes(given.x)[1])
+        return {"discriminative": -masks.zero_masked(held, counted_frames(self.latents[1], _exists(given)))}
 
     def log_identity(self, z2: tf.Tensor) -> tf.Tensor:
         """log p(i | z2) of each row i of the table, `[..., Z2]` to `[..., num_sequences]`, nats."""
@@ -223,8 +218,8 @@ class FHVAECell(StochasticCell):
     def penalty_reads(self) -> Sequence[str]:
         return ("h",) if self.num_sequences else ()
 
-    def penalties(self, state: State, g: Any) -> dict[str, tf.Tensor]:
-        return {name: values[..., 0] for name, values in g.items()} if isinstance(g, dict) else {}
+    def penalties(self, state: State, g: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {name: values[..., 0] for name, values in g.items()}
 
     def absorb_mu2(self, state: State, mu2: tf.Tensor) -> State:
         return {**state, "mu2": mu2}
@@ -236,14 +231,9 @@ class FHVAECell(StochasticCell):
         """(12.3): h of this frame, or `[B, T, H]` of all frames at once, each segment by itself."""
         inputs = concat(z1, state["z2"], state.get("u"))
         if z1.shape.rank == 3:
-            size, length = z1.shape[0] or tf.shape(z1)[0], z1.shape[1] or tf.shape(z1)[1]
-            parts = -(-length // self.segment_length)
-            h = self.rnn(segments.cut(tf.cast(inputs, self.compute_dtype), self.segment_length), parts=parts)
-            return {**state, "h": segments.joined(h, size, length)}
+            return {**state, "h": self._by_segment(self.rnn, inputs)}
         begins = state["place"] % self.segment_length == 0
-        before = RecurrentState(state["h"], state["memory"])
-        before = tf.nest.map_structure(lambda y: tf.where(begins, tf.zeros_like(y), y), before)
-        h, memory = self.rnn.step(before, x=inputs)
+        h, memory = _restarted(self.rnn, RecurrentState(state["h"], state["memory"]), inputs, begins)
         return {**state, "h": h, "memory": memory}
 
     def observe(self, state: State) -> tf.Tensor:
@@ -254,16 +244,45 @@ class FHVAECell(StochasticCell):
         """The frame closes; z1 and z2 are held over the segment by whoever draws them."""
         return {**{k: v for k, v in state.items() if k not in ("z2", "u")}, "place": state["place"] + 1}
 
-    def _summary(self, rnn: Any, x: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
-        """The last state of a recurrence over the frames of each segment, `[B, T, F]` to `[B, S, H]`."""
-        size = x.shape[0] or tf.shape(x)[0]
-        parts = -(-(x.shape[1] or tf.shape(x)[1]) // self.segment_length)
-        h = rnn(segments.cut(tf.cast(x, self.compute_dtype), self.segment_length), parts=parts)
-        return segments.by_sequence(masks.last(h, exists), size)
+    def _by_segment(self, rnn: Recurrent, x: tf.Tensor) -> tf.Tensor:
+        """A recurrence that begins anew with each segment, `[B, T, F]` to `[B, T, H]`."""
+        (size, length), x = _sizes(x), tf.cast(x, self.compute_dtype)
+        if isinstance(size, int) and not isinstance(length, int) and not random.is_training():
+            # Segments side by side would be rows of an unknown number, which the loops of LiteRT cannot have.
+            begins = tf.tile(tf.range(length)[None, :, None] % self.segment_length == 0, [size, 1, 1])
+
+            def step(state: RecurrentState, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[RecurrentState, tf.Tensor]:
+                state = _restarted(rnn, state, *inputs)
+                return state, state.h
+
+            return scan(step, rnn.initial_state(size), (x, begins))[1]
+        parts = -(-length // self.segment_length)
+        return segments.joined(rnn(segments.cut(x, self.segment_length), parts=parts), size, length)
+
+    def _summary(self, rnn: Recurrent, x: tf.Tensor, exists: tf.Tensor) -> tf.Tensor:
+        """Its last state in each segment, `[B, S, H]`."""
+        h = segments.cut(self._by_segment(rnn, x), self.segment_length)
+        return segments.by_sequence(masks.last(h, exists), _sizes(x)[0])
 
     def get_config(self) -> dict:
         names = ("global_dim", "segment_length", "z2_scale", "num_sequences", "posterior_units", "decoder_units")
         return {**super().get_config(), **{k: getattr(self, k) for k in names}}
+
+
+def _restarted(rnn: Recurrent, state: RecurrentState, x: tf.Tensor, begins: tf.Tensor) -> RecurrentState:
+    """One frame, `[B, F]`, from zeros where a segment `begins`, `[B, 1]`."""
+    return rnn.step(tf.nest.map_structure(lambda y: tf.where(begins, tf.zeros_like(y), y), state), x=x)
+
+
+def _sizes(x: tf.Tensor) -> tuple[tf.Tensor | int, tf.Tensor | int]:
+    """B and T of `[B, T, .]`, as numbers where they are known."""
+    return x.shape[0] or tf.shape(x)[0], x.shape[1] or tf.shape(x)[1]
+
+
+def _exists(given: Evidence) -> tf.Tensor:
+    """Which frames exist, `[B, T]`."""
+    exists = tf.ones(tf.shape(given.x)[:2], tf.bool) if given.mask is None else given.mask
+    return tf.ensure_shape(exists, given.x.shape[:2])
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
@@ -282,7 +301,9 @@ class FHVAE(RecurrentDVAE):
 
     @property
     def sequence_means(self) -> tf.Tensor:
-        """mu2 of each training sequence as the table has it, `[num_sequences, Z2]`; AttributeError without a table."""
+        """mu2 of each training sequence as the table has it, `[num_sequences, Z2]`; ValueError where there is none."""
+        if not self.cell.num_sequences:
+            raise ValueError("There is no table: make the model with `num_sequences`, or ask `encode` for mu2.")
         return tf.convert_to_tensor(self.cell.table)
 
     def swap(
