@@ -71,9 +71,9 @@ def rows(name: str, count: int) -> dict[str, np.ndarray]:
     return {**data, "mask": np.arange(LENGTH) < lengths}
 
 
-def made(name: str, replicas: int, optimizer: Callable, **options: Any) -> tfdvae.DVAE:
+def made(name: str, replicas: int, optimizer: Callable, table: int = 0, **options: Any) -> tfdvae.DVAE:
     with scope(replicas, options.get("run_eagerly", False)):
-        model = cases.make(name, randomise=False)
+        model = cases.make(name, randomise=False, **({"num_sequences": table} if table else {}))
         model.compile(optimizer(), **options)
     return model
 
@@ -100,16 +100,19 @@ def trained(
     count: int = 4,
     batch_size: int = 3,
     weighed: bool = False,
+    table: bool = False,
     optimizer: Callable = sgd,
     callbacks: tuple = (),
     **options: Any,
 ) -> Found:
-    """An epoch, by default of a batch of 3 sequences and one of 1, so that a replica has less, and another none."""
-    model = made(name, replicas, optimizer, **options)
+    """An epoch, by default of a batch of 3 sequences and one of 1, so that a replica has less, and another none; with a
+    `table` the model learns something of each of them."""
+    model = made(name, replicas, optimizer, count if table else 0, **options)
     data = rows(name, count)
     model.build_for(data["x"].shape[-1], data["u"].shape[-1] if "u" in data else 0)
     before = model.get_weights()
     given = {**data, "sample_weight": np.linspace(0.2, 2.0, count, dtype=np.float32)} if weighed else data
+    given = {**given, "sequence_index": np.arange(count)[::-1]} if table else given
     logs = model.fit(
         given, batch_size=batch_size, shuffle=False, verbose=0, callbacks=[make() for make in callbacks]
     ).history
