@@ -20,13 +20,13 @@ def cut(x: tf.Tensor, segment: int) -> tf.Tensor:
 
 
 def by_sequence(y: tf.Tensor, size: tf.Tensor | int) -> tf.Tensor:
-    """What belongs to each segment, `[B * S, F]`, by the sequences that they are of: `[B, S, F]`."""
+    """What belongs to each segment, `[B * S, F]`, or to each of its frames, by sequences: `[B, S, F]`, `[B, T, F]`."""
     return tf.reshape(y, [size, -1, y.shape[-1]])
 
 
 def joined(y: tf.Tensor, size: tf.Tensor | int, length: tf.Tensor | int) -> tf.Tensor:
     """Segments `[B * S, segment, F]` as the sequences that they were cut from, `[B, T, F]`."""
-    return tf.reshape(y, [size, -1, y.shape[-1]])[:, :length]
+    return by_sequence(y, size)[:, :length]
 
 
 def start_segments(cell: Any, batch_size: tf.Tensor | int) -> State:

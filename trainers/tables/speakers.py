@@ -13,7 +13,7 @@ from trainers import loading
 from trainers.tables.resynthesis import recordings
 from trainers.tables.table import Column, Finished, Row, Table
 
-__all__ = ["SPEAKERS", "nearest_neighbours", "swapped_voices"]
+__all__ = ["SPEAKERS", "nearest_neighbours", "swap_voices"]
 
 SWAPS: Mapping[str, Callable[[Any, np.ndarray, np.ndarray], Any]] = {
     "fhvae": lambda model, x, other: model.swap(x, other),
@@ -49,24 +49,21 @@ def speakers_of(sequences: Sequences, known: Utterances) -> list[str]:
     return [by_name[name] for name in loading.origins(sequences)]
 
 
-def swapped_voices(run: Finished, speech: Utterances, folder: Path) -> list[Path]:
+def swap_voices(run: Finished, speech: Utterances, folder: Path) -> None:
     """Writes, for the first recordings of two speakers, each as it is, and in the voice of the other with the phases of
     the original: WAV files of 16 bits."""
     soundfile = import_extra("soundfile", "writing WAV files", "speech")
     speakers = speakers_of(run.splits.test, speech)
     chosen = [speakers.index(speaker) for speaker in list(dict.fromkeys(speakers))[:2]]
-    data, written = run.config.data, []
+    data = run.config.data
     for own, other in zip(chosen, reversed(chosen), strict=True):
         original = peak_normalised(speech.waveforms[own])
         x, voice = (run.splits.test.x[i][None] for i in (own, other))
         power = loading.as_vectors(SWAPS[run.config.model.name](run.model, x, voice))[0]
         changed = peak_normalised(resynthesise(power, original, data.window_length, data.hop_length))
         for name, waveform in ((speakers[own], original), (f"{speakers[own]}_as_{speakers[other]}", changed)):
-            path = folder / f"{name}.wav"
-            with atomic_write(path) as file:
+            with atomic_write(folder / f"{name}.wav") as file:
                 soundfile.write(file, waveform, data.rate, subtype="PCM_16", format="WAV")
-            written.append(path)
-    return written
 
 
 def measure(run: Finished) -> dict[str, float | None]:
@@ -78,7 +75,7 @@ def measure(run: Finished) -> dict[str, float | None]:
     spectra = np.stack([np.log(x + 1e-8).mean(axis=0) for x in test.x])
     windows, _ = nearest_neighbours(sequence_means(run.model, valid), speakers_of(valid, speech.valid))
     if run.folder is not None and len(set(who)) > 1:
-        swapped_voices(run, speech.test, run.folder)
+        swap_voices(run, speech.test, run.folder)
     return {
         "test recordings, %": found,
         "chance, %": chance,
