@@ -46,8 +46,8 @@ def summed(
     that the sum is what all sequences at once would give, but for rounding: sums are added in another order.
 
     Args:
-        part: what sequences, what stands beside them and their rows of the global batch add; it is told which part of the batch they
-            are, so that losses which hang on no sequence (decay of weights) count once.
+        part: what sequences, what stands beside them and their rows of the global batch add; it is told which part of
+            the batch they are, so that losses which hang on no sequence (decay of weights) count once.
         model, variables: what is trained.
         batch, beside, rows: all sequences that this replica has; rows are None where there are no replicas.
         size: how many sequences are worked on at a time; the last part may have fewer.
