@@ -8,7 +8,13 @@ import tensorflow as tf
 
 from tfdvae.types import State
 
-__all__ = ["by_sequence", "cut", "held_on", "joined", "parted", "start_segments"]
+__all__ = ["begins", "by_sequence", "cut", "held_on", "joined", "parted", "start_segments"]
+
+
+def begins(clock: tf.Tensor, segment: int) -> tf.Tensor:
+    """Whether a segment begins where that many frames have passed, bool in the shape of `clock`."""
+    # Not by a comparison with 0: LiteRT would quantise one, and knows no range of whole numbers.
+    return ~tf.cast(clock % segment, tf.bool)
 
 
 def cut(x: tf.Tensor, segment: int) -> tf.Tensor:

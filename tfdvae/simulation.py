@@ -181,6 +181,6 @@ def _draw(latent: Any, state: State, f: Frames, held: State | None) -> tf.Tensor
     like = tf.nest.flatten(state)[0] if inferred is None else inferred
     drawn = latent.p.sample(latent.prior_of(state, like), noise)
     if latent.level == "segment":
-        begins = held["clock"] % latent.segment == 0
+        begins = segments.begins(held["clock"], latent.segment)
         drawn = tf.where(begins[:, None], drawn, held[latent.name])
     return drawn if inferred is None else tf.where(f.infer[:, None], inferred, drawn)

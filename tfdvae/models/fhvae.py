@@ -232,7 +232,7 @@ class FHVAECell(StochasticCell):
         inputs = concat(z1, state["z2"], state.get("u"))
         if z1.shape.rank == 3:
             return {**state, "h": self._by_segment(self.rnn, inputs)}
-        begins = state["place"] % self.segment_length == 0
+        begins = segments.begins(state["place"], self.segment_length)
         h, memory = _restarted(self.rnn, RecurrentState(state["h"], state["memory"]), inputs, begins)
         return {**state, "h": h, "memory": memory}
 
@@ -249,7 +249,7 @@ class FHVAECell(StochasticCell):
         (size, length), x = _sizes(x), tf.cast(x, self.compute_dtype)
         if isinstance(size, int) and not isinstance(length, int) and not random.is_training():
             # Segments side by side would be rows of an unknown number, which the loops of LiteRT cannot have.
-            begins = tf.tile(tf.range(length)[None, :, None] % self.segment_length == 0, [size, 1, 1])
+            begins = tf.tile(segments.begins(tf.range(length), self.segment_length)[None, :, None], [size, 1, 1])
 
             def step(state: RecurrentState, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[RecurrentState, tf.Tensor]:
                 state = _restarted(rnn, state, *inputs)
