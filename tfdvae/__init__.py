@@ -3,6 +3,7 @@
 # `backend` comes first, and says where Keras has another one than TensorFlow, before an import fails on it.
 
 from tfdvae import (
+    anomalies,
     backend,
     bounds,
     callbacks,
@@ -160,6 +161,7 @@ __all__ = [
     "VSSNCell",
     "ZForcingVRNN",
     "ZForcingVRNNCell",
+    "anomalies",
     "backend",
     "bounds",
     "callbacks",

@@ -8,6 +8,7 @@ model's file knows, in their order. Frames are scaled as its training data were.
 number of the frame (or its column `--time`), score in nats, smoothed score, and a flag, 1 where the smoothed score is
 below the threshold. That is learnt from the first `--learn` frames that have a score, in which up to a tenth
 may be anomalies: median - tolerance * (median - lower quartile) of the smoothed scores; until then the flag is empty.
+Or it is known already (`--threshold`), as minus that of `tfdvae.anomalies.AlarmRule`, whose scores are minus these.
 
 Empty fields and "nan" are values that are missing. A model of partly observed frames takes them for unobserved; in
 others its own prediction takes their place, so that time goes on (from the first whole frame on). Either way the line
@@ -52,19 +53,23 @@ class Detector:
         learn: frames from which the threshold is learnt.
         tolerance: multiples of the distance from the median down to the lower quartile.
         smoothing: weight of the past in the smoothed score, at least 0, below 1.
+        threshold: in nats, where it is known; then nothing is learnt.
 
     Attributes:
         threshold: in nats; None until it is learnt.
     """
 
-    def __init__(self, learn: int = 200, tolerance: float = 10.0, smoothing: float = 0.5):
+    def __init__(
+        self, learn: int = 200, tolerance: float = 10.0, smoothing: float = 0.5, threshold: float | None = None
+    ):
         if learn < 10 or tolerance <= 0.0 or not 0.0 <= smoothing < 1.0:
             raise ValueError(
                 "`learn` must be at least 10, `tolerance` positive, `smoothing` at least 0 and below 1; "
                 f"got {learn}, {tolerance}, {smoothing}."
             )
-        self.learn, self.tolerance, self.smoothing = learn, tolerance, smoothing
-        self.threshold: float | None = None
+        if threshold is not None and not np.isfinite(threshold):
+            raise ValueError(f"`threshold` must be finite, got {threshold}.")
+        self.learn, self.tolerance, self.smoothing, self.threshold = learn, tolerance, smoothing, threshold
         self._seen: list[float] = []
         self._smoothed: float | None = None
 
@@ -190,7 +195,7 @@ def main(given: argparse.Namespace) -> int:
     scaling = known_scaling(known, stream.features)
     if given.standardise:
         scaling = read_scaling(given.standardise, stream.features)
-    detector = Detector(given.learn, given.tolerance, given.smoothing)
+    detector = Detector(given.learn, given.tolerance, given.smoothing, given.threshold)
     form = Format(given.delimiter, given.decimal).checked()
     rows = read_rows(sys.stdin, stream.features, given.columns, given.time, given.keep_going, known.features, form)
     clock = Clock(given.period or known.seconds, given.time_unit) if given.time and not given.no_clock else None
@@ -226,6 +231,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--tolerance", type=float, default=10.0, help="how far below the median is unusual (default: 10)"
     )
+    found.add_argument("--threshold", type=float, help="score in nats below which to flag (default: learn it)")
     found.add_argument("--smoothing", type=float, default=0.5, help="weight of the past in the score (default: 0.5)")
     found.add_argument("--keep_going", action="store_true", help="take damaged lines for missing frames")
     return found

@@ -25,11 +25,12 @@ OPTIONAL = (
     "sklearn",
     "soundfile",
     "soxr",
+    "stumpy",
     "tensorboard",
     "tensorflow_io",
     "tensorflow_serving",
 )
-OWN = ("trainers", "export", "configs", "tests")
+OWN = ("trainers", "export", "configs", "examples", "tests")
 MARK = "-- from here on it is tfdvae that prints --"
 TENSORFLOW_LOG = re.compile(r"^(\d{4}-\d\d-\d\d .*: [IWEF] |[IWEF]\d{4} |WARNING: All log messages before)")
 

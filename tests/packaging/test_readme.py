@@ -79,3 +79,18 @@ def test_latents() -> None:
         model = names[name]
         assert model(x).shape[-1] == 4
         assert [(latent.name, latent.latent_dim) for latent in model.latents] == [("z", width)], name
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_anomalies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = functools.partial(tfdvae.recipes.detector, updates=2, units=4, length=16, batch_size=8)
+    monkeypatch.setattr(tfdvae.recipes, "detector", small)
+    hours = np.delete(np.arange(600), 70)
+    value = 50.0 + 9.0 * np.sin(hours / 24.0 * 2 * np.pi) + np.random.default_rng(0).normal(size=len(hours))
+    table = {"time": np.datetime64("2020-01-01", "s") + hours * np.timedelta64(3600, "s"), "value": value}
+    names = executed("Anomalies", table=table, clean=500, windows=[(520, 530)])
+    assert names["scores"].shape == (600,) and np.isnan(names["scores"][70])
+    np.testing.assert_allclose(names["nats"], names["scores"], rtol=1e-3, atol=1e-3)
+    assert (tmp_path / "alarms.png").is_file() and tfdvae.anomalies.load_detector("sensor_detector").views

@@ -10,6 +10,7 @@ from tfdvae.data.calendars import CALENDAR, calendar_features
 from tfdvae.data.description import DataDescription, Statistics
 from tfdvae.data.events import events_to_grid
 from tfdvae.data.forecast_files import load_timeseries, read_timeseries, split_steps
+from tfdvae.data.grids import Snapped, snap_to_grid
 from tfdvae.data.holdout import (
     MaskedErrors,
     hold_out,
@@ -74,6 +75,7 @@ __all__ = [
     "Seasons",
     "Sequences",
     "Simulated",
+    "Snapped",
     "SpeechSplits",
     "SpeechStream",
     "Splits",
@@ -134,6 +136,7 @@ __all__ = [
     "simulate_bouncing_balls",
     "simulate_moving_digits",
     "simulate_pendulum",
+    "snap_to_grid",
     "split_steps",
     "steps_of_frames",
     "steps_per_epoch",

@@ -1,5 +1,14 @@
-"""Metrics whose names carry their units, measures of prediction, and scores of forecasts, speech, motion and video."""
+"""Metrics whose names carry their units, measures of prediction, and scores of forecasts, detectors, speech, motion and
+video."""
 
+from tfdvae.metrics.anomalies import (
+    NAB_PROFILES,
+    DetectionScores,
+    NabProfile,
+    nab_score,
+    point_scores,
+    window_scores,
+)
 from tfdvae.metrics.diagnostics import ACTIVE_VARIANCE, Diagnosis, diagnose
 from tfdvae.metrics.forecasts import (
     coverage,
@@ -22,8 +31,11 @@ from tfdvae.metrics.video import VideoScores, best_of_samples, video_scores
 __all__ = [
     "ACTIVE_NATS",
     "ACTIVE_VARIANCE",
+    "DetectionScores",
     "Diagnosis",
     "FrameMean",
+    "NAB_PROFILES",
+    "NabProfile",
     "ObjectiveMetrics",
     "SpeechScores",
     "VideoScores",
@@ -38,8 +50,10 @@ __all__ = [
     "mase",
     "mpjpe",
     "mse",
+    "nab_score",
     "one_step_predictions",
     "pesq",
+    "point_scores",
     "quantile_crps",
     "quantile_loss",
     "seasonal_scale",
@@ -48,4 +62,5 @@ __all__ = [
     "squared_error_per_frame",
     "video_scores",
     "weighted_quantile_loss",
+    "window_scores",
 ]

@@ -4,6 +4,7 @@ Each function returns a `matplotlib.figure.Figure` that no window and no global 
 `figure.savefig("curves.png")`.
 """
 
+from tfdvae.plots.alarms import plot_alarms
 from tfdvae.plots.curves import plot_history
 from tfdvae.plots.fans import plot_forecast
 from tfdvae.plots.latents import plot_change, plot_latents
@@ -15,6 +16,7 @@ from tfdvae.plots.spectra import plot_spectrograms
 from tfdvae.plots.videos import plot_videos
 
 __all__ = [
+    "plot_alarms",
     "plot_change",
     "plot_forecast",
     "plot_history",

@@ -332,3 +332,10 @@ def test_files_that_are_no_speech(vrnn, tmp_path: Path, capsys) -> None:
         assert speech.run(["--model", str(vrnn[1]), "--wav", str(tmp_path / name), "--csv", str(out)]) == 1
         assert message in capsys.readouterr().err
         assert not out.exists()
+
+
+def test_a_threshold_that_is_known_is_not_learnt() -> None:
+    detector = anomaly.Detector(smoothing=0.0, threshold=-3.0)
+    assert [detector(score)[1] for score in (0.0, -3.1, -2.9)] == [False, True, False] and detector.threshold == -3.0
+    with pytest.raises(ValueError, match="`threshold` must be finite"):
+        anomaly.Detector(threshold=float("nan"))
