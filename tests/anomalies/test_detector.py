@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfdvae
 from export.edge import anomaly
@@ -106,14 +105,7 @@ def test_the_program_for_devices_says_the_same(
     assert found.flags.any()
 
 
-@pytest.fixture
-def eager():
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-def test_streams_with_seasons_times_and_gaps_say_the_same(eager) -> None:
+def test_streams_with_seasons_times_and_gaps_say_the_same(eagerly) -> None:
     rng = np.random.default_rng(0)
     time = np.datetime64("2024-01-01", "s") + np.timedelta64(6, "h") * np.arange(14)
     x = rng.normal(size=(14, 2))
@@ -129,7 +121,7 @@ def test_streams_with_seasons_times_and_gaps_say_the_same(eager) -> None:
     np.testing.assert_allclose(detector.score(series.until(10))[0], scores[:10], rtol=1e-5)
 
 
-def test_without_latents_scores_are_the_likelihood(eager) -> None:
+def test_without_latents_scores_are_the_likelihood(eagerly) -> None:
     made = tfdvae.recipes.detector(model="rnn", units=6, season=0, calendar=())
     made.model.build({"x": (None, None, 1), "observed": (None, None, 1)})
     series = regular_series({"time": np.arange(20), "value": np.sin(np.arange(20.0))}, ["value"], time="time")
