@@ -56,6 +56,14 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}, "standardize": None},
         "training": {"batch_size": 32, "epochs": 300},
     },
+    "spikes": {
+        "data": {
+            **{"num_train": 200, "num_valid": 50, "num_test": 50, "length": 100, "num_neurons": 20},
+            **{"mean_count": 0.3, "modulation": 1.0},
+        },
+        "model": {"observation": "poisson", "standardize": None},
+        "training": {"batch_size": 20, "epochs": 60},
+    },
     "moving_digits": {
         "data": {
             **{"path": "$TFDVAE_DATA/mnist10k/mnist10k.npz", "num_train": 5000, "num_valid": 500, "num_test": 500},

@@ -170,6 +170,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dkf-mf_lr": ("dkf", {"inference": "mf_lr", "initial_prior": "transition"}),
     "dkf-local": ("dkf", {"inference": "local"}),
     "dkf-frame": ("dkf", {"inference": "frame"}),
+    "dkf-linear": ("dkf", {"transition": "linear", "scale": "exp"}),
+    "dkf-tridiagonal": ("dkf", {"inference": "tridiagonal"}),
+    "dkf-tridiagonal_parallel": (
+        "dkf",
+        {"inference": "tridiagonal", "transition": "linear", "parallel": True, "latent_dim": 3, "scale": "exp"},
+    ),
     "rvae": ("rvae", {}),
     "rvae-gru2": ("rvae", {**GRU2, "latent_dim": 3, "scale": "exp", "posterior_units": (), "decoder_units": ()}),
     "rvae_noncausal": ("rvae_noncausal", {}),

@@ -27,7 +27,15 @@ def _ball(states: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(("x", "y", "velocity x", "velocity y"), np.moveaxis(states, -1, 0), strict=True))
 
 
-TARGETS: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {"pendulum": _pendulum, "ball_in_box": _ball}
+def _oscillator(states: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(("oscillator 1", "oscillator 2"), np.moveaxis(states, -1, 0), strict=True))
+
+
+TARGETS: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
+    "ball_in_box": _ball,
+    "pendulum": _pendulum,
+    "spikes": _oscillator,
+}
 """By data set, what is regressed: from true states `[N, T, ...]` to named `[N, T]`."""
 
 

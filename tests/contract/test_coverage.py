@@ -68,6 +68,8 @@ def waiting(found: list) -> set[str]:
     [
         ("dkf", "inference", set(tfdvae.DKFCell.inferences)),
         ("dkf", "initial_prior", {"standard", "transition"}),
+        ("dkf", "transition", {"gated", "linear"}),
+        ("dkf", "parallel", {False, True}),
         ("srnn", "inference", {"smooth", "filter"}),
         ("srnn", "residual_posterior", {False, True}),
         ("srnn", "first_features", {"zeros", "phi_x"}),

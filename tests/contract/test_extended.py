@@ -259,7 +259,7 @@ def test_the_weights_of_a_flow_learn(kind: str) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: tfdvae.DKF(32, family="categorical"), "The gated transition of a DKF is Gaussian"),
+        (lambda: tfdvae.DKF(32, family="categorical"), "The transition of a DKF is Gaussian"),
         (lambda: tfdvae.SRNN(2, residual_posterior=True, posterior_flow=1), "residual_posterior=True adds two means"),
         (lambda: tfdvae.RNN(posterior_flow=1), "latent"),
         (lambda: tfdvae.VRNN(4, family="categorical", posterior_flow=1), "categorical|latent_dim|Gaussian"),

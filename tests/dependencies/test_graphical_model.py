@@ -71,7 +71,7 @@ def vrae(**sees: str) -> Parents:
     return {"s": {"posterior": {"x": "everything", "u": "everything"}}, "x": {"s": "everything", **sees}}
 
 
-def dkf(sees: str, z: str, moves: Relation = lambda t, s: s == t > 0) -> Parents:
+def dkf(sees: str | Relation, z: str, moves: Relation = lambda t, s: s == t > 0) -> Parents:
     """(5.9): inputs move z, and reach x_t through z_t alone; p(z_1) = N(0, I) unless u `moves` z_1 as well."""
     return {
         "z": {
@@ -80,6 +80,11 @@ def dkf(sees: str, z: str, moves: Relation = lambda t, s: s == t > 0) -> Parents
         },
         "x": {"z": "now"},
     }
+
+
+def pairs(t: int, s: int) -> bool:
+    """What the blocks of a tridiagonal precision see from z_t on: frames from t on, and the one before z_t."""
+    return s >= t - 1
 
 
 def latent_lds(sees: str) -> Parents:
@@ -213,6 +218,9 @@ TABLE: dict[str, Parents] = {
     "dkf-mf_lr": dkf("everything", "nothing", "now"),
     "dkf-local": dkf("neighbours", "nothing"),
     "dkf-frame": dkf("now", "nothing"),
+    "dkf-linear": dkf("from_now_on", "previous"),
+    "dkf-tridiagonal": dkf(pairs, "previous"),
+    "dkf-tridiagonal_parallel": dkf(pairs, "previous"),
     "rvae": RVAE,
     "rvae-gru2": RVAE,
     "rvae_noncausal": RVAE_NON_CAUSAL,
@@ -266,11 +274,14 @@ SEE_THE_WHOLE_SEQUENCE = ("dsae", "dssm", "sv2p", "vrae")
 """Models whose latents of the sequence, where a variant has any, are inferred from it, each from every frame."""
 
 
-LINEAR = {
+LINEAR: dict[str, set[Target]] = {
     "latent_lds": {("z", "prior"), ("z", "posterior")},
     "fhvae": {("mu2", "posterior"), ("z2", "prior")},
+    "dkf-linear": {("z", "prior")},
+    "dkf-tridiagonal": {("z", "posterior")},
+    "dkf-tridiagonal_parallel": {("z", "prior"), ("z", "posterior")},
 }
-"""Distributions that are linear-Gaussian in some of their parents, by model: those move the mean, and no scale."""
+"""Distributions that are linear-Gaussian in some of their parents, by variant or by model: those move the mean alone."""
 
 SEEING_ALL = [
     name
@@ -325,7 +336,8 @@ def test_the_jacobians_have_the_zeros_of_the_graph_and_no_others(
     assert set(found) == set(targets(model.latents))
     sources = {"x", *(latent.name for latent in model.latents)} | ({"u"} if model.u_dim else set())
     assert all(set(values) == sources for values in found.values())
-    jacobians.check_jacobians(model, parents, found, LINEAR.get(cases.CASES[name].model, ()))
+    case = cases.CASES[name]
+    jacobians.check_jacobians(model, parents, found, LINEAR.get(case.variant, LINEAR.get(case.model, ())))
 
 
 def test_a_value_reaches_what_the_graph_says_and_nothing_else(model: tfdvae.DVAE, parents: Parents) -> None:

@@ -98,7 +98,7 @@ def test_the_variance_of_a_gated_transition_has_its_floor(scale_floor: str) -> N
 
 def test_models_hand_their_floor_on_and_presets_of_the_survey_clip() -> None:
     dkf = tfdvae.DKF(2, scale_floor="clip", min_scale=LEAST)
-    assert (dkf.cell.transition.scale_floor, dkf.cell.transition.min_scale) == ("clip", LEAST)
+    assert (dkf.cell.transition_net.scale_floor, dkf.cell.transition_net.min_scale) == ("clip", LEAST)
     kvae = tfdvae.KVAE(2, scale_floor="clip")
     assert {type(kvae).from_config(kvae.get_config()).a_prior.scale_floor, kvae.a_prior.scale_floor} == {"clip"}
     for sizes in (presets.speech, presets.motion):

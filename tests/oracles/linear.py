@@ -101,7 +101,7 @@ def linear_dkf(system: System, inference: str = "st_r", **options: Any) -> tfdva
     networks = {"units": 3, "encoder_phi_x": (3,), "combiner_units": (2,), "posterior_units": (3,), **options}
     model = tfdvae.DKF(system.latent_dim, decoder_units=(), transition_units=(), inference=inference, **networks)
     model.build_for(system.x_dim)
-    transition, z = model.cell.transition, system.latent_dim
+    transition, z = model.cell.transition_net, system.latent_dim
     set_weights(transition.gate_output, np.zeros([z, z]), np.full(z, -100.0))
     set_weights(transition.nonlinear_output, np.zeros([z, z]), np.zeros(z))
     set_weights(transition.linear, system.transition.T, np.zeros(z))

@@ -224,6 +224,12 @@ def gated_transition(layer: Any, zu: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return loc, np.sqrt(variance + layer.min_scale**2)
 
 
+def linear_transition(layer: Any, zu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    positive = softplus if layer.scale == "softplus" else lambda raw: np.exp(0.5 * raw)
+    loc = zu @ array(layer.linear.kernel)
+    return loc, np.broadcast_to(positive(array(layer.raw_scale)) + layer.min_scale, loc.shape)
+
+
 def dkf(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: Draw) -> Path:
     xu = join(x, u)
     if cell.inference == "local":
@@ -244,7 +250,8 @@ def dkf(cell: Any, observation: Any, x: np.ndarray, u: np.ndarray | None, draw: 
         q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, g_t))  # (5.6)
         z_t = draw(t, *q)
         first = t == 0 and cell.initial_prior == "standard"
-        p = standard(z_t) if first else gated_transition(cell.transition, join(z_before, u_t))
+        moves = linear_transition if cell.transition == "linear" else gated_transition
+        p = standard(z_t) if first else moves(cell.transition_net, join(z_before, u_t))
         frames.append((z_t, q, p, mlp(cell.decoder, z_t)))  # (3.11)
         z_before = z_t
     return collect(frames, observation)

@@ -65,7 +65,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "SVG-FP": ("SVG", {"learned_prior": False, "predictor_layers": 1}),
     "LV-RNN": ("LVRNN", {}),
     "LV-RNN independent": ("LVRNN", {"conditional_prior": False}),
-    **{f"DKF {name}": ("DKF", {"inference": name}) for name in tfdvae.DKFCell.inferences},
+    **{f"DKF {name}": ("DKF", {"inference": name}) for name in tfdvae.DKFCell.inferences if name != "tridiagonal"},
+    "DKF linear": ("DKF", {"transition": "linear"}),
 }
 
 

@@ -22,6 +22,7 @@ FRAMES = {
     "motion": (114, 0),
     "speech_spectrogram": (513, 0),
     "speech_waveform": (200, 0),
+    "spikes": (20, 0),
     "timeseries": (24, 9, 7),
 }
 """Features, inputs and context of each data set."""

@@ -67,6 +67,27 @@ def test_the_pendulum_is_regressed_from_latents_and_from_states(tmp_path: Path) 
     assert found["sin"] != found["sin, states"]
 
 
+@pytest.mark.exhaustive
+def test_spikes_are_scored_by_bounds_and_by_the_oscillator(tmp_path: Path) -> None:
+    table = TABLES["spikes"]
+    assert len({row.labels for row in table.rows}) == len(table.rows)
+    run = finished("spikes", "dkf", tmp_path)
+    found = table.measure(run)
+    assert set(found) == {column.name for column in table.columns}
+    assert (found["ELBO"], found["importance-sampled"]) == (
+        run.scores.elbo.nats_per_frame,
+        run.scores.iwae.nats_per_frame,
+    )
+    simulated = loading.load_simulated(run.config.data)
+    means, states = [], []
+    for split in ("valid", "test"):
+        z = run.model.encode(np.stack(getattr(simulated.splits, split).x))["z"].loc
+        means.append(np.asarray(z)[:, 1:].reshape(-1, run.model.latent_dim))
+        states.append(simulated.truth[split][:, 1:].reshape(-1, 2))
+    expected = linear_r2(means[0], states[0], means[1], states[1])
+    np.testing.assert_allclose([found["oscillator 1"], found["oscillator 2"]], expected, rtol=1e-5)
+
+
 def test_digits_are_scored_after_the_given_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(256, size=(3, 28, 28), dtype=np.uint8)
     kinds = {"images": images, "labels": np.arange(3)}

@@ -40,10 +40,12 @@ from tfdvae.data.simulated import (
     load_bouncing_balls,
     load_moving_digits,
     load_pendulum,
+    load_spikes,
     simulate_ball_in_box,
     simulate_bouncing_balls,
     simulate_moving_digits,
     simulate_pendulum,
+    simulate_spikes,
 )
 from tfdvae.data.spectrograms import istft, peak_normalised, power_spectrogram, resynthesise, stft, trim_silence
 from tfdvae.data.speech import (
@@ -107,6 +109,7 @@ __all__ = [
     "load_pianoroll",
     "load_speech_spectrogram",
     "load_speech_waveform",
+    "load_spikes",
     "load_timeseries",
     "masked_errors",
     "masked_spectrograms",
@@ -136,6 +139,7 @@ __all__ = [
     "simulate_bouncing_balls",
     "simulate_moving_digits",
     "simulate_pendulum",
+    "simulate_spikes",
     "snap_to_grid",
     "split_steps",
     "steps_of_frames",
@@ -157,6 +161,7 @@ SIMULATIONS = {
     "bouncing_balls": simulate_bouncing_balls,
     "moving_digits": simulate_moving_digits,
     "pendulum": simulate_pendulum,
+    "spikes": simulate_spikes,
 }
 """Data sets whose true states are known, by the same names: functions that return them too, as `Simulated`."""
 
@@ -180,5 +185,6 @@ DATASETS = {
     "pianoroll": load_pianoroll,
     "speech_spectrogram": load_speech_spectrogram,
     "speech_waveform": load_speech_waveform,
+    "spikes": load_spikes,
     "timeseries": load_timeseries,
 }

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfdvae import families
 from tfdvae.families import Family, Head
+from tfdvae.layers.latent import Evidence
 from tfdvae.layers.mlp import MLP
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
 from tfdvae.types import State
@@ -80,3 +81,10 @@ class CellParts:
     def zeros(self, batch_size: tf.Tensor | int, width: int) -> tf.Tensor:
         """Stands for what precedes the first frame."""
         return tf.zeros([batch_size, width], self.compute_dtype)
+
+    def presence(self, given: Evidence) -> tf.Tensor:
+        """1 at frames that exist and hold anything that was observed, 0 at others: `[B, T, 1]`, float32; for cells that
+        are `told_presence`."""
+        told = given.x[..., self.x_dim - 1 :]
+        known = tf.cast(told if told.shape[-1] else tf.ones_like(given.x[..., :1]), tf.float32)
+        return known if given.mask is None else known * tf.cast(given.mask, tf.float32)[..., None]

@@ -13,9 +13,19 @@ import tensorflow as tf
 
 from tfdvae import loop
 from tfdvae.families.numerics import solve_lower
+from tfdvae.families.triangular import Triangular
 from tfdvae.layers.kalman import joseph, matvec, outer
 
-__all__ = ["Potential", "affine_path", "associative_scan", "factor_of_inverse", "messages", "messages_in_parallel"]
+__all__ = [
+    "Chain",
+    "Potential",
+    "affine_path",
+    "associative_scan",
+    "factor_of_inverse",
+    "messages",
+    "messages_in_parallel",
+    "precision_of",
+]
 
 
 class Potential(NamedTuple):
@@ -25,9 +35,32 @@ class Potential(NamedTuple):
     precision: tf.Tensor
 
 
+class Chain(NamedTuple):
+    """z_t = F_t z_{t-1} + c_t + L_t noise from z_0 = 0, a Gaussian over whole paths: `moves` F `[..., Z, Z]`, `shifts`
+    c `[..., Z]`, `factor` L `[..., Z, Z]`, lower triangular."""
+
+    moves: tf.Tensor
+    shifts: tf.Tensor
+    factor: tf.Tensor
+
+    def given(self, before: tf.Tensor) -> Triangular:
+        """z_t given z_{t-1}, `[..., Z]`."""
+        return Triangular(matvec(self.moves, before) + self.shifts, self.factor)
+
+    def path(self, noise: tf.Tensor | None = None) -> tf.Tensor:
+        """z_1:T `[B, T, Z]` from normal noise of that shape, in log2 T rounds; without noise the mean."""
+        return affine_path(self.moves, self.shifts if noise is None else self.shifts + matvec(self.factor, noise))
+
+
 def diagonal(x: tf.Tensor) -> tf.Tensor:
     """`[..., Z]` as the diagonal of `[..., Z, Z]`."""
     return tf.expand_dims(x, -1) * tf.eye(x.shape[-1], dtype=x.dtype)
+
+
+def precision_of(potential: Potential) -> tf.Tensor:
+    """J as a matrix, `[..., Z, Z]`."""
+    vector, precision = potential
+    return diagonal(precision) if precision.shape.rank == vector.shape.rank else precision
 
 
 def transposed_matvec(matrix: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
@@ -66,8 +99,17 @@ def _through_noise(known: Potential, variance: tf.Tensor) -> Potential:
     return Potential(vector, precision)
 
 
-def _look_back(later: Potential, transition: tf.Tensor, variance: tf.Tensor, drift: tf.Tensor | None) -> Potential:
-    """What a potential of z_{t+1} = A z_t + drift + noise says of z_t."""
+def _look_back(
+    later: Potential,
+    transition: tf.Tensor,
+    variance: tf.Tensor,
+    drift: tf.Tensor | None,
+    mixing: tf.Tensor | None,
+) -> Potential:
+    """What a potential of z_{t+1} = S (A z_t + drift + noise) says of z_t; S is the identity where `mixing` is None."""
+    if mixing is not None:
+        mixed = tf.matmul(mixing, tf.matmul(later.precision, mixing), transpose_a=True)
+        later = Potential(transposed_matvec(mixing, later.vector), mixed)
     if drift is not None:
         later = later._replace(vector=later.vector - matvec(later.precision, drift))
     vector, precision = _through_noise(later, variance)
@@ -75,29 +117,42 @@ def _look_back(later: Potential, transition: tf.Tensor, variance: tf.Tensor, dri
     return Potential(transposed_matvec(transition, vector), 0.5 * (moved + tf.linalg.matrix_transpose(moved)))
 
 
-def messages(nodes: Potential, transition: tf.Tensor, variance: tf.Tensor, drift: tf.Tensor | None = None) -> Potential:
+def messages(
+    nodes: Potential,
+    transition: tf.Tensor,
+    variance: tf.Tensor,
+    drift: tf.Tensor | None = None,
+    mixing: tf.Tensor | None = None,
+) -> Potential:
     """What the frames from t on say of z_t, `[B, T, Z]` and `[B, T, Z, Z]`, frame by frame against time.
 
+    The dynamics are z_t = S_t (A_t z_{t-1} + drift_t + noise).
+
     Args:
-        nodes: diagonal potentials of each frame, `[B, T, Z]` both; zero at frames that say nothing, padding included.
-        transition: A `[Z, Z]`, which moves z_t to z_{t+1}.
-        variance: of the noise of that move, `[Z]`.
-        drift: added to z_t as it arrives at frame t, `[B, T, Z]`.
+        nodes: potentials of each frame, `[B, T, Z]` and `[B, T, Z, Z]`, or `[B, T, Z]` for a diagonal; zero at frames
+            that say nothing, padding included.
+        transition: A `[Z, Z]`, the same at all frames, or A_t `[B, T, Z, Z]`, which moves z_{t-1} to z_t.
+        variance: of the noise, `[Z]`.
+        drift: `[B, T, Z]`.
+        mixing: S_t, `[B, T, Z, Z]`; None for the identity.
     """
+    moves = None if transition.shape.rank == 2 else transition
 
     def frame(later: Potential, inputs: tuple) -> tuple[Potential, Potential]:
-        vector, precision, arriving = inputs
-        found = Potential(later.vector + vector, later.precision + diagonal(precision))
-        return _look_back(found, transition, variance, arriving), found
+        vector, precision, move, arriving, mixed = inputs
+        own = precision_of(Potential(vector, precision))
+        found = Potential(later.vector + vector, later.precision + own)
+        return _look_back(found, transition if move is None else move, variance, arriving, mixed), found
 
     start = Potential(tf.zeros_like(nodes.vector[:, 0]), tf.zeros_like(diagonal(nodes.vector[:, 0])))
-    series = tuple(None if y is None else tf.reverse(y, [1]) for y in (*nodes, drift))
+    series = tuple(None if y is None else tf.reverse(y, [1]) for y in (*nodes, moves, drift, mixing))
     _, found = loop.scan(frame, start, series)
     return Potential(*(tf.reverse(y, [1]) for y in found))
 
 
 class _Stretch(NamedTuple):
-    """Some frames in a row: N(z_last; A z_before + b, C) times exp(h' z_before - z_before' J z_before / 2)."""
+    """Some frames in a row: N(z_after; A z_first + b, C) times exp(h' z_first - z_first' J z_first / 2), where z_after
+    is that of the frame behind the last of them."""
 
     transition: tf.Tensor
     shift: tf.Tensor
@@ -133,30 +188,27 @@ def _joined(first: _Stretch, second: _Stretch) -> _Stretch:
 
 
 def messages_in_parallel(
-    nodes: Potential, transition: tf.Tensor, variance: tf.Tensor, drift: tf.Tensor | None = None
+    nodes: Potential,
+    transition: tf.Tensor,
+    variance: tf.Tensor,
+    drift: tf.Tensor | None = None,
+    mixing: tf.Tensor | None = None,
 ) -> Potential:
     """The same as `messages`, by an associative scan: log2 T rounds over all frames in place of T frames in turn."""
-    vector, precision = nodes
-    inside = 1.0 + variance * precision
-    arriving = tf.zeros_like(vector) if drift is None else drift
-    told = matvec(tf.transpose(transition), (vector - precision * arriving) / inside)
-    weighed = tf.matmul(transition, diagonal(precision / inside), transpose_a=True)
-    frames = _Stretch(
-        diagonal(1.0 / inside) @ transition,
-        (arriving + variance * vector) / inside,
-        diagonal(variance / inside),
-        told,
-        tf.matmul(weighed, transition + tf.zeros_like(weighed)),
-    )
+    own = precision_of(nodes)
+    moves = transition + tf.zeros_like(own)
+    shifts = tf.zeros_like(nodes.vector) if drift is None else drift
+    covariance = diagonal(variance) + tf.zeros_like(own)
+    if mixing is not None:
+        moves, shifts = tf.matmul(mixing, moves), matvec(mixing, shifts)
+        covariance = tf.matmul(mixing * variance, mixing, transpose_b=True)
+    # From each frame to the next; nothing comes after the last.
+    onward = (tf.concat([y[:, 1:], tf.zeros_like(y[:, :1])], 1) for y in (moves, shifts, covariance))
+    against_time = _Stretch(*(tf.reverse(y, [1]) for y in (*onward, nodes.vector, own)))
     zeros = tf.zeros_like(variance)
     none = _Stretch(tf.eye(zeros.shape[0], dtype=zeros.dtype), zeros, diagonal(zeros), zeros, diagonal(zeros))
-    later = _Stretch(
-        *(tf.concat([y[:, 1:], n + tf.zeros_like(y[:, :1])], 1) for y, n in zip(frames, none, strict=True))
-    )
-    against_time = _Stretch(*(tf.reverse(y, [1]) for y in later))
     found = associative_scan(lambda a, b: _joined(b, a), against_time, none)
-    vectors, precisions = (tf.reverse(y, [1]) for y in found[-2:])
-    return Potential(vector + vectors, diagonal(precision) + precisions)
+    return Potential(*(tf.reverse(y, [1]) for y in found[-2:]))
 
 
 def affine_path(moves: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:

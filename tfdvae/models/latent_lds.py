@@ -156,13 +156,10 @@ class LatentLDSCell(StochasticCell):
 
     def nodes(self, given: Evidence) -> Potential:
         """h_t and J_t, each `[..., Z]`: zero where nothing was observed, and where no frame exists."""
-        presence = given.x[..., self.x_dim - 1 :]
-        known = tf.cast(presence if presence.shape[-1] else tf.ones_like(given.x[..., :1]), tf.float32)
+        known = self.presence(given)
         context = given.c[..., given.c.shape[-1] - self.context_dim :] if self.context_dim else None
         raw = tf.cast(flat_call(self.potentials, self.encoder(concat(given.e, context))), tf.float32)
         vector, raw = tf.split(raw, 2, axis=-1)
-        if given.mask is not None:
-            known *= tf.cast(given.mask, tf.float32)[..., None]
         return Potential(known * vector, known * tf.nn.softplus(raw))
 
     def encode(self, given: Evidence) -> Potential:

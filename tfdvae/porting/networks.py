@@ -63,12 +63,14 @@ NETWORKS: dict[str, dict[str, Network | Recurrence]] = {
         "decoder": _decoder("z"),
     },
     "dkf": {
-        "transition_gate": Network(("z",), "transition.gate", "transition_units", last="transition.gate_output"),
-        "transition_nonlinear": Network(
-            ("z",), "transition.nonlinear", "transition_units", last="transition.nonlinear_output"
+        "transition_gate": Network(
+            ("z",), "transition_net.gate", "transition_units", last="transition_net.gate_output"
         ),
-        "transition_linear": Network(("z",), "", "", last="transition.linear"),
-        "transition_variance": Network(("mu_nonlin",), "", "", last="transition.variance"),
+        "transition_nonlinear": Network(
+            ("z",), "transition_net.nonlinear", "transition_units", last="transition_net.nonlinear_output"
+        ),
+        "transition_linear": Network(("z",), "", "", last="transition_net.linear"),
+        "transition_variance": Network(("mu_nonlin",), "", "", last="transition_net.variance"),
         "decoder": _decoder("z"),
         "encoder_phi_x": _ENCODER_PHI_X,
         "backward_rnn": Recurrence(("phi_x",), ("backward_rnn",)),

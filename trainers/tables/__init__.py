@@ -3,7 +3,7 @@
 from trainers.tables.music import MUSIC
 from trainers.tables.resynthesis import MOTION, SPEECH_RESYNTHESIS
 from trainers.tables.sequences import HANDWRITING, SPEECH_WAVEFORM
-from trainers.tables.simulated import BOUNCING_BALLS, PENDULUM, PHYSICS
+from trainers.tables.simulated import BOUNCING_BALLS, PENDULUM, PHYSICS, SPIKES
 from trainers.tables.speakers import SPEAKERS
 from trainers.tables.table import Column, Finished, Row, Table, markdown
 from trainers.tables.video import VIDEO
@@ -20,6 +20,7 @@ TABLES: dict[str, Table] = {
     "pendulum": PENDULUM,
     "physics": PHYSICS,
     "bouncing-balls": BOUNCING_BALLS,
+    "spikes": SPIKES,
     "video": VIDEO,
 }
 """By the name on the command line."""

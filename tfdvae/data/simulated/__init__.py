@@ -1,4 +1,4 @@
-"""Simulated data: videos of systems whose true state is known.
+"""Simulated data: systems whose true state is known, as videos or as spikes.
 
 Each system has two functions with the same arguments: `load_*` returns `Splits` as every loader does, and
 `simulate_*` the same splits together with the true states, for experiments that ask what a model has understood.
@@ -13,6 +13,7 @@ from tfdvae.data.simulated.balls import (
 from tfdvae.data.simulated.digits import load_moving_digits, simulate_moving_digits
 from tfdvae.data.simulated.pendulum import load_pendulum, simulate_pendulum
 from tfdvae.data.simulated.shared import Simulated
+from tfdvae.data.simulated.spikes import load_spikes, simulate_spikes
 
 __all__ = [
     "Simulated",
@@ -20,8 +21,10 @@ __all__ = [
     "load_bouncing_balls",
     "load_moving_digits",
     "load_pendulum",
+    "load_spikes",
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
     "simulate_moving_digits",
     "simulate_pendulum",
+    "simulate_spikes",
 ]
