@@ -168,15 +168,17 @@ def test_with_the_right_blocks_the_bound_is_the_likelihood(parallel: bool) -> No
     np.testing.assert_allclose(model.log_prob(junk, observed=~missing, num_samples=1, seed=2), exact, rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_inputs_that_drive_a_linear_system_are_part_of_its_likelihood() -> None:
     model, length = linear_dkf(PLANE, DRIVE), 6
     x, u = frames("gaussian", 1, length, PLANE.x_dim, 3), frames("gaussian", 1, length, 3, 4)
     u[:, 0] = 0.0  # r of the first frame would follow it, and p(z_1) = N(0, I) does not.
-    moved = tf.constant(u[0].astype(np.float64) @ DRIVE)
+    # By the frame that z leaves; nothing leaves the last one.
+    moved = tf.constant(np.concatenate([u[0, 1:].astype(np.float64) @ DRIVE, np.zeros([1, 2])]))
     driven = tfd.LinearGaussianStateSpaceModel(
         num_timesteps=length,
         transition_matrix=PLANE.transition,
-        transition_noise=lambda t: tfd.MultivariateNormalDiag(tf.gather(moved, t + 1), PLANE.noise),
+        transition_noise=lambda t: tfd.MultivariateNormalDiag(tf.gather(moved, t), PLANE.noise),
         observation_matrix=PLANE.emission,
         observation_noise=tfd.MultivariateNormalDiag(PLANE.offset, PLANE.scale),
         initial_state_prior=tfd.MultivariateNormalDiag(np.zeros(2), np.ones(2)),

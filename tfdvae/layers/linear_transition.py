@@ -14,7 +14,7 @@ __all__ = ["LinearTransition"]
 class LinearTransition(keras.layers.Layer):
     """p(z_t | z_{t-1}, u_t) = N(A z_{t-1} + B u_t, diag(s)^2), called as `GatedTransition` is.
 
-    A starts at the identity, B at zero and s at one, but for its floor. Computes in float32 under any policy, since
+    A starts at the identity, B at zero and s at one, but for its floor. Computes in float32 unless told otherwise:
     what a linear system does over many frames hangs on the last digits of A.
 
     Args:
@@ -27,14 +27,14 @@ class LinearTransition(keras.layers.Layer):
     def __init__(
         self, latent_dim: int, scale: str = "softplus", min_scale: float = 1e-4, scale_floor: str = "sum", **kwargs
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})
         numerics.check_scale(scale, min_scale, scale_floor)
         self.latent_dim = latent_dim
         self.scale = scale
         self.min_scale = min_scale
         self.scale_floor = scale_floor
         self.linear = keras.layers.Dense(
-            latent_dim, use_bias=False, kernel_initializer="identity", dtype="float32", name="linear"
+            latent_dim, use_bias=False, kernel_initializer="identity", dtype=self.dtype_policy, name="linear"
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

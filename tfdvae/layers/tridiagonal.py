@@ -82,9 +82,9 @@ class TridiagonalPosterior(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.node_net = MLP(self.units, activation, dropout, name="node", **policy)
         self.pair_net = MLP(self.units, activation, dropout, name="pair", **policy)
-        self.node_head = families.Head(self.family, name="node_head", **policy)
-        self.pair_head = families.Head(self.family, name="pair_head", **policy)
-        self.gain = keras.layers.Dense(latent_dim**2, name="gain", **policy)
+        self.node_head = families.Head(self.family, name="node_posterior_head", **policy)
+        self.pair_head = families.Head(self.family, name="pair_posterior_head", **policy)
+        self.gain = keras.layers.Dense(latent_dim**2, name="gain_posterior_head", **policy)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         width = input_shape[-1]
@@ -98,7 +98,7 @@ class TridiagonalPosterior(keras.layers.Layer):
     def nodes(self, features: tf.Tensor, known: tf.Tensor) -> Potential:
         """h_t and J_t, `[B, T, Z]` and `[B, T, Z, Z]`; zero where nothing is `known`, `[B, T, 1]`."""
         vector, factor = self.node_head(self.node_net(features))
-        precision = tf.matmul(factor, factor, transpose_b=True)
+        precision, known = tf.matmul(factor, factor, transpose_b=True), tf.cast(known, tf.float32)
         return Potential(known * vector, tf.expand_dims(known, -1) * precision)
 
     def pairs(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -114,7 +114,7 @@ class TridiagonalPosterior(keras.layers.Layer):
 
         Args:
             known: 1 at frames that exist and hold anything that was observed, 0 at others, whose nodes say nothing:
-                `[B, T, 1]`, float32.
+                `[B, T, 1]`.
         """
         drift, mixing, gain = self.pairs(features)
         run = messages_in_parallel if self.parallel else messages

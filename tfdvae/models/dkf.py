@@ -130,11 +130,10 @@ class DKFCell(StochasticCell):
             )
 
     def _transition(self) -> keras.layers.Layer:
-        options = {"dtype": self.dtype_policy, "name": "transition"}
         if self.transition == "linear":
-            return LinearTransition(self.latent_dim, **self.scales, **options)
-        floor = {"min_scale": self.min_scale, "scale_floor": self.scale_floor}
-        return GatedTransition(self.latent_dim, self.transition_units, **floor, **options)
+            return LinearTransition(self.latent_dim, **self.scales, name="transition")
+        options = {"min_scale": self.min_scale, "scale_floor": self.scale_floor, "dtype": self.dtype_policy}
+        return GatedTransition(self.latent_dim, self.transition_units, **options, name="transition")
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         self.transition_net.build((None, self.latent_dim + u_dim))
