@@ -24,7 +24,6 @@ __all__ = [
     "factor_of_inverse",
     "messages",
     "messages_in_parallel",
-    "precision_of",
 ]
 
 
@@ -57,7 +56,7 @@ def diagonal(x: tf.Tensor) -> tf.Tensor:
     return tf.expand_dims(x, -1) * tf.eye(x.shape[-1], dtype=x.dtype)
 
 
-def precision_of(potential: Potential) -> tf.Tensor:
+def _as_matrix(potential: Potential) -> tf.Tensor:
     """J as a matrix, `[..., Z, Z]`."""
     vector, precision = potential
     return diagonal(precision) if precision.shape.rank == vector.shape.rank else precision
@@ -140,7 +139,7 @@ def messages(
 
     def frame(later: Potential, inputs: tuple) -> tuple[Potential, Potential]:
         vector, precision, move, arriving, mixed = inputs
-        own = precision_of(Potential(vector, precision))
+        own = _as_matrix(Potential(vector, precision))
         found = Potential(later.vector + vector, later.precision + own)
         return _look_back(found, transition if move is None else move, variance, arriving, mixed), found
 
@@ -195,7 +194,7 @@ def messages_in_parallel(
     mixing: tf.Tensor | None = None,
 ) -> Potential:
     """The same as `messages`, by an associative scan: log2 T rounds over all frames in place of T frames in turn."""
-    own = precision_of(nodes)
+    own = _as_matrix(nodes)
     moves = transition + tf.zeros_like(own)
     shifts = tf.zeros_like(nodes.vector) if drift is None else drift
     covariance = diagonal(variance) + tf.zeros_like(own)

@@ -46,7 +46,7 @@ class LinearTransition(keras.layers.Layer):
     def call(self, zu: tf.Tensor, first: tf.Tensor | None = None) -> Gaussian:
         """The transition from `[z_{t-1}, u_t]`, `[..., Z + U]` (u absent in undriven mode); N(0, I) where it is the
         `first` frame, `[..., 1]`."""
-        loc = flat_call(self.linear, tf.cast(zu, tf.float32))
+        loc = tf.cast(flat_call(self.linear, zu), tf.float32)
         raw = tf.convert_to_tensor(self.raw_scale)
         scale = numerics.positive_scale(raw, self.scale, self.min_scale, self.scale_floor)
         if first is None:
