@@ -82,11 +82,6 @@ def dkf(sees: str | Relation, z: str, moves: Relation = lambda t, s: s == t > 0)
     }
 
 
-def pairs(t: int, s: int) -> bool:
-    """What the blocks of a tridiagonal precision see from z_t on: frames from t on, and the one before z_t."""
-    return s >= t - 1
-
-
 def latent_lds(sees: str) -> Parents:
     """By what q(z_t | .) sees of x, and of u through the dynamics; u moves the first z as well."""
     return {
@@ -219,8 +214,8 @@ TABLE: dict[str, Parents] = {
     "dkf-local": dkf("neighbours", "nothing"),
     "dkf-frame": dkf("now", "nothing"),
     "dkf-linear": dkf("from_now_on", "previous"),
-    "dkf-tridiagonal": dkf(pairs, "previous"),
-    "dkf-tridiagonal_parallel": dkf(pairs, "previous"),
+    "dkf-tridiagonal": dkf(lambda t, s: s >= t - 1, "previous"),
+    "dkf-tridiagonal_parallel": dkf(lambda t, s: s >= t - 1, "previous"),
     "rvae": RVAE,
     "rvae-gru2": RVAE,
     "rvae_noncausal": RVAE_NON_CAUSAL,
@@ -281,7 +276,7 @@ LINEAR: dict[str, set[Target]] = {
     "dkf-tridiagonal": {("z", "posterior")},
     "dkf-tridiagonal_parallel": {("z", "prior"), ("z", "posterior")},
 }
-"""Distributions that are linear-Gaussian in some of their parents, by variant or by model: those move the mean alone."""
+"""Distributions that are linear-Gaussian in some parents, by variant or by model: those move the mean alone."""
 
 SEEING_ALL = [
     name
