@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-EXTRAS := programs,music,speech,enhancement,plots,edge,serving,sklearn,anomalies,dev
+EXTRAS := programs,music,speech,enhancement,plots,edge,serving,sklearn,anomalies,codec,dev
 WORKERS ?= 2
 PYTEST_ARGS ?=
 TEST_TIMEOUT ?= 900

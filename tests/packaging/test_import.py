@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONAL = (
     "ai_edge_litert",
+    "constriction",
     "holidays",
     "matplotlib",
     "ml_collections",
@@ -29,6 +30,7 @@ OPTIONAL = (
     "tensorboard",
     "tensorflow_io",
     "tensorflow_serving",
+    "zstandard",
 )
 OWN = ("trainers", "export", "configs", "examples", "tests")
 MARK = "-- from here on it is tfdvae that prints --"

@@ -153,7 +153,7 @@ class AutoregressiveBernoulli(Observation):
         `log_prob`. `noise` has the leading dimensions of `params`.
         """
         noise = tf.transpose(tf.reshape(tf.cast(noise, tf.float32), [-1, self.x_dim]))
-        return self._ancestral(params, lambda i, logit: numerics.bernoulli_sample(logit, tf.gather(noise, i)))
+        return self.ancestral(params, lambda i, logit: numerics.bernoulli_sample(logit, tf.gather(noise, i)))
 
     def mean(self, params: tf.Tensor) -> tf.Tensor:
         """Sequential mean field, m_i = sigmoid(logit_i(m_<i)), [.., D].
@@ -161,9 +161,9 @@ class AutoregressiveBernoulli(Observation):
         Each feature sees the means, not the values, of those before it: an approximation of E[x], exact where
         the logits do not depend on x.
         """
-        return self._ancestral(params, lambda i, logit: tf.sigmoid(logit))
+        return self.ancestral(params, lambda i, logit: tf.sigmoid(logit))
 
-    def _ancestral(self, params: tf.Tensor, choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    def ancestral(self, params: tf.Tensor, choose: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
         """Goes through the features in order; `choose(i, logits [N])` gives feature i of all N frames."""
         params = tf.convert_to_tensor(params)
         w_in, w_out = self._masked_kernels()

@@ -1,4 +1,5 @@
-"""Pictures of training, latents, forecasts, piano-rolls, videos, spectra, pen strokes and skeletons (extra `plots`).
+"""Pictures of training, latents, forecasts, piano-rolls, videos, spectra, pen strokes, skeletons and rates (extra
+`plots`).
 
 Each function returns a `matplotlib.figure.Figure` that no window and no global state knows of:
 `figure.savefig("curves.png")`.
@@ -10,6 +11,7 @@ from tfdvae.plots.fans import plot_forecast
 from tfdvae.plots.latents import plot_change, plot_latents
 from tfdvae.plots.maps import plot_latent_map
 from tfdvae.plots.pens import plot_strokes
+from tfdvae.plots.rates import plot_rate_distortion
 from tfdvae.plots.rolls import plot_rolls
 from tfdvae.plots.skeletons import plot_skeletons, write_skeleton_gif
 from tfdvae.plots.spectra import plot_spectrograms
@@ -22,6 +24,7 @@ __all__ = [
     "plot_history",
     "plot_latent_map",
     "plot_latents",
+    "plot_rate_distortion",
     "plot_rolls",
     "plot_skeletons",
     "plot_spectrograms",

@@ -1,0 +1,114 @@
+"""Who wrote what: sequences on their way into a file, and the model that a file asks for."""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdvae.codec.files import Header
+from tfdvae.codec.steps import HalfSteps
+from tfdvae.data.sequences import Sequences, from_arrays, pad
+from tfdvae.models import DVAE
+from tfdvae.types import Batch
+
+__all__ = ["as_batch", "checked_steps", "content_of", "header_of", "whole_sequences"]
+
+
+def whole_sequences(model: DVAE, given: Any) -> Sequences:
+    """Sequences as vectors `[T_i, D]`, checked.
+
+    Args:
+        given: `Sequences`, arrays `[B, T, ...]` or a list of arrays `[T_i, ...]`, or a dict with "x" and "mask".
+
+    Raises:
+        ValueError: what `from_arrays` refuses; frames that were observed in part, of another shape than the model's, or
+            that it cannot explain.
+    """
+    if not isinstance(given, Sequences):
+        parts = dict(given) if isinstance(given, dict) else {"x": given}
+        x = parts.pop("x")
+        whole = [np.reshape(y, [len(y), -1]) for y in x] if isinstance(x, list | tuple) else _flat(np.asarray(x))
+        given = from_arrays(whole, **parts)
+    if given.observed is not None or given.u is not None or given.context is not None:
+        raise ValueError("Expected sequences that were wholly observed, without inputs and context.")
+    if given.features != model.x_dim:
+        raise ValueError(f"The model takes frames of {model.x_dim} numbers, the sequences have {given.features}.")
+    for x in given.x:
+        model.frames.validate(x)
+    return given
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(*x.shape[:2], -1) if x.ndim > 3 else x
+
+
+def as_batch(sequences: Sequences) -> Batch:
+    """Padded tensors `[B, T, D]` and their mask."""
+    batch = pad(sequences)
+    return Batch(tf.constant(batch["x"]), tf.constant(batch["mask"]))
+
+
+def content_of(frames: Iterable[np.ndarray]) -> int:
+    """CRC-32 of frames as float32, one sequence after the other."""
+    found = 0
+    for x in frames:
+        found = zlib.crc32(np.ascontiguousarray(x, "<f4").tobytes(), found)
+    return found
+
+
+def header_of(steps: HalfSteps, lengths: Sequence[int], kind: str) -> Header:
+    """What is true of all files that a model writes of sequences like these; the rest is empty."""
+    import tfdvae
+
+    model = steps.model
+    return Header(
+        kind=kind,
+        model=type(model).__name__,
+        weights=_weights(model),
+        observation=type(model.observation).__name__,
+        frame_shape=tuple(model.frame_shape),
+        lengths=tuple(int(length) for length in lengths),
+        rows=steps.rows,
+        grid_bits={},
+        steps={},
+        per_unit=(),
+        most=(),
+        seed=0,
+        spare=(0, 0),
+        probe=steps.probe(),
+        content=0,
+        versions={"tfdvae": tfdvae.__version__, "tensorflow": tf.__version__},
+    )
+
+
+def checked_steps(model: DVAE, header: Header) -> HalfSteps:
+    """The model as it wrote the file.
+
+    Raises:
+        ValueError: it is another one, or computes other numbers here than where it wrote.
+    """
+    given = {"model": type(model).__name__, "observation": type(model.observation).__name__}
+    given |= {"frame_shape": tuple(model.frame_shape or ()), "weights": _weights(model) if model.built else "none"}
+    for name, here in given.items():
+        there = getattr(header, name)
+        if here != there:
+            raise ValueError(
+                f"it was written by another model than this one: {name} is {there} there, {here} here; load the model "
+                "that wrote it"
+            )
+    steps = HalfSteps(model, header.rows)
+    probe = steps.probe()
+    if probe != header.probe:
+        raise ValueError(
+            "this model computes other numbers here than where the file was written (check sums of a few frames are "
+            f"{probe:08x} and {header.probe:08x}): the weights are the same, but its options, the versions (there "
+            f"{header.versions}, TensorFlow {tf.__version__} here) or the arithmetic of the machine differ; read it "
+            "where it was written"
+        )
+    return steps
+
+
+def _weights(model: DVAE) -> str:
+    return model.identity()["weights_sha256"][:32]
