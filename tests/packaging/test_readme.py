@@ -71,6 +71,17 @@ def test_denoising(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+def test_compression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = functools.partial(tfdvae.VRNN, units=4, phi_x=(4,), phi_z=(4,))
+    monkeypatch.setattr(tfdvae, "VRNN", small)
+    rolls = (np.random.default_rng(0).random((3, 5, 6)) < 0.3).astype("float32")
+    names = executed("Compression", train=rolls, test=rolls, epochs=1, plots=tfdvae.plots)
+    assert [np.array_equal(x, y) for x, y in zip(rolls, names["again"].x, strict=True)] == [True] * 3
+    assert (tmp_path / "curve.png").is_file() and names["frames"][0].shape == (5, 6)
+
+
+@pytest.mark.slow
 def test_latents() -> None:
     names = executed("Latents")
     x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
