@@ -8,8 +8,11 @@ import tensorflow as tf
 
 from tfdvae.codec.laws import Law
 
-__all__ = ["at_frame", "blocks_of", "live_rows", "mask_of", "stacked"]
+__all__ = ["at_frame", "blocks_of", "by_blocks", "live_rows", "mask_of", "rows_for", "stacked"]
 
+MAX_ROWS = 128
+MAX_NUMBERS = 1 << 24
+"""Of the frames of a block: rows, the longest sequence and features multiplied."""
 Coder = Callable[[Law, np.ndarray | None], np.ndarray]
 
 
@@ -17,6 +20,22 @@ def blocks_of(lengths: Sequence[int], rows: int) -> list[list[int]]:
     """Which sequences are coded at a time, `rows` at most, the shortest first."""
     order = np.argsort(np.asarray(lengths), kind="stable").tolist()
     return [order[i : i + rows] for i in range(0, len(order), rows)]
+
+
+def by_blocks(
+    count: int, blocks: Sequence[list[int]], make: Callable[[list[int]], Sequence[np.ndarray]]
+) -> list[np.ndarray]:
+    """What `make` makes of each block, one array for each of its sequences, in the order of the `count` sequences."""
+    found = [np.zeros(0)] * count
+    for block in blocks:
+        for i, own in zip(block, make(block), strict=True):
+            found[i] = own
+    return found
+
+
+def rows_for(lengths: Sequence[int], x_dim: int) -> int:
+    """How many sequences to code at a time where nothing speaks for one: few calls, and few numbers in a block."""
+    return max(1, min(MAX_ROWS, len(lengths), MAX_NUMBERS // (int(max(lengths)) * x_dim)))
 
 
 def stacked(sequences: Sequence[np.ndarray], rows: int) -> np.ndarray:

@@ -45,7 +45,7 @@ MAX_HEADER = 1 << 20
 MAX_JSON = 1 << 24
 MAX_ROWS = 1024
 MAX_GRID_BITS = 16
-MAX_SPARE = 1 << 24
+MAX_SPARE = 1 << 22
 _DIGEST = 32
 
 
@@ -215,7 +215,7 @@ def _checked_header(found: dict[str, Any]) -> tuple[Header, int]:
     bounds = {
         "frame_shape": (1, 1 << 31),
         "lengths": (1, 1 << 40),
-        "most": (0, 1 << 20),
+        "most": (1, 1 << 20),
         "spare": (0, MAX_SPARE),
     }
     for name, (low, high) in bounds.items():

@@ -10,7 +10,7 @@ from tfdvae.codec.laws import Bins, Classes, Law, softmax
 from tfdvae.families import DiagonalGaussian, Family
 from tfdvae.layers.latent import Latent
 from tfdvae.models import DVAE
-from tfdvae.types import Batch, Gaussian, LatentPath
+from tfdvae.types import Batch, Gaussian
 
 __all__ = ["ClassesOf", "Grid", "choose_fineness", "deviations", "grids_of"]
 
@@ -109,20 +109,18 @@ def grids_of(
     ]
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _paths(model: DVAE, batch: Batch) -> dict[str, LatentPath]:
-    return {name: path._replace(noise=None) for name, path in model.infer(*batch).latents.items()}
-
-
 def deviations(model: DVAE, batch: Batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Deviations of posterior and prior of each Gaussian latent, by name, each `[frames that exist, Z]`; along the
     modes of the posteriors of sequences with a mask."""
-    exists, paths = np.asarray(batch.mask, bool), _paths(model, batch)
-    return {
-        latent.name: tuple(dist.scale.numpy()[exists] for dist in (paths[latent.name].q, paths[latent.name].p))
-        for latent in model.latents
-        if isinstance(latent.p, DiagonalGaussian)
-    }
+    names = [latent.name for latent in model.latents if isinstance(latent.p, DiagonalGaussian)]
+
+    @tf.function(autograph=False)
+    def scales(batch: Batch) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+        paths = model.infer(*batch).latents
+        return {name: (paths[name].q.scale, paths[name].p.scale) for name in names}
+
+    exists = np.asarray(batch.mask, bool)
+    return {name: tuple(y.numpy()[exists] for y in own) for name, own in scales(batch).items()}
 
 
 def choose_fineness(model: DVAE, batch: Batch) -> dict[str, list[int]]:

@@ -19,8 +19,6 @@ __all__ = ["Bins", "Classes", "Coins", "Law", "Stack", "Writer", "sigmoid", "sof
 
 FIXED_POINT = 1 << 20
 """Probabilities are multiples of one over this, and none is 0 or 1."""
-PRECISION_BITS = 24
-"""Of the coder itself: what one number can cost at most, in bits."""
 
 
 class Coins(NamedTuple):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdvae.codec.blocks import at_frame, blocks_of, live_rows, mask_of, stacked
+from tfdvae.codec.blocks import at_frame, blocks_of, by_blocks, live_rows, mask_of, rows_for, stacked
 from tfdvae.codec.files import MAX_SPARE, Coded, spare_words
 from tfdvae.codec.frames import Resolution, check_lossless, code_frame, from_numbers, to_numbers
 from tfdvae.codec.latents import ClassesOf, Grid, choose_fineness, grids_of
@@ -32,8 +32,6 @@ from tfdvae.types import State
 
 __all__ = ["compress", "decompress_lossless", "resolution_of"]
 
-ROWS = 128
-"""Sequences at a time where there are no latents. With bits back it is one: each pays for those after it."""
 MAX_MOST = 8191
 """How far whole numbers behind real ones may be from 0: their probabilities are tables."""
 
@@ -69,7 +67,8 @@ def compress(model: DVAE, sequences: Any, *, seed: int = 0, resolution: Sequence
         raise ValueError(f"{type(model.observation).__name__} explains whole numbers: leave out `resolution`.")
     grid = resolution_of(sequences, resolution) if kind.continuous else None
     numbers = [to_numbers(x, grid) for x in sequences.x]
-    rows = 1 if model.latents else min(ROWS, sequences.num_sequences)
+    # With bits back each sequence pays for the next one.
+    rows = 1 if model.latents else rows_for(sequences.lengths, sequences.features)
     fineness = choose_fineness(model, as_batch(sequences)) if model.latents else {}
     steps = HalfSteps(model, rows)
     spare = spare_words(seed, _most_words(model, int(sequences.lengths.max())))
@@ -100,12 +99,15 @@ def decompress_lossless(model: DVAE, coded: Coded) -> list[np.ndarray]:
         raise ValueError(f"Its whole numbers reach {max(header.most)}, and {MAX_MOST} is the most there can be.")
     grid = Resolution(np.float32(header.per_unit), np.array(header.most)) if header.most else None
     grids, stack = grids_of(model.latents, Grid, header.grid_bits), Stack(coded.words)
-    frames: list[np.ndarray] = [np.zeros(0)] * len(header.lengths)
-    for block in reversed(blocks_of(header.lengths, header.rows)):
-        found = _read(steps, grids, grid, [header.lengths[i] for i in block], stack)
-        for i, own in zip(block, found, strict=True):
-            frames[i] = from_numbers(own, grid)
     first, last = header.spare
+    if last != _most_words(model, max(header.lengths)):
+        raise ValueError(f"It states {last} initial words, which sequences of this length do not have.")
+
+    def read(block: list[int]) -> list[np.ndarray]:
+        found = _read(steps, grids, grid, [header.lengths[i] for i in block], stack)
+        return [from_numbers(own, grid) for own in found]
+
+    frames = by_blocks(len(header.lengths), blocks_of(header.lengths, header.rows)[::-1], read)
     if not np.array_equal(stack.words, spare_words(header.seed, last)[first:]):
         raise ValueError(
             "What lies on the stack behind the last frame is not what it began with: other numbers were found than "
@@ -138,7 +140,7 @@ def resolution_of(sequences: Sequences, per_unit: Sequence[float] | float | None
             f"Frames reach {most.max():.6g} steps of this resolution from 0, and {MAX_MOST} are the most there can be: "
             "choose a coarser one."
         )
-    return Resolution(per_unit, np.ceil(most).astype(np.int64))
+    return Resolution(per_unit, np.maximum(np.ceil(most), 1.0).astype(np.int64))
 
 
 def _most_words(model: DVAE, length: int) -> int:

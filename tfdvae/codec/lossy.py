@@ -14,19 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfdvae.codec.blocks import at_frame, blocks_of, live_rows, mask_of, stacked
+from tfdvae.codec.blocks import at_frame, blocks_of, by_blocks, live_rows, mask_of, rows_for, stacked
 from tfdvae.codec.files import MAX_GRID_BITS, Coded
 from tfdvae.codec.latents import ClassesOf, deviations, grids_of
 from tfdvae.codec.laws import Bins, Law, Stack, Writer
 from tfdvae.codec.steps import HalfSteps, check_model
 from tfdvae.codec.subjects import as_batch, checked_steps, content_of, header_of, whole_sequences
+from tfdvae.data.sequences import Sequences
 from tfdvae.models import DVAE
 from tfdvae.types import Gaussian, State
 
 __all__ = ["Lossy", "RatePoint", "compress_lossy", "decompress_lossy", "rate_distortion"]
 
-ROWS = 128
-"""Sequences at a time."""
 REACH = 12
 """How many of the widest deviations of its prior a latent may be from its mean, at least."""
 
@@ -98,29 +97,7 @@ def compress_lossy(model: DVAE, sequences: Any, step: float = 1.0) -> Lossy:
     Example:
         coded, frames = tfdvae.codec.compress_lossy(model, splits.test, step=0.5)
     """
-    check_model(model)
-    if not model.latents:
-        raise ValueError(f"{type(model).__name__} has no latents to quantise: compress without loss.")
-    if not 1e-3 <= step <= 1e3:
-        raise ValueError(f"`step` must be from 0.001 to 1000 deviations, got {step!r}.")
-    sequences = whole_sequences(model, sequences)
-    sizes, bits = {}, {}
-    for name, (own, prior) in deviations(model, as_batch(sequences)).items():
-        sizes[name] = (step * np.median(own, axis=0)).astype(np.float64).tolist()
-        reach = np.maximum(REACH * prior.max(axis=0) / sizes[name], 8.0)
-        bits[name] = np.minimum(np.ceil(np.log2(reach)), MAX_GRID_BITS).astype(int).tolist()
-    half_steps, grids = (
-        HalfSteps(model, min(ROWS, sequences.num_sequences)),
-        grids_of(model.latents, _Steps, sizes, bits),
-    )
-    stack, frames = Stack(), [np.zeros(0)] * sequences.num_sequences
-    for block in blocks_of(sequences.lengths, half_steps.rows):
-        made = _write(half_steps, grids, [sequences.x[i] for i in block], stack)
-        for i, own in zip(block, made, strict=True):
-            frames[i] = own
-    header = header_of(half_steps, sequences.lengths, "lossy")
-    header = header._replace(grid_bits=bits, steps=sizes, content=content_of(frames))
-    return Lossy(Coded(header, stack.words), tuple(frames))
+    return _compressed(_prepared(model, sequences), step)
 
 
 def decompress_lossy(model: DVAE, coded: Coded) -> list[np.ndarray]:
@@ -128,25 +105,65 @@ def decompress_lossy(model: DVAE, coded: Coded) -> list[np.ndarray]:
     header = coded.header
     half_steps, stack = checked_steps(model, header), Stack(coded.words)
     grids = grids_of(model.latents, _Steps, header.steps, header.grid_bits)
-    frames = [np.zeros(0)] * len(header.lengths)
-    for block in reversed(blocks_of(header.lengths, header.rows)):
-        found = _read(half_steps, grids, [header.lengths[i] for i in block], stack)
-        for i, own in zip(block, found, strict=True):
-            frames[i] = own
-    return frames
+
+    def read(block: list[int]) -> list[np.ndarray]:
+        return _read(half_steps, grids, [header.lengths[i] for i in block], stack)
+
+    return by_blocks(len(header.lengths), blocks_of(header.lengths, header.rows)[::-1], read)
 
 
 def rate_distortion(
     model: DVAE, sequences: Any, steps: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0)
 ) -> list[RatePoint]:
     """Rate and error at each of these steps; see `compress_lossy`. `tfdvae.plots.plot_rate_distortion` draws them."""
-    sequences, points = whole_sequences(model, sequences), []
+    given, points = _prepared(model, sequences), []
+    sequences = given.sequences
     for step in steps:
-        coded, frames = compress_lossy(model, sequences, step)
+        coded, frames = _compressed(given, step)
         error = sum(float(np.sum((x - y) ** 2, dtype=np.float64)) for x, y in zip(sequences.x, frames, strict=True))
         count = sequences.num_frames * sequences.features
         points.append(RatePoint(float(step), coded.bits_per_frame, error / count))
     return points
+
+
+class _Prepared(NamedTuple):
+    """What is the same for every step: the model's half-steps, sequences, and by the name of each Gaussian latent the
+    usual deviation of its posterior and the widest one of its prior, `[Z]`."""
+
+    half_steps: HalfSteps
+    sequences: Sequences
+    scales: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def _prepared(model: DVAE, sequences: Any) -> _Prepared:
+    check_model(model)
+    if not model.latents:
+        raise ValueError(f"{type(model).__name__} has no latents to quantise: compress without loss.")
+    sequences = whole_sequences(model, sequences)
+    found = deviations(model, as_batch(sequences)).items()
+    scales = {name: (np.median(own, axis=0).astype(np.float64), prior.max(axis=0)) for name, (own, prior) in found}
+    return _Prepared(HalfSteps(model, rows_for(sequences.lengths, sequences.features)), sequences, scales)
+
+
+def _compressed(given: _Prepared, step: float) -> Lossy:
+    """See `compress_lossy`."""
+    if not 1e-3 <= step <= 1e3:
+        raise ValueError(f"`step` must be from 0.001 to 1000 deviations, got {step!r}.")
+    half_steps, sequences, scales = given
+    sizes = {name: (step * usual).tolist() for name, (usual, _) in scales.items()}
+    bits = {}
+    for name, (usual, widest) in scales.items():
+        reach = np.maximum(REACH * widest / (step * usual), 8.0)
+        bits[name] = np.minimum(np.ceil(np.log2(reach)), MAX_GRID_BITS).astype(int).tolist()
+    stack, grids = Stack(), grids_of(half_steps.latents, _Steps, sizes, bits)
+
+    def write(block: list[int]) -> list[np.ndarray]:
+        return _write(half_steps, grids, [sequences.x[i] for i in block], stack)
+
+    frames = by_blocks(sequences.num_sequences, blocks_of(sequences.lengths, half_steps.rows), write)
+    header = header_of(half_steps, sequences.lengths, "lossy")
+    header = header._replace(grid_bits=bits, steps=sizes, content=content_of(frames))
+    return Lossy(Coded(header, stack.words), tuple(frames))
 
 
 def _write(
