@@ -93,8 +93,10 @@ def _pen(frames: Any, params: tf.Tensor, x: np.ndarray | None, code: Code, resol
             mean = mean + own.correlation * deviation * standard
             deviation = deviation * np.sqrt(1.0 - own.correlation**2)
         edges = (np.arange(-most, most + 2) - 0.5) / per_unit
-        below = _normal_cdf((edges - mean[..., None]) / deviation[..., None])
-        mass = np.einsum("nk,nkb->nb", softmax(log_weights), np.diff(below, axis=-1))
+        weights, mass = softmax(log_weights), 0.0
+        for k in range(weights.shape[-1]):
+            below = _normal_cdf((edges - mean[:, k, None]) / deviation[:, k, None])
+            mass = mass + weights[:, k, None] * np.diff(below, axis=-1)
         known = None if x is None else x[:, axis, None] + most
         numbers.append(code(Classes(mass[:, None]), known) - most)
     pen = code(Coins(sigmoid(own.pen_logit)), None if x is None else x[:, 2:])

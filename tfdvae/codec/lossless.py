@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfdvae.arguments import whole
 from tfdvae.codec.blocks import at_frame, blocks_of, by_blocks, live_rows, mask_of, rows_for, stacked
 from tfdvae.codec.files import MAX_SPARE, Coded, spare_words
 from tfdvae.codec.frames import Resolution, check_lossless, code_frame, from_numbers, to_numbers
@@ -60,6 +61,7 @@ def compress(model: DVAE, sequences: Any, *, seed: int = 0, resolution: Sequence
         print(coded.bits_per_frame)
         tfdvae.codec.write_coded("chorales.dvae", coded)
     """
+    seed = whole("seed", seed, at_least=0)
     check_model(model)
     kind = check_lossless(model.observation)
     sequences = whole_sequences(model, sequences)
