@@ -154,10 +154,13 @@ def test_real_numbers_know_their_grid_by_the_description(eager: None) -> None:
     divided = from_arrays([x / scale for x in sequences.x])._replace(
         description=tfdvae.DataDescription(scale=tuple(scale.tolist()))
     )
-    model = built(tfdvae.RNN(observation=observation, **SMALL), divided)
+    model = built(tfdvae.RNN(observation=observation, standardize="feature", **SMALL), divided)
     coded = codec.compress(model, divided)
-    assert coded.header.per_unit == (2.5, 2.5, 1.0)
+    assert coded.header.per_unit == (2.5, 2.5, 1.0), "and the pen bit stays as it is"
+    assert coded.header == codec.compress(model, divided, resolution=2.5).header
     assert equal(codec.decompress(model, coded), divided)
+    bound = bits_of_the_bound(model, divided) + 2.0 * np.log2(2.5)
+    assert coded.bits == pytest.approx(bound * divided.num_frames, rel=0.05, abs=32)
     with pytest.raises(ValueError, match="not on a grid of this resolution"):
         codec.compress(model, divided, resolution=1.0)
 

@@ -11,8 +11,8 @@ latents gives each frame as many bits as -log2 p(x_t | x_<t); one with latents a
 
 **With loss** (`compress_lossy`, `rate_distortion`): latents in steps, coded under their prior, frames as their means.
 
-**What is guaranteed.** The frames that come out are those that went in (or, with loss, those that the writer saw come
-out), bit for bit, or there is an error: never other frames. Their CRC-32 stands in the file, and is compared with what
+**What is guaranteed.** The frames that come out equal those that went in (or, with loss, those that the writer saw come
+out), or there is an error: never other frames. Their CRC-32 stands in the file, and is compared with what
 was decoded. Decoding works where the model computes the same float32 numbers, bit for bit, as where the file was
 written. The same program on the same machine does: both sides call the same graphs with tensors of the same shapes.
 Another processor, another version of TensorFlow, or a GPU may add in another order, and then a file that was written

@@ -67,7 +67,7 @@ def compress(model: DVAE, sequences: Any, *, seed: int = 0, resolution: Sequence
     sequences = whole_sequences(model, sequences)
     if resolution is not None and not kind.continuous:
         raise ValueError(f"{type(model.observation).__name__} explains whole numbers: leave out `resolution`.")
-    grid = resolution_of(sequences, resolution) if kind.continuous else None
+    grid = resolution_of(model, sequences, resolution) if kind.continuous else None
     numbers = [to_numbers(x, grid) for x in sequences.x]
     # With bits back each sequence pays for the next one.
     rows = 1 if model.latents else rows_for(sequences.lengths, sequences.features)
@@ -118,8 +118,8 @@ def decompress_lossless(model: DVAE, coded: Coded) -> list[np.ndarray]:
     return frames
 
 
-def resolution_of(sequences: Sequences, per_unit: Sequence[float] | float | None = None) -> Resolution:
-    """The grid of real numbers; see `compress`.
+def resolution_of(model: DVAE, sequences: Sequences, per_unit: Sequence[float] | float | None = None) -> Resolution:
+    """The grid of real numbers; see `compress`. Features without a unit, such as the pen bit, are whole themselves.
 
     Raises:
         ValueError: numbers per unit that are not positive, or of another number of features; or frames that reach
@@ -135,7 +135,8 @@ def resolution_of(sequences: Sequences, per_unit: Sequence[float] | float | None
             f"`resolution` must be one positive number, or one for each of {sequences.features} features; got "
             f"{per_unit.tolist()}."
         )
-    per_unit = np.broadcast_to(per_unit, [sequences.features]).copy()
+    per_unit = np.where(np.array(model.observation.units) == "none", np.float32(1.0), per_unit)
+    per_unit = np.broadcast_to(per_unit, [sequences.features])
     most = np.max([np.abs(x * np.float64(per_unit)).max(axis=0) for x in sequences.x], axis=0)
     if most.max() > MAX_MOST:
         raise ValueError(
