@@ -64,3 +64,5 @@ def test_what_cannot_be_compressed(vrnn: tfdvae.VRNN, moving: tfdvae.data.Sequen
     for step in (0.0, -1.0, float("nan"), 1e4):
         with pytest.raises(ValueError, match="`step` must be from 0.001 to 1000"):
             codec.compress_lossy(vrnn, moving, step)
+    with pytest.raises(ValueError, match="`step` must be from 0.001 to 1000"):
+        codec.rate_distortion(vrnn, moving, (1.0, 0.0))

@@ -97,6 +97,7 @@ def compress_lossy(model: DVAE, sequences: Any, step: float = 1.0) -> Lossy:
     Example:
         coded, frames = tfdvae.codec.compress_lossy(model, splits.test, step=0.5)
     """
+    _check_step(step)
     return _compressed(_prepared(model, sequences), step)
 
 
@@ -116,6 +117,8 @@ def rate_distortion(
     model: DVAE, sequences: Any, steps: Sequence[float] = (0.25, 0.5, 1.0, 2.0, 4.0)
 ) -> list[RatePoint]:
     """Rate and error at each of these steps; see `compress_lossy`. `tfdvae.plots.plot_rate_distortion` draws them."""
+    for step in steps:
+        _check_step(step)
     given, points = _prepared(model, sequences), []
     sequences = given.sequences
     for step in steps:
@@ -124,6 +127,11 @@ def rate_distortion(
         count = sequences.num_frames * sequences.features
         points.append(RatePoint(float(step), coded.bits_per_frame, error / count))
     return points
+
+
+def _check_step(step: float) -> None:
+    if not 1e-3 <= step <= 1e3:
+        raise ValueError(f"`step` must be from 0.001 to 1000 deviations, got {step!r}.")
 
 
 class _Prepared(NamedTuple):
@@ -147,8 +155,6 @@ def _prepared(model: DVAE, sequences: Any) -> _Prepared:
 
 def _compressed(given: _Prepared, step: float) -> Lossy:
     """See `compress_lossy`."""
-    if not 1e-3 <= step <= 1e3:
-        raise ValueError(f"`step` must be from 0.001 to 1000 deviations, got {step!r}.")
     half_steps, sequences, scales = given
     sizes = {name: (step * usual).tolist() for name, (usual, _) in scales.items()}
     bits = {}
