@@ -94,7 +94,7 @@ def bits_along(model: tfdvae.DVAE, paths: list[list[np.ndarray]]) -> float:
 
 
 @pytest.mark.parametrize("kind", ["autoregressive_bernoulli", "categorical", "pen", "gaussian", "identity_gaussian"])
-def test_every_kind_of_frame_comes_back(kind: str, eager: None) -> None:
+def test_every_kind_of_frame_comes_back(kind: str, eagerly: None) -> None:
     observation, sequences = of_kind(kind)
     options = {"resolution": 10.0} if "gaussian" in kind else {}
     model = built(tfdvae.RNN(observation=observation, **SMALL), sequences)
@@ -114,7 +114,7 @@ EVERYDAY = ("srnn-smooth-u", "rssm-u", "kvae-u")
 @pytest.mark.parametrize(
     "name", [n if n in EVERYDAY else pytest.param(n, marks=cases.by_turns(n)) for n in cases.PRIMARY]
 )
-def test_every_model_comes_back_or_says_why_not(name: str, eager: None) -> None:
+def test_every_model_comes_back_or_says_why_not(name: str, eagerly: None) -> None:
     case = cases.CASES[name.removesuffix("-u")]
     model = tfdvae.MODELS[case.model](**{**case.options, "observation": "bernoulli"})
     sequences = waves(2, 4, 3, 6)
@@ -127,7 +127,7 @@ def test_every_model_comes_back_or_says_why_not(name: str, eager: None) -> None:
     assert equal(codec.decompress(model, codec.compress(model, sequences)), sequences)
 
 
-def test_latents_of_classes_and_posteriors_out_of_reach(eager: None) -> None:
+def test_latents_of_classes_and_posteriors_out_of_reach(eagerly: None) -> None:
     groups = {"class_name": "categorical", "config": {"classes": 4}}
     sequences = waves(3, 4, 3, 7)
     rssm = built(tfdvae.RSSM(8, family=groups, observation="bernoulli", **SMALL), sequences)
@@ -148,7 +148,7 @@ def test_the_seed_changes_the_bits_and_nothing_else(vrnn: tfdvae.VRNN) -> None:
     assert equal(codec.decompress(vrnn, other), few)
 
 
-def test_real_numbers_know_their_grid_by_the_description(eager: None) -> None:
+def test_real_numbers_know_their_grid_by_the_description(eagerly: None) -> None:
     observation, sequences = of_kind("pen")
     scale = np.float32([2.5, 2.5, 1.0])
     divided = from_arrays([x / scale for x in sequences.x])._replace(
@@ -173,7 +173,7 @@ def test_real_numbers_know_their_grid_by_the_description(eager: None) -> None:
         ({"resolution": 1e4}, "8191 are the most"),
     ],
 )
-def test_resolutions_that_cannot_be(options: dict, message: str, eager: None) -> None:
+def test_resolutions_that_cannot_be(options: dict, message: str, eagerly: None) -> None:
     observation, sequences = of_kind("gaussian")
     model = built(tfdvae.RNN(observation=observation, **SMALL), sequences)
     with pytest.raises(ValueError, match=message):

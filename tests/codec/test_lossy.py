@@ -48,7 +48,7 @@ def test_more_bits_buy_a_smaller_error(vrnn: tfdvae.VRNN, moving: tfdvae.data.Se
     assert errors[0] < errors[1] < errors[2]
 
 
-def test_latents_of_classes(eager: None) -> None:
+def test_latents_of_classes(eagerly: None) -> None:
     sequences = waves(3, 4, 3, 7)
     groups = {"class_name": "categorical", "config": {"classes": 4}}
     rssm = built(tfdvae.RSSM(8, family=groups, observation="bernoulli", **SMALL), sequences)
