@@ -99,8 +99,8 @@ def _at_once(cell: Any, given: Any, drawn: Mapping[str, tuple[tf.Tensor, Any]]) 
         if latent.in_loop:
             if latent.name not in q:
                 draw(latent, state)
-            p = latent.prior_of(state, known[latent.name])
-            paths[latent.name] = LatentPath(known[latent.name], q[latent.name], p, given.noise.get(latent.name))
+            z, noise = known[latent.name], given.noise.get(latent.name)
+            paths[latent.name] = latent.path(state, given.g, z, q[latent.name], noise)
         state = latent.absorb(state, known[latent.name])
     return _unrolled(cell, given, paths, state)
 
@@ -129,7 +129,7 @@ def _opened_at_once(cell: Any, given: Any) -> Unrolled:
     paths = {}
     for latent in cell.loop_latents:
         z, q = drawn[latent.name]
-        paths[latent.name] = LatentPath(z, q, latent.prior_of(state, z), given.noise.get(latent.name))
+        paths[latent.name] = latent.path(state, given.g, z, q, given.noise.get(latent.name))
         state = latent.absorb(state, z)
     return _unrolled(cell, given, paths, state)
 
@@ -178,7 +178,7 @@ def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Fee
     paths = {}
     for latent in cell.loop_latents:
         z, q, opened = drawn[latent.name]
-        paths[latent.name] = LatentPath(z, q, latent.prior_of({**before, **opened}, z), given.noise.get(latent.name))
+        paths[latent.name] = latent.path({**before, **opened}, given.g, z, q, given.noise.get(latent.name))
     penalties = cell.penalties(judged, given.g)
     if feedback is not None:
         return Unrolled(paths, shown, penalties, told), state

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfdvae.forecasts import Forecast, Interval
 
 __all__ = [
+    "Averaged",
     "Batch",
     "Forecast",
     "Gaussian",
@@ -22,6 +23,7 @@ __all__ = [
     "LatentTerms",
     "Move",
     "Refined",
+    "Segmentation",
     "StateEstimate",
     "StepOutput",
     "StepTerms",
@@ -56,6 +58,20 @@ class Batch(NamedTuple):
     context: Any = None
 
 
+class Averaged(NamedTuple):
+    """Pairs of a posterior and a prior, one for each value of a discrete latent, whose KL a bound averages: what the
+    latent chooses is integrated out, so that no gradient passes through a drawn value.
+
+    Attributes:
+        weight: probabilities of the K values, `[B, T, K]`.
+        q, p: parameters of the families of the latent that it chooses for, `[B, T, K, ...]`.
+    """
+
+    weight: tf.Tensor
+    q: Any
+    p: Any
+
+
 class LatentPath(NamedTuple):
     """One latent variable along a path of the model.
 
@@ -66,6 +82,7 @@ class LatentPath(NamedTuple):
         noise: what z was drawn with, None along the means. It spares a flow its inversion.
         terms: log p, log q and KL, where the model knows them better than the families do: a posterior with
             structure over time brings its own, frame by frame, by the chain rule.
+        average: where its KL is a mean over the values of a discrete latent; log p and log q stay those at the sample.
     """
 
     z: tf.Tensor
@@ -73,6 +90,7 @@ class LatentPath(NamedTuple):
     p: Any
     noise: tf.Tensor | None = None
     terms: "LatentTerms | None" = None
+    average: Averaged | None = None
 
 
 class LatentTerms(NamedTuple):
@@ -192,6 +210,18 @@ class Refined(NamedTuple):
     moves: dict[str, Move]
     bound: tf.Tensor
     amortised: tf.Tensor
+
+
+class Segmentation(NamedTuple):
+    """Which regime each frame is in.
+
+    Attributes:
+        probabilities: q(s_t), `[B, T, K]`; zeros at frames that do not exist.
+        path: the regimes that are most likely together, `[B, T]` int32; -1 at frames that do not exist.
+    """
+
+    probabilities: tf.Tensor
+    path: tf.Tensor
 
 
 class StepOutput(NamedTuple):

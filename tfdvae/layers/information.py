@@ -14,16 +14,19 @@ import tensorflow as tf
 from tfdvae import loop
 from tfdvae.families.numerics import solve_lower
 from tfdvae.families.triangular import Triangular
-from tfdvae.layers.kalman import joseph, matvec, outer
+from tfdvae.layers.kalman import Belief, joseph, matvec, outer
 
 __all__ = [
     "Chain",
     "Potential",
     "affine_path",
     "associative_scan",
+    "diagonal",
     "factor_of_inverse",
+    "marginals",
     "messages",
     "messages_in_parallel",
+    "transposed_matvec",
 ]
 
 
@@ -86,15 +89,16 @@ def factor_of_inverse(precision: tf.Tensor) -> tf.Tensor:
 
 
 def _through_noise(known: Potential, variance: tf.Tensor) -> Potential:
-    """The integral of N(z; y, diag(variance)) times a potential of z, as a potential of y; `variance` `[Z]`."""
+    """The integral of N(z; y, diag(variance)) times a potential of z, as a potential of y; `variance` `[..., Z]`."""
     vector, precision = known
     units = tf.eye(variance.shape[-1], dtype=precision.dtype)
     for i in range(variance.shape[-1]):
         reach, own = precision[..., i], tf.nn.relu(precision[..., i, i : i + 1])
         # Of the precision this is the update by an observation of row i whose noise has the variance 1 / variance_i.
-        gain = reach * (variance[i] / (1.0 + variance[i] * own))
+        noise = variance[..., i : i + 1]
+        gain = reach * (noise / (1.0 + noise * own))
         vector -= gain * vector[..., i : i + 1]
-        precision = joseph(precision, units[i], reach, gain, gain / variance[i])
+        precision = joseph(precision, units[i], reach, gain, gain / noise)
     return Potential(vector, precision)
 
 
@@ -122,6 +126,7 @@ def messages(
     variance: tf.Tensor,
     drift: tf.Tensor | None = None,
     mixing: tf.Tensor | None = None,
+    beside: Potential | None = None,
 ) -> Potential:
     """What the frames from t on say of z_t, `[B, T, Z]` and `[B, T, Z, Z]`, frame by frame against time.
 
@@ -131,20 +136,25 @@ def messages(
         nodes: potentials of each frame, `[B, T, Z]` and `[B, T, Z, Z]`, or `[B, T, Z]` for a diagonal; zero at frames
             that say nothing, padding included.
         transition: A `[Z, Z]`, the same at all frames, or A_t `[B, T, Z, Z]`, which moves z_{t-1} to z_t.
-        variance: of the noise, `[Z]`.
+        variance: of the noise of that move, `[Z]`, or `[B, T, Z]`.
         drift: `[B, T, Z]`.
         mixing: S_t, `[B, T, Z, Z]`; None for the identity.
+        beside: what the move to frame t says of z_{t-1} beside, `[B, T, Z]` and `[B, T, Z, Z]`.
     """
     moves = None if transition.shape.rank == 2 else transition
+    noises = None if variance.shape.rank == 1 else variance
 
     def frame(later: Potential, inputs: tuple) -> tuple[Potential, Potential]:
-        vector, precision, move, arriving, mixed = inputs
+        vector, precision, move, noise, arriving, mixed, told = inputs
         own = _as_matrix(Potential(vector, precision))
         found = Potential(later.vector + vector, later.precision + own)
-        return _look_back(found, transition if move is None else move, variance, arriving, mixed), found
+        move, noise = transition if move is None else move, variance if noise is None else noise
+        before = _look_back(found, move, noise, arriving, mixed)
+        return before if told is None else Potential(*(a + b for a, b in zip(before, told, strict=True))), found
 
     start = Potential(tf.zeros_like(nodes.vector[:, 0]), tf.zeros_like(diagonal(nodes.vector[:, 0])))
-    series = tuple(None if y is None else tf.reverse(y, [1]) for y in (*nodes, moves, drift, mixing))
+    inputs = (*nodes, moves, noises, drift, mixing, beside)
+    series = tf.nest.map_structure(lambda y: None if y is None else tf.reverse(y, [1]), inputs)
     _, found = loop.scan(frame, start, series)
     return Potential(*(tf.reverse(y, [1]) for y in found))
 
@@ -208,6 +218,21 @@ def messages_in_parallel(
     none = _Stretch(tf.eye(zeros.shape[0], dtype=zeros.dtype), zeros, diagonal(zeros), zeros, diagonal(zeros))
     found = associative_scan(lambda a, b: _joined(b, a), against_time, none)
     return Potential(*(tf.reverse(y, [1]) for y in found[-2:]))
+
+
+def marginals(chain: Chain) -> Belief:
+    """Of each z_t by itself, mean `[B, T, Z]` and covariance `[B, T, Z, Z]`, frame by frame."""
+
+    def frame(before: Belief, inputs: tuple) -> tuple[Belief, Belief]:
+        move, shift, added = inputs
+        moved = tf.matmul(move, tf.matmul(before.covariance, move, transpose_b=True))
+        covariance = 0.5 * (moved + tf.linalg.matrix_transpose(moved)) + added
+        belief = Belief(matvec(move, before.mean) + shift, covariance)
+        return belief, belief
+
+    own = tf.matmul(chain.factor, chain.factor, transpose_b=True)
+    start = Belief(tf.zeros_like(chain.shifts[:, 0]), tf.zeros_like(own[:, 0]))
+    return loop.scan(frame, start, (chain.moves, chain.shifts, own))[1]
 
 
 def affine_path(moves: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:

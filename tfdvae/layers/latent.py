@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfdvae import families, random
 from tfdvae.families import Family
-from tfdvae.types import LatentPath, LatentTerms, State
+from tfdvae.types import Averaged, LatentPath, LatentTerms, State
 
 __all__ = [
     "LEVELS",
@@ -74,6 +74,8 @@ class Latent(NamedTuple):
         reads: entries of the state that `prior` reads. The loop keeps them, and the prior runs once for all frames.
         share: the part of its divergence that one sequence bears.
         segment: frames of a segment.
+        average: of a latent of the loop, `(state, g) -> Averaged`, with the state that `prior` reads: its KL is a mean
+            over the values of a discrete latent, in place of the KL given the value that was drawn.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Latent(NamedTuple):
     reads: tuple[str, ...] = ()
     share: float = 1.0
     segment: int = 0
+    average: Callable[[State, Any], Averaged] | None = None
 
     @property
     def of_frame(self) -> bool:
@@ -113,6 +116,11 @@ class Latent(NamedTuple):
     def prior_of(self, state: State, like: tf.Tensor) -> Any:
         """Parameters of p, from the state or, where the prior is fixed, with the leading axes of `like` `[..., F]`."""
         return self.p.standard(like) if self.prior is None else self.prior(state)
+
+    def path(self, state: State, g: Any, z: tf.Tensor, q: Any, noise: tf.Tensor | None) -> LatentPath:
+        """What one of the loop is along a path, in the state in which it was drawn."""
+        average = None if self.average is None else self.average(state, g)
+        return LatentPath(z, q, self.prior_of(state, z), noise, average=average)
 
     def noise_shape(self, size: tf.Tensor | int, length: tf.Tensor | int) -> list:
         """Of the noise of a path: `[B, T, n]`, or `[B, n]`."""
@@ -210,10 +218,17 @@ def latent_terms(latent: Latent, path: LatentPath, balance: float | None = None)
         return path.terms
     q, p, z = path.q, path.p, path.z
     log_p, log_q = latent.p.log_prob(p, z), latent.q.log_prob(q, z, path.noise)
+    weight, noise = (), path.noise
+    if path.average is not None:
+        weight, q, p = path.average
+        z, noise = tf.expand_dims(z, -2), None
     if balance is not None:
-        q, z = tf.nest.map_structure(lambda y: _scale_gradient(y, 1.0 - balance), (q, z))
+        q, z, weight = tf.nest.map_structure(lambda y: _scale_gradient(y, 1.0 - balance), (q, z, weight))
         p = tf.nest.map_structure(lambda y: _scale_gradient(y, balance), p)
-    return LatentTerms(log_p, log_q, families.kl(latent.q, q, latent.p, p, z, path.noise))
+    kl = families.kl(latent.q, q, latent.p, p, z, noise)
+    if path.average is not None:
+        kl = tf.reduce_sum(tf.expand_dims(weight, -1) * kl, axis=-2)
+    return LatentTerms(log_p, log_q, kl)
 
 
 def _scale_gradient(x: tf.Tensor, factor: float) -> tf.Tensor:

@@ -11,9 +11,11 @@ from tfdvae.families import numerics
 from tfdvae.families.triangular import Triangular
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.information import (
+    Chain,
     Potential,
-    affine_path,
+    diagonal,
     factor_of_inverse,
+    marginals,
     messages,
     messages_in_parallel,
     transposed_matvec,
@@ -21,7 +23,6 @@ from tfdvae.layers.information import (
 from tfdvae.layers.kalman import Belief, matvec
 from tfdvae.layers.latent import Evidence
 from tfdvae.layers.mlp import flat_call
-from tfdvae.loop import scan
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.scales import scale_inverse
 from tfdvae.types import Batch, Gaussian, State
@@ -102,20 +103,37 @@ class LatentLDSCell(StochasticCell):
         return self.inference == "smooth"
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
-        width, size = x_dim - 1 + self.context_dim, self.latent_dim
+        width = x_dim - 1 + self.context_dim
         self.encoder.build((None, width))
         self.potentials.build((None, self.encoder.output_dim(width)))
-        self.decoder.build((None, size))
-        options = {"dtype": "float32", "autocast": False}
-        self.transition = self.add_weight(name="transition", shape=(size, size), initializer="identity", **options)
+        self.decoder.build((None, self.latent_dim))
+        self.build_dynamics(u_dim)
+
+    def build_dynamics(self, u_dim: int) -> None:
+        """A, B, m_1, s and s_1."""
+        size, options = self.latent_dim, {"dtype": "float32", "autocast": False}
+        self.transition = self.add_transition(**options)
         if u_dim:
             self.drift = self.add_weight(name="drift", shape=(u_dim, size), initializer="glorot_uniform", **options)
         self.initial_loc = self.add_weight(name="initial_loc", shape=(size,), initializer="zeros", **options)
-        starts = {"raw_scale": self.transition_scale, "raw_initial_scale": self.initial_scale}
-        for name, value in starts.items():
+        starts = {
+            "raw_scale": (self.transition_scale, self.noise_shape),
+            "raw_initial_scale": (self.initial_scale, (size,)),
+        }
+        for name, (value, shape) in starts.items():
             raw = float(scale_inverse(value, self.scale, self.min_scale, self.scale_floor))
             initializer = keras.initializers.Constant(raw)
-            setattr(self, name, self.add_weight(name=name, shape=(size,), initializer=initializer, **options))
+            setattr(self, name, self.add_weight(name=name, shape=shape, initializer=initializer, **options))
+
+    def add_transition(self, **options: Any) -> keras.Variable:
+        """A, which starts at the identity."""
+        shape = (self.latent_dim, self.latent_dim)
+        return self.add_weight(name="transition", shape=shape, initializer="identity", **options)
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Of s."""
+        return (self.latent_dim,)
 
     @property
     def causal(self) -> bool:
@@ -172,8 +190,7 @@ class LatentLDSCell(StochasticCell):
         variance, initial = (tf.square(y) for y in self.noise_scales())
         found = run(nodes, tf.convert_to_tensor(self.transition), variance, self.driven_by(given.c))
         own = tf.where(masks.opening(found.vector), 1.0 / initial, 1.0 / variance)
-        precision = found.precision + tf.expand_dims(own, -1) * tf.eye(self.latent_dim)
-        return Potential(found.vector, factor_of_inverse(precision))
+        return Potential(found.vector, factor_of_inverse(found.precision + diagonal(own)))
 
     def posterior(self, state: State, g: Potential) -> Any:
         """q(z_t | z_{t-1}, .): the Gaussian proportional to the prior times the potential or message."""
@@ -185,34 +202,27 @@ class LatentLDSCell(StochasticCell):
         precision = weight + g.precision
         return Gaussian(right / precision, tf.math.rsqrt(precision))
 
-    def gains(self, g: Potential) -> tuple[tf.Tensor, Potential]:
-        """z_t = F_t z_{t-1} + c_t + noise under q, without c_t: F_t `[B, T, Z, Z]`, which is 0 at the first frame; and
-        the covariance of z_t given z_{t-1}, with its factor in place of a vector."""
-        units = tf.eye(self.latent_dim)
-        scale, _ = self.noise_scales()
-        if self.smoothing:
-            factor = g.precision
-        else:
-            first = tf.where(masks.opening(g.vector), self.noise_scales()[1], scale)
-            factor = tf.expand_dims(tf.math.rsqrt(1.0 / tf.square(first) + g.precision), -1) * units
-        covariance = tf.matmul(factor, factor, transpose_b=True)
-        pulled = covariance / tf.square(scale)
+    def chain(self, given: Any) -> Chain:
+        """q(z_1:T | x) as a chain, of what `hoist` returned."""
+        g, opening = given.g, masks.opening(given.g.vector)
+        scale, initial = self.noise_scales()
+        factor = g.precision
+        if not self.smoothing:
+            first = tf.where(opening, initial, scale)
+            factor = diagonal(tf.math.rsqrt(1.0 / tf.square(first) + g.precision))
+        pulled = tf.matmul(factor, factor, transpose_b=True) / tf.square(scale)
         moves = tf.matmul(pulled, tf.convert_to_tensor(self.transition) + tf.zeros_like(pulled))
-        return tf.where(masks.opening(g.vector)[..., None], 0.0, moves), Potential(factor, covariance)
+        at_zero = self.absorb_u({"z": tf.zeros_like(g.vector), "first": opening}, given.c)
+        shift = self.z_posterior.mean(self.posterior(at_zero, g))
+        return Chain(tf.where(opening[..., None], 0.0, moves), shift, factor)
 
     def draw_paths(self, given: Any) -> dict[str, tuple[tf.Tensor, Any]]:
         """Where `parallel`: z_1:T as an associative scan of affine maps, with the same noise as frame by frame."""
         if not self.parallel:
             return {}
-        moves, (factor, _) = self.gains(given.g)
-        at_zero = {"z": tf.zeros_like(given.g.vector), "first": masks.opening(given.g.vector)}
-        state = self.absorb_u(at_zero, given.c)
-        shifts = self.z_posterior.mean(self.posterior(state, given.g))
-        noise = given.noise.get("z")
-        if noise is not None:
-            shifts += matvec(factor, noise)
-        z = affine_path(moves, shifts)
-        return {"z": (z, self.posterior({**state, "z": masks.shift(z)}, given.g))}
+        z = self.chain(given).path(given.noise.get("z"))
+        state = self.absorb_u({"z": masks.shift(z), "first": masks.opening(z)}, given.c)
+        return {"z": (z, self.posterior(state, given.g))}
 
     def absorb_z(self, state: State, z: tf.Tensor) -> State:
         return {**state, "z": z}
@@ -246,15 +256,5 @@ class LatentLDS(RecurrentDVAE):
     @tf.function(reduce_retracing=True, autograph=False)
     def _smooth(self, batch: Batch) -> Belief:
         packed, how = self.pack(batch)
-        mean = self.infer_packed(packed, None).latents["z"].z
-        moves, (_, own) = self.cell.gains(self.hoist(packed, None).g)
-
-        def frame(before: tf.Tensor, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            move, added = inputs
-            moved = tf.matmul(move, tf.matmul(before, move, transpose_b=True))
-            covariance = 0.5 * (moved + tf.linalg.matrix_transpose(moved)) + added
-            return covariance, covariance
-
-        _, covariance = scan(frame, tf.zeros_like(own[:, 0]), (moves, own))
-        found = Belief(mean, covariance)
+        found = marginals(self.cell.chain(self.hoist(packed, None)))
         return found if how is None else Belief(*(masks.unpack(y, how) for y in found))

@@ -16,7 +16,7 @@ from tfdvae.models.base import DVAE, Packed
 from tfdvae.models.drawing import Request
 from tfdvae.recurrence import Feedback
 from tfdvae.simulation import Frames
-from tfdvae.types import Batch, Generated, LatentPath, State, StepOutput, Trajectory
+from tfdvae.types import Batch, Generated, State, StepOutput, Trajectory
 
 __all__ = ["RecurrentDVAE"]
 
@@ -252,7 +252,7 @@ class RecurrentDVAE(DVAE):
         for latent in self.frame_latents:
             q = latent.posterior(state, g)
             z, noise = draw(latent, q)
-            paths[latent.name] = LatentPath(z, q, latent.prior_of(state, z), noise)
+            paths[latent.name] = latent.path(state, g, z, q, noise)
             state = latent.absorb(state, z)
         params = io.params(self.cell.observe(state))
         log_px = io.log_prob(params, x, observed)
