@@ -73,6 +73,15 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"batch_size": 32, "epochs": 60, "patience": 10},
         "evaluation": {"num_samples": 8, "chunk": 2, "batch_size": 16},
     },
+    "nascar": {
+        "data": {
+            **{"num_train": 200, "num_valid": 50, "num_test": 50, "length": 100, "noise_scale": 0.2},
+            # Whether every other car goes the other way round.
+            "both_ways": False,
+        },
+        "model": {"observation": "gaussian", "standardize": None},
+        "training": {"batch_size": 20, "epochs": 200, "patience": 30},
+    },
     "ball_in_box": {
         "data": {"num_train": 5000, "num_valid": 500, "num_test": 500, "length": 20, "resolution": 32},
         "model": {"standardize": None},

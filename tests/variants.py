@@ -76,6 +76,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "decoder_units": (7,),
     },
     "latent_lds": {"latent_dim": 3, "encoder_units": (6,), "decoder_units": (4,)},
+    "switching_lds": {"latent_dim": 2, "num_regimes": 3, "rounds": 2, "encoder_units": (6,), "decoder_units": (4,)},
     "vssn": {
         "latent_dim": 2,
         "noise_dim": 3,
@@ -203,6 +204,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "latent_lds": ("latent_lds", {}),
     "latent_lds-filter": ("latent_lds", {"inference": "filter", "scale": "exp"}),
     "latent_lds-parallel": ("latent_lds", {"parallel": True}),
+    "switching_lds": ("switching_lds", {}),
+    "switching_lds-filter": ("switching_lds", {"inference": "filter", "scale": "exp"}),
     "vssn": ("vssn", {}),
     "vssn-lstm": (
         "vssn",

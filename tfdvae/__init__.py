@@ -66,6 +66,8 @@ from tfdvae.models import (
     STORNCell,
     SV2PCell,
     SVGCell,
+    SwitchingLDS,
+    SwitchingLDSCell,
     TCNDVAECell,
     TransformerDVAE,
     TransformerDVAECell,
@@ -77,6 +79,7 @@ from tfdvae.models import (
     ZForcingVRNNCell,
 )
 from tfdvae.types import (
+    Averaged,
     Batch,
     Forecast,
     Gaussian,
@@ -87,6 +90,7 @@ from tfdvae.types import (
     LatentTerms,
     Move,
     Refined,
+    Segmentation,
     StepOutput,
     StepTerms,
     Trajectory,
@@ -95,6 +99,7 @@ from tfdvae.types import (
 __version__ = "0.2.0"
 
 __all__ = [
+    "Averaged",
     "Batch",
     "DKF",
     "DKFCell",
@@ -142,11 +147,14 @@ __all__ = [
     "SV2PCell",
     "SVG",
     "SVGCell",
+    "Segmentation",
     "SequenceDVAE",
     "StepOutput",
     "StepTerms",
     "StochasticCell",
     "StochasticRNN",
+    "SwitchingLDS",
+    "SwitchingLDSCell",
     "TCNDVAE",
     "TCNDVAECell",
     "Trajectory",

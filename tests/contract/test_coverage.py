@@ -83,6 +83,7 @@ def waiting(found: list) -> set[str]:
         ("dsae", "posterior_cell", {None, "rnn"}),
         ("latent_lds", "inference", {"smooth", "filter"}),
         ("latent_lds", "parallel", {False, True}),
+        ("switching_lds", "inference", {"smooth", "filter"}),
         ("dvbf", "initial", {"smooth", "filter"}),
         ("dvbf", "bayesian", {False, True}),
         ("vrae", "decoder", {"teacher_forced", "free_running"}),

@@ -70,7 +70,7 @@ def test_the_networks_see_what_they_are_told(make: Callable) -> None:
     if make("indicator").has_latents:
         found, changed = (drawn(make("indicator").infer(*b)) for b in (batch._replace(x=filled), again))
         own = [latent.name for latent in make("indicator").latents if latent.level != "dataset"]
-        assert all(differs(found[k][1].loc, changed[k][1].loc) for k in own)
+        assert all(differs(found[k][1][0], changed[k][1][0]) for k in own)
 
 
 def test_the_last_value_that_was_seen() -> None:

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tests.dependencies.segments import fhvae
+from tests.dependencies.switching import SWITCHING_LDS, SWITCHING_LDS_FILTER
 from tfdvae import simulation
 from tfdvae.models.sequence import SequenceDVAE
 from tfdvae.testing import driver, jacobians
@@ -252,6 +253,8 @@ TABLE: dict[str, Parents] = {
     "latent_lds": latent_lds("from_now_on"),
     "latent_lds-filter": latent_lds("now"),
     "latent_lds-parallel": latent_lds("from_now_on"),
+    "switching_lds": SWITCHING_LDS,
+    "switching_lds-filter": SWITCHING_LDS_FILTER,
     "svg-fixed": STORN,
     "lvrnn-independent": {**VRNN, "z": {"posterior": VRNN["z"]["posterior"]}},
     "tcn": tcn(2, dense=True),
@@ -271,6 +274,7 @@ SEE_THE_WHOLE_SEQUENCE = ("dsae", "dssm", "sv2p", "vrae")
 
 LINEAR: dict[str, set[Target]] = {
     "latent_lds": {("z", "prior"), ("z", "posterior")},
+    "switching_lds": {("z", "prior"), ("z", "posterior")},
     "fhvae": {("mu2", "posterior"), ("z2", "prior")},
     "dkf-linear": {("z", "prior")},
     "dkf-tridiagonal": {("z", "posterior")},

@@ -35,15 +35,18 @@ from tfdvae.data.seasons import (
 )
 from tfdvae.data.sequences import Sequences, Splits, describe, from_arrays, numbered, pad, windows
 from tfdvae.data.simulated import (
+    TRACK_REGIMES,
     Simulated,
     load_ball_in_box,
     load_bouncing_balls,
     load_moving_digits,
+    load_nascar,
     load_pendulum,
     load_spikes,
     simulate_ball_in_box,
     simulate_bouncing_balls,
     simulate_moving_digits,
+    simulate_nascar,
     simulate_pendulum,
     simulate_spikes,
 )
@@ -82,6 +85,7 @@ __all__ = [
     "SpeechStream",
     "Splits",
     "Statistics",
+    "TRACK_REGIMES",
     "TimeSeries",
     "Utterances",
     "batches",
@@ -105,6 +109,7 @@ __all__ = [
     "load_icu",
     "load_motion",
     "load_moving_digits",
+    "load_nascar",
     "load_pendulum",
     "load_pianoroll",
     "load_speech_spectrogram",
@@ -138,6 +143,7 @@ __all__ = [
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
     "simulate_moving_digits",
+    "simulate_nascar",
     "simulate_pendulum",
     "simulate_spikes",
     "snap_to_grid",
@@ -160,6 +166,7 @@ SIMULATIONS = {
     "ball_in_box": simulate_ball_in_box,
     "bouncing_balls": simulate_bouncing_balls,
     "moving_digits": simulate_moving_digits,
+    "nascar": simulate_nascar,
     "pendulum": simulate_pendulum,
     "spikes": simulate_spikes,
 }
@@ -181,6 +188,7 @@ DATASETS = {
     "icu": load_icu,
     "motion": load_motion,
     "moving_digits": load_moving_digits,
+    "nascar": load_nascar,
     "pendulum": load_pendulum,
     "pianoroll": load_pianoroll,
     "speech_spectrogram": load_speech_spectrogram,

@@ -20,6 +20,7 @@ from tfdvae.models.srnn import SRNN, SRNNCell
 from tfdvae.models.storn import STORN, STORNCell
 from tfdvae.models.sv2p import SV2P, SV2PCell
 from tfdvae.models.svg import SVG, SVGCell
+from tfdvae.models.switching_lds import SwitchingLDS, SwitchingLDSCell
 from tfdvae.models.tcn import TCNDVAE, TCNDVAECell
 from tfdvae.models.transformer import TransformerDVAE, TransformerDVAECell
 from tfdvae.models.vae import VAE, VAECell
@@ -65,6 +66,8 @@ __all__ = [
     "SVGCell",
     "SequenceDVAE",
     "StateEstimate",
+    "SwitchingLDS",
+    "SwitchingLDSCell",
     "TCNDVAE",
     "TCNDVAECell",
     "TransformerDVAE",
@@ -97,6 +100,7 @@ MODELS: dict[str, type[DVAE]] = {
     "fhvae": FHVAE,
     "kvae": KVAE,
     "latent_lds": LatentLDS,
+    "switching_lds": SwitchingLDS,
     "vrae": VRAE,
     "vssn": VSSN,
     "zforcing_vrnn": ZForcingVRNN,

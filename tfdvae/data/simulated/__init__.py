@@ -1,4 +1,4 @@
-"""Simulated data: systems whose true state is known, as videos or as spikes.
+"""Simulated data: systems whose true state is known, as videos, as spikes, and as frames of other kinds.
 
 Each system has two functions with the same arguments: `load_*` returns `Splits` as every loader does, and
 `simulate_*` the same splits together with the true states, for experiments that ask what a model has understood.
@@ -14,17 +14,21 @@ from tfdvae.data.simulated.digits import load_moving_digits, simulate_moving_dig
 from tfdvae.data.simulated.pendulum import load_pendulum, simulate_pendulum
 from tfdvae.data.simulated.shared import Simulated
 from tfdvae.data.simulated.spikes import load_spikes, simulate_spikes
+from tfdvae.data.simulated.track import TRACK_REGIMES, load_nascar, simulate_nascar
 
 __all__ = [
     "Simulated",
+    "TRACK_REGIMES",
     "load_ball_in_box",
     "load_bouncing_balls",
     "load_moving_digits",
+    "load_nascar",
     "load_pendulum",
     "load_spikes",
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
     "simulate_moving_digits",
+    "simulate_nascar",
     "simulate_pendulum",
     "simulate_spikes",
 ]
