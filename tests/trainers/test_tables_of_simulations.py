@@ -9,6 +9,7 @@ from tests.trainers.helpers import smoke
 from tfdvae.metrics import best_of_samples, linear_r2, squared_error_per_frame, video_scores
 from trainers import loading, predict, regress, train
 from trainers.tables import TABLES, Finished
+from trainers.tables.regimes import matching
 from trainers.tables.simulated import partners
 
 
@@ -54,6 +55,23 @@ def test_physics_are_measured_by_whose_v_a_forecast_has(tmp_path: Path) -> None:
     gravity = {split: simulated.constants[split][:, :1] for split in v}
     expected = linear_r2(np.asarray(v["valid"]), gravity["valid"], np.asarray(v["test"]), gravity["test"])
     assert found["gravity from v"] == pytest.approx(float(expected[0]))
+
+
+def test_regimes_are_matched_on_the_validation_split(tmp_path: Path) -> None:
+    found, true = np.array([[0, 0, 1], [2, 2, 0]]), np.array([[2, 2, 0], [1, 1, 2]])
+    np.testing.assert_array_equal(matching(found, true, 3), [2, 0, 1])
+    # Each name is used once, though two of what was found agree best with the same.
+    np.testing.assert_array_equal(matching(np.array([0, 0, 0, 1, 1]), np.array([1, 1, 1, 1, 0]), 2), [1, 0])
+    run = finished("nascar", "switching_lds", tmp_path, data={"num_train": 20, "num_valid": 6, "max_sequences": None})
+    found = TABLES["regimes"].measure(run)
+    simulated = loading.load_simulated(run.config.data)
+    labels = {s: run.model.segment(np.stack(getattr(simulated.splits, s).x)).path.numpy() for s in ("valid", "test")}
+    true = {split: simulated.truth[split][..., 2].astype(int) for split in labels}
+    names = matching(labels["valid"][:, 1:], true["valid"][:, 1:], 4)
+    assert found["accuracy"] == pytest.approx(100 * (names[labels["test"]] == true["test"])[:, 1:].mean())
+    # Places tell where the car is, but for the borders.
+    assert 60.0 < found["k-means, frames"] <= 100.0 and found["k-means, pairs"] > 60.0
+    assert found["ELBO"] == pytest.approx(run.scores.elbo.nats_per_frame)
 
 
 @pytest.mark.exhaustive

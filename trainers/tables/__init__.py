@@ -1,6 +1,7 @@
 """The tables that `trainers.reproduce` makes, by name."""
 
 from trainers.tables.music import MUSIC
+from trainers.tables.regimes import REGIMES
 from trainers.tables.resynthesis import MOTION, SPEECH_RESYNTHESIS
 from trainers.tables.sequences import HANDWRITING, SPEECH_WAVEFORM
 from trainers.tables.simulated import BOUNCING_BALLS, PENDULUM, PHYSICS, SPIKES
@@ -22,5 +23,6 @@ TABLES: dict[str, Table] = {
     "bouncing-balls": BOUNCING_BALLS,
     "spikes": SPIKES,
     "video": VIDEO,
+    "regimes": REGIMES,
 }
 """By the name on the command line."""
