@@ -85,7 +85,7 @@ def expected_log_densities(
     expected = linear(masks.shift(belief.mean), tf.transpose(rows)) + tf.reshape(dynamics.offset, [count * size])
     error = tf.tile(arrived, [1, 1, count]) - expected
     # z_t - A_k z_{t-1} is (F_t - A_k) z_{t-1} and noise of its own.
-    turned = tf.tile(chain.move, [1, 1, count, 1]) - rows
+    turned = tf.tile(chain.moves, [1, 1, count, 1]) - rows
     spread = tf.reduce_sum(tf.matmul(turned, masks.shift(belief.covariance)) * turned, axis=-1)
     spread += tf.tile(tf.reduce_sum(tf.square(chain.factor), axis=-1), [1, 1, count])
     terms = (tf.square(error) + spread) / variance + tf.math.log(2.0 * math.pi * variance)

@@ -245,7 +245,7 @@ class SwitchingLDSCell(LatentLDSCell):
         expected = switching.expected_dynamics(weights, dynamics)
         arriving = expected.offset if drift is None else expected.offset + drift
         beside = Potential(moved * expected.beside.vector, tf.expand_dims(moved, -1) * expected.beside.precision)
-        found = messages(nodes, expected.transition, expected.variance, arriving, beside)
+        found = messages(nodes, expected.transition, expected.variance, arriving, beside=beside)
         opening = masks.opening(nodes.vector)
         initial = tf.convert_to_tensor(self.initial_loc)
         first = initial + tf.zeros_like(arriving) if drift is None else initial + drift
@@ -260,7 +260,7 @@ class SwitchingLDSCell(LatentLDSCell):
         """q(z_t | z_{t-1}, .); "filter": q(z_t | z_{t-1}, s_t, x_t)."""
         if not self.smoothing:
             return super().posterior(state, g)
-        return Triangular(matvec(g.chain.move, state["z"]) + g.chain.shift, g.chain.factor)
+        return Triangular(matvec(g.chain.moves, state["z"]) + g.chain.shifts, g.chain.factor)
 
     def average(self, state: State, g: Inferred) -> Averaged:
         """All s_t that there might be."""
