@@ -77,6 +77,14 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "latent_lds": {"latent_dim": 3, "encoder_units": (6,), "decoder_units": (4,)},
     "switching_lds": {"latent_dim": 2, "num_regimes": 3, "rounds": 2, "encoder_units": (6,), "decoder_units": (4,)},
+    "gpvae": {
+        "latent_dim": 3,
+        "encoder_units": (6,),
+        "decoder_units": (7,),
+        # With little noise and long scales K is so near to singular that float32 tells its factors to three digits.
+        "length_scales": (0.7, 3.0),
+        "jitter": 0.05,
+    },
     "vssn": {
         "latent_dim": 2,
         "noise_dim": 3,
@@ -206,6 +214,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "latent_lds-parallel": ("latent_lds", {"parallel": True}),
     "switching_lds": ("switching_lds", {}),
     "switching_lds-filter": ("switching_lds", {"inference": "filter", "scale": "exp"}),
+    "gpvae": ("gpvae", {}),
+    "gpvae-recurrent": (
+        "gpvae",
+        {"inference": "recurrent", "cell": "gru", "kernel": "matern32", "length_scales": 3.0, "scale": "exp"},
+    ),
+    "gpvae-times": ("gpvae", {"times_in_u": True, "kernel": "rbf", "latent_dim": 2, "window": 5}),
     "vssn": ("vssn", {}),
     "vssn-lstm": (
         "vssn",

@@ -132,6 +132,7 @@ speech = Presets(
         **{"cell": None, "units": None, "num_regimes": 4, "rounds": 2},
         **{"encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
     },
+    gpvae={"cell": None, "units": None, "encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
     vrae={},
     vssn={
         "cell": "gru",
@@ -173,10 +174,10 @@ Scales are exponentials of log-variances, clipped at `min_scale` where the surve
 does not describe, has one hidden layer in its authors' configurations; RVAE and DSAE have no dense layers beside those
 of its text (footnote of B.6).
 
-The survey lists no RNN, KVAE, latent LDS, switching LDS, VRAE, VSSN, DSSM, DVBF, FHVAE, LV-RNN, SVG, SV2P, Z-forcing
-VRNN, RSSM, TCN and transformer: these are by analogy, VSSN, SV2P and RSSM with SRNN, LV-RNN and Z-forcing with VRNN,
-SVG with STORN, KVAE, latent and switching LDS, DSSM and DVBF with DKF's networks, FHVAE with RVAE and DSAE; TCN and
-transformer have as many weights as the VRNN."""
+The survey lists no RNN, KVAE, latent LDS, switching LDS, GP-VAE, VRAE, VSSN, DSSM, DVBF, FHVAE, LV-RNN, SVG, SV2P,
+Z-forcing VRNN, RSSM, TCN and transformer: these are by analogy, VSSN, SV2P and RSSM with SRNN, LV-RNN and Z-forcing
+with VRNN, SVG with STORN, KVAE, latent and switching LDS, GP-VAE, DSSM and DVBF with DKF's networks, FHVAE with RVAE
+and DSAE; TCN and transformer have as many weights as the VRNN."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -233,6 +234,7 @@ motion = Presets(
         **{"cell": None, "units": None, "num_regimes": 4, "rounds": 2},
         **{"encoder_units": (64, 32), "decoder_units": (32, 64)},
     },
+    gpvae={"cell": None, "units": None, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     vrae={},
     vssn={
         "cell": "gru",
@@ -321,6 +323,14 @@ papers = Presets(
     },
     rssm_planet=_rssm(200, (200,), 30, "gaussian"),
     rssm_dreamer=_rssm(600, (600,), 1024, {"class_name": "categorical", "config": {"classes": 32}}),
+    gpvae_healing={
+        "latent_dim": 256,
+        "kernel": "cauchy",
+        "length_scales": (2.0,),
+        "encoder_units": (256, 256),
+        "decoder_units": (256, 256, 256),
+        "observation": "bernoulli",
+    },
     svg_lp=_SVG,
     svg_fp={**_SVG, "learned_prior": False},
     tcn_timit={
@@ -337,5 +347,6 @@ pens; the paper does not print Z, which is ours). Fabius and van Amersfoort 2014
 two dimensions, of 40 with 50% overlap for twenty). Fraccaro et al. 2016 on polyphonic music (the widths of its hidden
 layers are ours). Hafner et al. 2019 (`rssm_planet`, trained with 3 free nats) and 2021 (`rssm_dreamer`, 32 groups of 32
 classes, KL balance of 0.8) on pictures, for which both want a `frame_encoder` and a `frame_decoder`. Denton and Fergus
-2018 (its recurrences; convolutions, Z and the width of g_t are ours). Aksan and Hilliges 2019 on raw audio: the
-widths of the five latents, all else is ours."""
+2018 (its recurrences; convolutions, Z and the width of g_t are ours). Fortuin et al. 2020 on Healing MNIST
+(`gpvae_healing`, from memory and unchecked, without its convolutions of single pictures). Aksan and Hilliges 2019 on
+raw audio: the widths of the five latents, all else is ours."""

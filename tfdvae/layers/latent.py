@@ -213,8 +213,16 @@ def latent_terms(latent: Latent, path: LatentPath, balance: float | None = None)
     Args:
         balance: alpha of KL balancing (Hafner et al. 2021): the KL has the gradient of alpha KL(sg q || p) +
             (1 - alpha) KL(q || sg p), and its own value; None is the plain KL.
+
+    Raises:
+        ValueError: a balance for terms that the model brings, in which q and p are not told apart.
     """
     if path.terms is not None:
+        if balance is not None:
+            raise ValueError(
+                f"`kl_balance` divides the gradient of the KL between posterior and prior, which the closed form of "
+                f"the whole path of {latent.name!r} does not tell apart: compile without it."
+            )
         return path.terms
     q, p, z = path.q, path.p, path.z
     log_p, log_q = latent.p.log_prob(p, z), latent.q.log_prob(q, z, path.noise)

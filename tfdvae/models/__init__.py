@@ -8,6 +8,7 @@ from tfdvae.models.dsae import DSAE, DSAECell
 from tfdvae.models.dssm import DSSM, DSSMCell
 from tfdvae.models.dvbf import DVBF, DVBFCell
 from tfdvae.models.fhvae import FHVAE, FHVAECell
+from tfdvae.models.gpvae import GPVAE
 from tfdvae.models.kvae import KVAE, StateEstimate
 from tfdvae.models.latent_lds import LatentLDS, LatentLDSCell
 from tfdvae.models.lvrnn import LVRNN, LVRNNCell
@@ -41,6 +42,7 @@ __all__ = [
     "DVBFCell",
     "FHVAE",
     "FHVAECell",
+    "GPVAE",
     "KVAE",
     "LVRNN",
     "LVRNNCell",
@@ -101,6 +103,7 @@ MODELS: dict[str, type[DVAE]] = {
     "kvae": KVAE,
     "latent_lds": LatentLDS,
     "switching_lds": SwitchingLDS,
+    "gpvae": GPVAE,
     "vrae": VRAE,
     "vssn": VSSN,
     "zforcing_vrnn": ZForcingVRNN,

@@ -324,8 +324,8 @@ class StreamingMixin:
         self._require_built(verb)
         if not self.stepwise:
             raise ValueError(
-                f"{type(self).__name__} draws whole sequences, each frame from all latents, so `{verb}` has no "
-                "meaning. Call `generate` with the length that you need, or choose a stepwise model."
+                f"{type(self).__name__} draws whole sequences, whose frames or latents come together, so "
+                f"`{verb}` has no meaning. Call `generate` with the length that you need, or choose a stepwise model."
             )
 
     def _require_causal(self) -> None:

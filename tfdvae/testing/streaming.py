@@ -78,7 +78,7 @@ def check_generated_steps(model: Any) -> None:
     batch = frames(model)
     u = future(model, BATCH)
     if not model.stepwise:
-        message = "draws whole sequences, each frame from all latents, so `.*` has no"
+        message = "draws whole sequences, whose frames or latents come together, so `.*` has no"
         _require_refusal(lambda: model.initial_state(BATCH), message)
         _require_refusal(lambda: model.generate_step({}), message)
         return
