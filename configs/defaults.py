@@ -82,6 +82,16 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"observation": "gaussian", "standardize": None},
         "training": {"batch_size": 20, "epochs": 200, "patience": 30},
     },
+    "healing_digits": {
+        "data": {
+            **{"path": "$TFDVAE_DATA/mnist10k/mnist10k.npz", "num_train": 8000, "num_valid": 500, "num_test": 1000},
+            **{"length": 10, "digit_size": 28, "max_rotation": 30.0, "jitter": 5.0, "missing_rate": 0.6},
+        },
+        "model": {"observation": "bernoulli", "standardize": None},
+        "optimizer": {"learning_rate": 1e-3},
+        "training": {"batch_size": 64, "epochs": 40, "patience": 8},
+        "evaluation": {"num_samples": 8, "chunk": 4},
+    },
     "ball_in_box": {
         "data": {"num_train": 5000, "num_valid": 500, "num_test": 500, "length": 20, "resolution": 32},
         "model": {"standardize": None},

@@ -7,8 +7,10 @@ import pytest
 
 from tests.trainers.helpers import smoke
 from tfdvae.metrics import best_of_samples, linear_r2, squared_error_per_frame, video_scores
-from trainers import loading, predict, regress, train
+from trainers import building, loading, predict, regress, train
+from trainers.scoring import Score, Scores
 from trainers.tables import TABLES, Finished
+from trainers.tables.healing import missing_pixels
 from trainers.tables.regimes import matching
 from trainers.tables.simulated import partners
 
@@ -106,13 +108,47 @@ def test_spikes_are_scored_by_bounds_and_by_the_oscillator(tmp_path: Path) -> No
     np.testing.assert_allclose([found["oscillator 1"], found["oscillator 2"]], expected, rtol=1e-5)
 
 
-def test_digits_are_scored_after_the_given_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """A file of three pictures of noise, for training and for tests."""
     images = np.random.default_rng(0).integers(256, size=(3, 28, 28), dtype=np.uint8)
     kinds = {"images": images, "labels": np.arange(3)}
-    path = tmp_path / "digits.npz"
-    np.savez(path, **{f"{split}_{what}": y for split in ("train", "test") for what, y in kinds.items()})
+    np.savez(tmp_path / "digits.npz", **{f"{s}_{what}": y for s in ("train", "test") for what, y in kinds.items()})
+    return tmp_path / "digits.npz"
+
+
+def test_missing_pixels_are_scored_against_what_is_there(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = smoke("healing_digits", "gpvae", digits)
+    model, splits = building.build_model(config), loading.load_splits(config.data)
+    building.build_for(model, config, splits.train)
+    scores = Scores("gpvae", "healing_digits", "test", 4, 32, 4, elbo=Score(-2.0, -2.5, -16.0))
+    run = Finished(config, model, splits, scores)
+    model.partly_observed = True  # as training leaves it
+    monkeypatch.setattr("trainers.tables.healing.SAMPLES", 3)
+    monkeypatch.setattr("trainers.tables.healing.CHUNK", 3)
+    found = TABLES["healing"].measure(run)
+    config.data.missing_rate = 0.0
+    truth = np.stack(loading.load_splits(config.data).test.x)
+    x, observed = (np.stack(y) for y in (run.splits.test.x, run.splits.test.observed))
+    parts = [run.model.impute(x[i : i + 3], observed=observed[i : i + 3], num_samples=3, seed=i).mean for i in (0, 3)]
+    p, missing = np.concatenate(parts)[~observed], truth[~observed]
+    assert 0.3 < missing.mean() < 0.7 and not x[~observed].any()
+    assert found["NLL"] == pytest.approx(-np.log(np.where(missing == 1.0, p, 1.0 - p)).mean(), rel=1e-4)
+    assert found["squared error"] == pytest.approx(np.square(p - missing).mean(), rel=1e-4)
+    assert found["ELBO"] == -2.0
+
+
+def test_a_pixel_that_is_sure_and_wrong_costs_a_finite_number() -> None:
+    mean, truth = np.array([[[0.0, 1.0, 0.25]]]), np.array([[[1.0, 1.0, 0.0]]])
+    found = missing_pixels(mean, truth, np.array([[[True, True, False]]]))
+    assert found == {"NLL": pytest.approx(-np.log(1e-6) / 2.0, rel=1e-5), "squared error": 0.5}
+
+
+def test_digits_are_scored_after_the_given_frames(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = smoke(
-        "moving_digits", "rssm", path, training={"epochs": 1}, model={"frame_encoder": None, "frame_decoder": None}
+        "moving_digits", "rssm", digits, training={"epochs": 1}, model={"frame_encoder": None, "frame_decoder": None}
     )
     config.data.digit_size = 7
     run = Finished(config, *train.run(config, tmp_path / "run"))

@@ -1,5 +1,6 @@
 """The tables that `trainers.reproduce` makes, by name."""
 
+from trainers.tables.healing import HEALING
 from trainers.tables.music import MUSIC
 from trainers.tables.regimes import REGIMES
 from trainers.tables.resynthesis import MOTION, SPEECH_RESYNTHESIS
@@ -24,5 +25,6 @@ TABLES: dict[str, Table] = {
     "spikes": SPIKES,
     "video": VIDEO,
     "regimes": REGIMES,
+    "healing": HEALING,
 }
 """By the name on the command line."""

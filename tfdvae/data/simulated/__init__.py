@@ -11,6 +11,7 @@ from tfdvae.data.simulated.balls import (
     simulate_bouncing_balls,
 )
 from tfdvae.data.simulated.digits import load_moving_digits, simulate_moving_digits
+from tfdvae.data.simulated.healing import load_healing_digits, simulate_healing_digits
 from tfdvae.data.simulated.pendulum import load_pendulum, simulate_pendulum
 from tfdvae.data.simulated.shared import Simulated
 from tfdvae.data.simulated.spikes import load_spikes, simulate_spikes
@@ -21,12 +22,14 @@ __all__ = [
     "TRACK_REGIMES",
     "load_ball_in_box",
     "load_bouncing_balls",
+    "load_healing_digits",
     "load_moving_digits",
     "load_nascar",
     "load_pendulum",
     "load_spikes",
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
+    "simulate_healing_digits",
     "simulate_moving_digits",
     "simulate_nascar",
     "simulate_pendulum",

@@ -18,7 +18,7 @@ from tfdvae.data.simulated.shared import (
     splits_of,
 )
 
-__all__ = ["load_moving_digits", "simulate_moving_digits"]
+__all__ = ["check_digit_size", "chosen_digits", "load_moving_digits", "read_digits", "simulate_moving_digits"]
 
 _EXPECTED = "pictures of digits: train_images, train_labels, test_images and test_labels"
 _SIDE = 28
@@ -81,8 +81,7 @@ def simulate_moving_digits(
         num_train, num_valid, num_test, length=length, resolution=resolution, num_digits=num_digits, seed=seed
     )
     check_positive(max_speed=max_speed)
-    if digit_size not in _SIZES:
-        raise ValueError(f"digit_size must be one of {', '.join(map(str, _SIZES))}; got {digit_size!r}.")
+    check_digit_size(digit_size)
     if resolution <= digit_size:
         raise ValueError(
             f"A digit of {digit_size} pixels has no room to move in a box of {resolution}: choose a resolution above "
@@ -90,7 +89,7 @@ def simulate_moving_digits(
         )
     if not isinstance(stochastic, bool | np.bool_):
         raise ValueError(f"stochastic must be True or False; got {stochastic!r}.")
-    pictures, labels, counted = _read(path, digit_size)
+    pictures, labels, counted = read_digits(path, digit_size)
     room = resolution - digit_size
 
     def simulate() -> Arrays:
@@ -98,7 +97,7 @@ def simulate_moving_digits(
             split: np.concatenate(
                 [
                     _fly(rng, (counts[split], length, num_digits), room, max_speed, stochastic),
-                    _chosen(rng, (counts[split], length, num_digits), counted, split == "test"),
+                    chosen_digits(rng, (counts[split], length, num_digits), counted, split == "test"),
                 ],
                 axis=-1,
             )
@@ -118,8 +117,19 @@ def simulate_moving_digits(
 load_moving_digits = splits_of(simulate_moving_digits, "load_moving_digits")
 
 
-def _read(path: str | os.PathLike, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """Pictures float32 [M, size, size] in [0, 1] and their labels [M], those for training first; how many of each."""
+def check_digit_size(digit_size: int) -> None:
+    """Raises ValueError for what pictures of 28 x 28 cannot be shrunk to by means over whole pixels."""
+    if digit_size not in _SIZES:
+        raise ValueError(f"digit_size must be one of {', '.join(map(str, _SIZES))}; got {digit_size!r}.")
+
+
+def read_digits(path: str | os.PathLike, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """Pictures float32 [M, size, size] in [0, 1] and their labels [M], those for training first; how many of each.
+
+    Raises:
+        ValueError: a damaged file or one of something else, which is named.
+        FileNotFoundError: no such file.
+    """
     arrays = read_flat(path, _EXPECTED)
     found: dict[str, list[np.ndarray]] = {"images": [], "labels": []}
     with named_damage(path, f"cannot be read: expected {_EXPECTED}"):
@@ -137,7 +147,9 @@ def _read(path: str | os.PathLike, size: int) -> tuple[np.ndarray, np.ndarray, t
     return blocks / np.float32(255.0), np.concatenate(found["labels"]).astype(np.float32), counted
 
 
-def _chosen(rng: np.random.Generator, shape: tuple[int, int, int], counted: tuple[int, int], test: bool) -> np.ndarray:
+def chosen_digits(
+    rng: np.random.Generator, shape: tuple[int, int, int], counted: tuple[int, int], test: bool
+) -> np.ndarray:
     """The number of each digit's picture, the same in all frames of a sequence: [N, T, K, 1]."""
     first, count = (counted[0], counted[1]) if test else (0, counted[0])
     numbers = first + rng.integers(count, size=(shape[0], 1, shape[2], 1))

@@ -133,6 +133,7 @@ def picture(
     pixels: int,
     inputs: Arrays | None = None,
     verbose: int = 1,
+    observed: Arrays | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Simulated:
     """Pictures of all states.
@@ -143,6 +144,7 @@ def picture(
         pixels: D.
         inputs: per split u, float32 [N, T, U].
         verbose: 1 shows a progress bar where it takes more than a few seconds, 0 shows nothing.
+        observed: per split bool [N, T, D], true where a pixel was measured; None where all were.
         about: what else is known, see `DataDescription`.
     """
     frames = sum(array.shape[0] * array.shape[1] for array in states.values())
@@ -158,7 +160,8 @@ def picture(
             images[start : start + chunk] = render(part).reshape(len(part), length, pixels)
             done += len(part)
             bar.update(done, finalize=False)
-        splits[split] = from_arrays(images, u=None if inputs is None else inputs[split])
+        beside = {"u": inputs, "observed": observed}
+        splits[split] = from_arrays(images, **{k: None if y is None else y[split] for k, y in beside.items()})
     bar.update(bar.target, finalize=True)
     known = {"units": ("intensity from 0 to 1",), **(about or {})}
     return Simulated(Splits(**splits).described(**known), states)
