@@ -117,6 +117,11 @@ def digits(tmp_path: Path) -> Path:
     return tmp_path / "digits.npz"
 
 
+def missing_nll(p: np.ndarray, x: np.ndarray) -> float:
+    """Of pixels that are 1 with probabilities p, nats, a mean."""
+    return -float(np.log(np.clip(np.where(x == 1.0, p, 1.0 - p), 1e-6, 1.0)).mean())
+
+
 def test_missing_pixels_are_scored_against_what_is_there(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = smoke("healing_digits", "gpvae", digits)
     model, splits = building.build_model(config), loading.load_splits(config.data)
@@ -133,8 +138,12 @@ def test_missing_pixels_are_scored_against_what_is_there(digits: Path, monkeypat
     parts = [run.model.impute(x[i : i + 3], observed=observed[i : i + 3], num_samples=3, seed=i).mean for i in (0, 3)]
     p, missing = np.concatenate(parts)[~observed], truth[~observed]
     assert 0.3 < missing.mean() < 0.7 and not x[~observed].any()
-    assert found["NLL"] == pytest.approx(-np.log(np.where(missing == 1.0, p, 1.0 - p)).mean(), rel=1e-4)
+    assert found["NLL"] == pytest.approx(missing_nll(p, missing), rel=1e-4)
     assert found["squared error"] == pytest.approx(np.square(p - missing).mean(), rel=1e-4)
+    seen = [np.concatenate(y) for y in (splits.train.x, splits.train.observed)]
+    means = np.broadcast_to(seen[0].sum(axis=0) / seen[1].sum(axis=0), truth.shape)[~observed]
+    assert found["squared error, means"] == pytest.approx(np.square(means - missing).mean(), rel=1e-4)
+    assert found["NLL, means"] == pytest.approx(missing_nll(means, missing), rel=1e-4)
     assert found["ELBO"] == -2.0
 
 
