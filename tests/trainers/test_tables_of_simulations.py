@@ -132,6 +132,7 @@ def test_missing_pixels_are_scored_against_what_is_there(digits: Path, monkeypat
     monkeypatch.setattr("trainers.tables.healing.SAMPLES", 3)
     monkeypatch.setattr("trainers.tables.healing.CHUNK", 3)
     found = TABLES["healing"].measure(run)
+    assert config.data.missing_rate == 0.6
     config.data.missing_rate = 0.0
     truth = np.stack(loading.load_splits(config.data).test.x)
     x, observed = (np.stack(y) for y in (run.splits.test.x, run.splits.test.observed))
