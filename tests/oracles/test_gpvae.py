@@ -1,6 +1,5 @@
 """The GP-VAE against one dense Gaussian in float64: prior, posterior, divergence, and what is conditioned on what."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -17,17 +16,11 @@ from tfdvae import random
 from tfdvae.layers.gaussian_process import KERNELS
 from tfdvae.types import Batch
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 BATCH, LENGTH, X, U, Z = 3, 6, 4, 2, 3
 EXISTS = np.arange(LENGTH) < np.array([[6], [3], [1]])
 TIMES = np.array([[0.0, 0.4, 0.5, 2.0, 2.0, 5.0], [1.0, 1.5, 4.0, 0.0, 0.0, 0.0], [3.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
-
-
-@pytest.fixture(autouse=True)
-def eagerly() -> Iterator[None]:
-    """Tracing is what costs, where lengths vary."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def make(u_dim: int = 0, spread: float = 0.4, **options: Any) -> tfdvae.GPVAE:
