@@ -205,8 +205,9 @@ class GPVAE(SequenceDVAE):
         features = self.encoder(given)
         marginal = self.posterior_head(features)
         raw = tf.cast(flat_call(self.correlation_head, features), tf.float32)
-        later = tf.logical_not(masks.opening(raw))
-        return MarkovChain(marginal.loc, marginal.scale, tf.where(later, MAX_CORRELATION * tf.tanh(raw), 0.0))
+        # The first frame has no neighbour before it. LiteRT cannot measure the range of a mask for integers.
+        correlation = tf.pad(MAX_CORRELATION * tf.tanh(raw)[:, 1:], [[0, 0], [1, 0], [0, 0]])
+        return MarkovChain(marginal.loc, marginal.scale, tf.ensure_shape(correlation, raw.shape))
 
     def decode(self, z: tf.Tensor, mask: tf.Tensor | None = None, u: tf.Tensor | None = None) -> tf.Tensor:
         """Features of p(x_t | z_t) for z_t `[..., Z]`."""
