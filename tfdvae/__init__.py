@@ -1,10 +1,12 @@
 """Dynamical variational autoencoders as Keras models."""
 
-# `backend` comes first, and says where Keras has another one than TensorFlow, before an import fails on it.
+# Says where Keras has another backend than TensorFlow, before an import fails on it.
+from tfdvae import backend
+
+# isort: split
 
 from tfdvae import (
     anomalies,
-    backend,
     bounds,
     callbacks,
     codec,
