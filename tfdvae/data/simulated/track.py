@@ -62,7 +62,7 @@ def simulate_nascar(
 
     Raises:
         ValueError: a count below 1, a number that is negative, or zero where that means nothing; a `speed` above 1, at
-            which a regime may be left out.
+            which a regime may be left out; `both_ways` that is no bool.
     """
     counts, integers = counts_of(num_train, num_valid, num_test, length=length, features=features, seed=seed)
     positive = {"speed": speed, "noise_scale": noise_scale}
@@ -70,6 +70,8 @@ def simulate_nascar(
     check_positive(or_zero=True, process_scale=process_scale)
     if speed > 1.0:
         raise ValueError(f"speed must be at most 1, the radius of the bends; got {speed}.")
+    if not isinstance(both_ways, bool | np.bool_):
+        raise ValueError(f"both_ways must be True or False; got {both_ways!r}.")
 
     def simulate() -> Arrays:
         emission = np.random.default_rng(seed).standard_normal((2, features))
