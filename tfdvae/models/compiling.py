@@ -90,7 +90,8 @@ class CompilingMixin:
                 that nothing showed. In logs of training alone; `evaluate` hides nothing.
             micro_batch: how many sequences of a batch a step holds in memory at a time; None: all of them. The update
                 is that of the whole batch, with its noise, unlike that of an optimizer's
-                `gradient_accumulation_steps`, which is the mean of several batches' own.
+                `gradient_accumulation_steps`, which is the mean of several batches' own. The pass of `metrics`, which
+                needs no gradients, still takes all of them together.
             metrics: as in Keras, of frames and E[x_t | .], the means that `predict` returns, beside the parts of the
                 bound; each frame that exists is a sample, or each entry where parts of frames are not observed. They
                 cost a pass over the data at each step.

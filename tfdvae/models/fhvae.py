@@ -320,13 +320,14 @@ class FHVAE(RecurrentDVAE):
     ) -> tf.Tensor:
         """What one sequence says, in the voice of another: z1 of x, and z2 of x moved by the difference of both mu2.
 
-        With `x_other` equal to x it is `reconstruct`.
+        With `x_other` equal to x, along the means, it is `reconstruct`.
 
         Args:
             x: `[B, T, D]`, or a dict with "x", "mask", "u", "observed" and "context".
             x_other: `[B, T2, D]` likewise, of which only mu2 is used.
             mask, mask_other, u, u_other: of the two, as everywhere.
             sample: draw latents and frames instead of following their means.
+            seed: of what is drawn; the next of the model's own by default.
 
         Returns:
             Frames in the shape of x; zeros where none exists.
