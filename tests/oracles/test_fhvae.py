@@ -263,6 +263,7 @@ def test_an_index_travels_beside_frames_and_is_checked(tmp_path: Path) -> None:
     model.fit(tf.data.Dataset.from_tensors(data), validation_data=x, verbose=0)
     numbered = tfdvae.data.numbered(tfdvae.data.from_arrays(list(x)))
     model.fit(tfdvae.data.batches(numbered, 2, seed=0), verbose=0)
+    np.testing.assert_allclose(model(numbered), model(x), **CLOSE)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.sequence_means, model.sequence_means)

@@ -281,7 +281,7 @@ class DVAE(
     # Keras.
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        inputs = pad(inputs) if isinstance(inputs, Sequences) else inputs
+        inputs = pad(inputs._replace(index=None)) if isinstance(inputs, Sequences) else inputs
         if not self.built and not isinstance(inputs, list):
             batch = validation.as_batch(inputs)
             validation.check_static(batch)
