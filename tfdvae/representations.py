@@ -104,10 +104,9 @@ class LatentFeatures(*(kind for kind in (TransformerMixin, BaseEstimator) if kin
             model = self.model
         elif self.model in MODELS:
             model = MODELS[self.model](**{"observation": "gaussian", "seed": self.seed, **(self.options or {})})
-            batch = pad(sequences)
-            model.adapt(**batch)
+            model.adapt(sequences)
             model.compile(keras.optimizers.Adam(self.learning_rate))
-            model.fit(batch, epochs=self.epochs, batch_size=self.batch_size, verbose=0)
+            model.fit(pad(sequences), epochs=self.epochs, batch_size=self.batch_size, verbose=0)
         else:
             raise ValueError(f"`model` must be a model, or one of {', '.join(sorted(MODELS))}; got {self.model!r}.")
         model.build_for(sequences.features)
@@ -156,7 +155,8 @@ class LatentFeatures(*(kind for kind in (TransformerMixin, BaseEstimator) if kin
 
     def _batches(self, X: Any) -> list[dict[str, np.ndarray]]:
         self._chosen()
-        sequences, size = _sequences(X), whole("batch_size", self.batch_size, at_least=1)
+        sequences = _sequences(X)._replace(index=None)
+        size = whole("batch_size", self.batch_size, at_least=1)
         length = int(sequences.lengths.max())
         starts = range(0, sequences.num_sequences, size)
         return [pad(sequences.take(range(i, min(i + size, sequences.num_sequences))), length) for i in starts]

@@ -68,6 +68,15 @@ def test_latents_of_sequences_need_no_pool_and_can_be_chosen() -> None:
         LatentFeatures("rnn", {"units": 4}, epochs=1).fit(x)
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_numbered_sequences_train_a_model_that_learns_something_of_each() -> None:
+    x = tfdvae.data.numbered(tfdvae.data.from_arrays(waves(3)[0]))
+    sizes = {"latent_dim": 2, "global_dim": 2, "segment_length": 4, "units": 3, "num_sequences": 3}
+    features = LatentFeatures("fhvae", sizes, latents=["mu2"], epochs=1).fit(x)
+    assert np.any(features.model_.sequence_means)
+    np.testing.assert_allclose(features.transform(x), features.model_.encode(x)["mu2"].loc, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_it_stands_in_pipelines_and_searches(trained: tfdvae.DVAE) -> None:
     from sklearn.linear_model import LogisticRegression
