@@ -23,7 +23,7 @@ STUCK, SHIFTED = (2200, 2215), (2600, 2700)
 
 
 def made_log(steps: int = 3000) -> dict[str, np.ndarray]:
-    """A log of half-hours with a daily pattern, a few rows of which are late, missing or there twice."""
+    """A log of half-hours with a daily pattern, a few rows of which are missing, and one is there twice."""
     rng = np.random.default_rng(0)
     time = np.datetime64("2024-01-01", "s") + np.timedelta64(30, "m") * np.arange(steps)
     hour = np.arange(steps) / 2.0
