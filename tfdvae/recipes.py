@@ -10,7 +10,6 @@ from tfdvae.arguments import real, whole
 from tfdvae.data.seasons import Seasons
 from tfdvae.forecasting.forecaster import Forecaster
 from tfdvae.models import MODELS
-from tfdvae.models.streaming import CAUSAL_FORMS
 
 __all__ = ["DETECTOR", "FORECASTER", "detector", "forecaster"]
 
@@ -137,11 +136,6 @@ def detector(
     numbers = {"seasons": seasons, "length": length, "updates": updates, "batch_size": batch_size}
     counts = {name: whole(name, value, at_least=1) for name, value in numbers.items()}
     made = MODELS[model](**{**DETECTOR, "seed": seed, **OWN.get(model, {}), **options})
-    if not made.causal:
-        raise ValueError(
-            f"A model {model!r} as configured infers latents from frames that are yet to come, so it cannot score a "
-            f"step when it comes. Choose {CAUSAL_FORMS}."
-        )
     rate = keras.optimizers.schedules.CosineDecay(real("learning_rate", learning_rate, positive=True), updates, 0.05)
     made.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), clip_norm=5.0)
     told = None if calendar is None else tuple(calendar)

@@ -151,8 +151,10 @@ def test_what_does_not_fit_is_said(trained: Detector, series: TimeSeries) -> Non
         tfdvae.recipes.detector(model="lstm")
     with pytest.raises(ValueError, match="cannot score a step when it comes"):
         tfdvae.recipes.detector(model="srnn", inference="smooth")
+    with pytest.raises(ValueError, match="A SRNN as configured .* cannot score a step when it comes"):
+        Detector(tfdvae.SRNN(2, units=4, standardize=None))
     with pytest.raises(ValueError, match="not compiled"):
-        Detector(tfdvae.SRNN(2, units=4, standardize=None), Learning()).fit(series)
+        Detector(tfdvae.SRNN(2, units=4, standardize=None, inference="filter"), Learning()).fit(series)
     with pytest.raises(ValueError, match="standardize=None, got 'auto'"):
         tfdvae.recipes.detector(standardize="auto").fit(series)
 

@@ -18,6 +18,7 @@ from tfdvae.data.timeseries import TimeSeries
 from tfdvae.data.unfinished import unfinished
 from tfdvae.model_files import load_model
 from tfdvae.models import DVAE
+from tfdvae.models.streaming import CAUSAL_FORMS
 from tfdvae.types import Batch
 
 __all__ = ["Detector", "DetectorStream", "Learning", "load_detector"]
@@ -58,6 +59,9 @@ class Detector:
         learning: how it learns; by default `Learning()`.
         views: of each series that it was fitted to.
 
+    Raises:
+        ValueError: a model that does not stream, whose scores would know what comes after a step.
+
     Example:
         series = tfdvae.data.regular_series(tfdvae.data.read_csv("sensor.csv"), ["value"], time="time", gaps="missing")
         detector = tfdvae.recipes.detector()
@@ -68,6 +72,11 @@ class Detector:
     """
 
     def __init__(self, model: DVAE, learning: Learning | None = None, views: Sequence[Views] = ()):
+        if not model.causal:
+            raise ValueError(
+                f"A {type(model).__name__} as configured infers latents from frames that are yet to come, so it cannot "
+                f"score a step when it comes. Choose {CAUSAL_FORMS}."
+            )
         self.model, self.learning, self.views = model, learning or Learning(), tuple(views)
         self._run = tf.function(self._scores, reduce_retracing=True, autograph=False)
 
@@ -90,8 +99,8 @@ class Detector:
             seed: of the choice of windows.
 
         Raises:
-            ValueError: a model that is not compiled, has units of its own or does not stream; as `fit_views`; a clean
-                part that is shorter than a window; series whose inputs differ in number.
+            ValueError: a model that is not compiled, or has units of its own; as `fit_views`; a clean part that is
+                shorter than a window; series whose inputs differ in number.
         """
         learning, model = self.learning, self.model
         if not model.compiled:
