@@ -26,7 +26,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
@@ -37,6 +37,7 @@ from tfdvae.anomalies import (
     AlarmRule,
     Alarms,
     Detector,
+    Learning,
     label_steps,
     load_detector,
     read_labels,
@@ -182,8 +183,8 @@ def run(
         **options: of `recipes.detector`.
 
     Raises:
-        ValueError: as `Detector.fit` and `AlarmRule`; no series in that half; no label at all; or a detector in
-            `workdir` that was fitted to other series.
+        ValueError: as `Detector.fit` and `AlarmRule`; no series in that half; or a detector in `workdir` that was
+            fitted to other series, or made with other options.
         ImportError: a package of the extra `anomalies` is not installed.
     """
     detector = _detector(items, workdir / "detector", {"model": model, "seed": seed, **options})
@@ -230,17 +231,30 @@ def run(
 def _detector(items: Sequence[Labelled], folder: Path, options: Mapping) -> Detector:
     """The detector of the folder, or a new one that is trained and written there."""
     series, stops = [item.series for item in items], [item.stop for item in items]
+    asked = recipes.detector(**options)
     if (folder / SETTINGS).is_file():
         found = load_detector(folder)
+        for name, there, here in _differences(found, asked, options):
+            raise ValueError(
+                f"The detector in {folder} was made with {name} {there}, and {here} is asked for: ask for the same, or "
+                "choose another --workdir."
+            )
         if found.views != found.follow(series, stops).views:
             raise ValueError(
                 f"The detector in {folder} was fitted to other series or clean parts: choose another --workdir."
             )
         return found
-    found = recipes.detector(**options)
-    found.fit(series, stops, seed=options["seed"], verbose=2)
-    found.save(folder)
-    return found
+    asked.fit(series, stops, seed=options["seed"], verbose=2)
+    asked.save(folder)
+    return asked
+
+
+def _differences(found: Detector, asked: Detector, options: Mapping) -> list[tuple[str, Any, Any]]:
+    """Options that two detectors do not share, of those that were given and of those that the program has: name, and
+    the value of each."""
+    known = [{**d.model.get_config(), **d.learning._asdict(), "model": type(d.model).__name__} for d in (found, asked)]
+    values = {name: [own.get(name) for own in known] for name in ("units", *Learning._fields, *options)}
+    return [(name, there, here) for name, (there, here) in values.items() if there != here]
 
 
 def _baseline(name: str, item: Labelled, window: int) -> np.ndarray:

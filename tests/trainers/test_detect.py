@@ -108,5 +108,13 @@ def test_a_run_is_scored_beside_what_needs_no_model(items: list, tmp_path: Path,
     assert found["rnn"]["NAB standard"] == pytest.approx(np.mean([saved["nab"]["rnn"][i] for i in (0, 2)]))
     with pytest.raises(ValueError, match="no series in the half 'report' of 1"):
         detect.run(items[:1], tmp_path / "one", methods={"model": rule}, half="report", **SMALL)
+    others = (
+        ({"units": 7}, "units 6, and 7"),
+        ({"seed": 1}, "seed 0, and 1"),
+        ({"model": "vrnn"}, "model RNN, and VRNN"),
+    )
+    for other, message in others:
+        with pytest.raises(ValueError, match=f"was made with {message} is asked for"):
+            detect.run(items, tmp_path, methods={"model": rule}, **{**SMALL, **other})
     with pytest.raises(ValueError, match="was fitted to other series or clean parts"):
         detect.run(items[:2], tmp_path, methods={"model": rule}, **SMALL)
