@@ -113,14 +113,21 @@ def read_series(
 
     Raises:
         FileNotFoundError: no such file or folder, or no CSV file in it.
-        ValueError: as `regular_series`, `read_labels` and `label_steps`; no label for a file; a first label at the
-            first step, so that there is no clean part.
+        ValueError: as `regular_series`, `read_labels` and `label_steps`; two files of the same name; no label for a
+            file; a first label at the first step, so that there is no clean part.
     """
     if not 0.0 < clean_part <= 1.0:
         raise ValueError(f"--clean_part must be above 0 and at most 1, got {clean_part}.")
     paths = sorted(data.rglob("*.csv")) if data.is_dir() else [data]
     if not paths:
         raise FileNotFoundError(f"There is no CSV file in {data}.")
+    seen: dict[str, Path] = {}
+    for path in paths:
+        if seen.setdefault(path.stem, path) is not path:
+            raise ValueError(
+                f"{seen[path.stem]} and {path} have the same name, which their scores would be written under: rename "
+                "one of them, or give --data one folder at a time."
+            )
     known = None if labels is None else read_labels(labels)
     found = []
     for path in paths:
@@ -206,7 +213,7 @@ def run(
                 raise ValueError(f"{item.name}, {name}: {error}") from error
     for i, item in enumerate(items):
         own = {name: rows[i] for name, rows in alarms.items()}
-        _write_scores(workdir / "scores" / item.name, item, nats[i], own)
+        _write_scores(workdir / "scores", item, nats[i], own)
     counts = {
         name: [int(row.alarms[item.stop :].sum()) for row, item in zip(rows, items, strict=True)]
         for name, rows in alarms.items()
@@ -296,7 +303,7 @@ def _truth(item: Labelled) -> tuple[list[tuple[int, int]], np.ndarray, int]:
     return item.windows, item.series.observed[0].any(axis=-1), item.stop
 
 
-def _write_scores(path: Path, item: Labelled, nats: np.ndarray, rows: Mapping[str, Alarms]) -> None:
+def _write_scores(folder: Path, item: Labelled, nats: np.ndarray, rows: Mapping[str, Alarms]) -> None:
     """The CSV of a series, and its picture."""
     series = item.series
     times = series.times(0, 0, len(series.x[0]))
@@ -308,10 +315,10 @@ def _write_scores(path: Path, item: Labelled, nats: np.ndarray, rows: Mapping[st
     for t, time in enumerate(times):
         cells = [cell for row in rows.values() for cell in (_cell(row.excess[t]), int(row.alarms[t]))]
         writer.writerow([time, *(_cell(value) for value in (*x[t], nats[t])), *cells])
-    with atomic_write(path.with_suffix(".csv")) as file:
+    with atomic_write(folder / f"{item.name}.csv") as file:
         file.write(text.getvalue().encode())
     options = {"windows": item.windows or (), "clean": item.stop, "times": times, "features": series.features}
-    save_figure(plot_alarms(x, rows, title=item.name, **options), path.with_suffix(".png"))
+    save_figure(plot_alarms(x, rows, title=item.name, **options), folder / f"{item.name}.png")
 
 
 def _cell(value: float) -> str:

@@ -59,6 +59,11 @@ def test_what_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
         detect.read_series(folder, clean_part=1.5)
     with pytest.raises(FileNotFoundError, match="no CSV file"):
         detect.read_series(tmp_path)
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "a.csv").touch()
+    with pytest.raises(ValueError, match=r"one.a\.csv and .*two.a\.csv have the same name"):
+        detect.read_series(tmp_path)
     labels = tmp_path / "labels.json"
     labels.write_text("{}")
     with pytest.raises(ValueError, match="no entry made/a.csv, nor a.csv"):
