@@ -205,9 +205,9 @@ def run(
     for name, setting in named.items():
         for own, views, item in zip(nats, detector.views, items, strict=True):
             season = views.season or 1
-            scores = _baseline(name, item, round(setting.window * season)) if name in BASELINES else own
             rule = AlarmRule(setting.risk, smoothing=setting.smoothing, hold=round(setting.hold * season))
             try:
+                scores = _baseline(name, item, round(setting.window * season)) if name in BASELINES else own
                 alarms[name].append(rule(scores, item.stop // 2, item.stop))
             except ValueError as error:
                 raise ValueError(f"{item.name}, {name}: {error}") from error
