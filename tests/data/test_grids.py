@@ -1,5 +1,7 @@
 """Rows at untidy times end up on a grid, and it is said how."""
 
+import datetime
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,9 @@ def test_what_is_tidy_stays() -> None:
     assert found[1:] == (0, 0, 0)
     np.testing.assert_array_equal(found.table["value"], table["value"])
     np.testing.assert_array_equal(snap_to_grid(table, ["value"], time="time", step=2.0).table["time"], [0.0, 2.0, 4.0])
+    table = {"time": START + MINUTE * np.arange(5), "value": np.arange(5.0)}
+    found = snap_to_grid(table, ["value"], time="time", step=datetime.timedelta(minutes=1))
+    np.testing.assert_array_equal(found.table["time"], table["time"])
 
 
 def test_times_that_are_none_are_refused() -> None:
@@ -35,5 +40,10 @@ def test_times_that_are_none_are_refused() -> None:
         snap_to_grid({"time": np.array([1.0, np.nan]), "value": [1.0, 2.0]}, ["value"], time="time")
     with pytest.raises(ValueError, match="All times in column 'time' are equal"):
         snap_to_grid({"time": np.zeros(3), "value": np.zeros(3)}, ["value"], time="time")
+    table = {"time": START + MINUTE * np.arange(3), "value": np.zeros(3)}
+    with pytest.raises(ValueError, match="The table has no column 'other', its columns are time, value"):
+        snap_to_grid(table, ["other"], time="time")
+    with pytest.raises(ValueError, match="`step` must be a timedelta where times are dates"):
+        snap_to_grid(table, ["value"], time="time", step=60.0)
     with pytest.raises(ValueError, match="`step` must be positive"):
         snap_to_grid({"time": np.arange(3), "value": np.zeros(3)}, ["value"], time="time", step=0.0)

@@ -1,9 +1,12 @@
 """Rows at untidy times on a regular grid: unsorted, twice, or between the steps."""
 
+import datetime
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from tfdvae.data.tables import named_column, real_columns
 
 __all__ = ["Snapped", "snap_to_grid"]
 
@@ -34,14 +37,15 @@ def snap_to_grid(table: Any, values: Sequence[str], *, time: str, step: Any = No
         table: pandas' or polars' DataFrame, or a dict of columns; one series.
         values: columns of numbers; NaN, nothing was measured, is left out of an average.
         time: column with times, numbers or datetime64.
-        step: from one step to the next; by default the most frequent difference of sorted times.
+        step: from one step to the next, a timedelta where times are dates; by default the most frequent difference of
+            sorted times.
 
     Raises:
-        ValueError: a table without rows, times that are neither numbers nor dates or are missing, all times equal, or
-            a step that is not positive.
+        ValueError: a column that does not exist or holds no real numbers, a table without rows, times that are neither
+            numbers nor dates or are missing, all times equal, or a step that is not positive or of another kind.
     """
-    times = np.asarray(table[time])
-    if times.ndim != 1 or not len(times) or times.dtype.kind not in "iufM":
+    times = named_column(table, time)
+    if not len(times) or times.dtype.kind not in "iufM":
         raise ValueError(
             f"Expected column {time!r} with numbers or dates, got {times.dtype} of shape {list(times.shape)}."
         )
@@ -59,14 +63,16 @@ def snap_to_grid(table: Any, values: Sequence[str], *, time: str, step: Any = No
         if not len(gaps):
             raise ValueError(f"All times in column {time!r} are equal: a series has several.")
         step = gaps[counts.argmax()]
+    if isinstance(step, np.timedelta64 | datetime.timedelta) != (times.dtype.kind == "M"):
+        raise ValueError(f"`step` must be a timedelta where times are dates, and else a number; got {step!r}.")
+    step = np.timedelta64(step) if times.dtype.kind == "M" else step
     if not step > type(step)(0):
         raise ValueError(f"`step` must be positive, got {step!r}.")
     exact = np.asarray((times - times[0]) / step, np.float64)
     at = np.rint(exact).astype(np.int64)
     steps, place = np.unique(at, return_inverse=True)
     found = {time: times[0] + step * steps}
-    for name in values:
-        column = np.asarray(table[name], np.float64)[order]
+    for name, column in zip(values, real_columns(table, values, len(times))[order].T, strict=True):
         known = ~np.isnan(column)
         count = np.bincount(place, known, len(steps))
         total = np.bincount(place, np.where(known, column, 0.0), len(steps))

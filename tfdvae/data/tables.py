@@ -9,7 +9,7 @@ import numpy as np
 from tfdvae.data.description import DataDescription
 from tfdvae.data.sequences import Sequences, from_arrays
 
-__all__ = ["from_table", "grouped_times"]
+__all__ = ["from_table", "grouped_times", "named_column", "real_columns"]
 
 
 def from_table(
@@ -54,13 +54,13 @@ def from_table(
     values, inputs, context = (_names(*row) for row in (("values", values), ("inputs", inputs), ("context", context)))
     if not values:
         raise ValueError("`values` must name at least one column.")
-    times = _column(table, time)
+    times = named_column(table, time)
     count = len(times)
     if not count:
         raise ValueError("Expected a table with at least one row, got none.")
     times = _ordered(time, times)
-    x, u, c = (_numbers(table, names, count) for names in (values, inputs, context))
-    names, rows = _groups(group, None if group is None else _column(table, group, count), count)
+    x, u, c = (real_columns(table, names, count) for names in (values, inputs, context))
+    names, rows = _groups(group, None if group is None else named_column(table, group, count), count)
     for name, own in zip(names, rows, strict=True):
         _check_times(time, times[own], "" if group is None else f" of {group} {name}")
         changes = (c[own] != c[own[:1]]).any(axis=0)
@@ -101,8 +101,8 @@ def grouped_times(table: Any, time: str, group: str | None = None) -> list[np.nd
     Raises:
         ValueError: as `from_table` does for times and groups; it also checks that they rise.
     """
-    times = _ordered(time, _column(table, time))
-    _, rows = _groups(group, None if group is None else _column(table, group, len(times)), len(times))
+    times = _ordered(time, named_column(table, time))
+    _, rows = _groups(group, None if group is None else named_column(table, group, len(times)), len(times))
     return [times[own] for own in rows]
 
 
@@ -112,7 +112,7 @@ def _names(what: str, given: Any) -> list[str]:
     return list(given)
 
 
-def _column(table: Any, name: str, count: int | None = None) -> np.ndarray:
+def named_column(table: Any, name: str, count: int | None = None) -> np.ndarray:
     """One column as an array `[R]`, of that many rows."""
     known = list(table if isinstance(table, Mapping) else getattr(table, "columns", ()))
     if not known:
@@ -127,11 +127,11 @@ def _column(table: Any, name: str, count: int | None = None) -> np.ndarray:
     return found
 
 
-def _numbers(table: Any, names: Sequence[str], count: int) -> np.ndarray:
+def real_columns(table: Any, names: Sequence[str], count: int) -> np.ndarray:
     """Columns side by side, float64 `[R, .]`; NaN for what is missing."""
     found = np.empty([count, len(names)])
     for i, name in enumerate(names):
-        column = _column(table, name, count)
+        column = named_column(table, name, count)
         try:
             if column.dtype == object:
                 column = np.array([np.nan if _is_missing(value) else value for value in column])
