@@ -158,6 +158,15 @@ def test_sizes_are_bounded_by_the_reader(path: Path, model: tfdvae.VRNN) -> None
     assert "give `max_values`" in refused(path, model, max_values=count - 1)
 
 
+def test_what_no_reader_would_take_is_not_written(
+    coded: codec.Coded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MAX_HEADER", 100)
+    with pytest.raises(ValueError, match="The lengths of 3 sequences do not fit"):
+        codec.write_coded(tmp_path / "waves.dvae", coded)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         codec.read_coded(tmp_path / "nothing")

@@ -188,6 +188,8 @@ def test_what_cannot_be_compressed(rnn: tfdvae.RNN) -> None:
         codec.compress(rnn, waves(2, 4))
     with pytest.raises(ValueError, match="Bernoulli expects every feature to be 0 or 1"):
         codec.compress(rnn, [0.5 * np.ones([3, 12])])
+    with pytest.raises(ValueError, match=r"`seed` must be at most 2\^63"):
+        codec.compress(rnn, TEST, seed=2**64)
     with pytest.raises(ValueError, match="leave out `resolution`"):
         codec.compress(rnn, TEST, resolution=2.0)
     with pytest.raises(ValueError, match="wholly observed"):

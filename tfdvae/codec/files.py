@@ -27,6 +27,7 @@ __all__ = [
     "EXPECTED",
     "KINDS",
     "MAX_GRID_BITS",
+    "MAX_SEED",
     "MAX_SPARE",
     "Coded",
     "Header",
@@ -46,6 +47,7 @@ MAX_JSON = 1 << 24
 MAX_ROWS = 1024
 MAX_GRID_BITS = 16
 MAX_SPARE = 1 << 22
+MAX_SEED = 1 << 63
 _DIGEST = 32
 
 
@@ -134,9 +136,18 @@ def _valid_bits(words: np.ndarray) -> int:
 
 
 def write_coded(path: str | os.PathLike, coded: Coded) -> int:
-    """Writes a file, which appears complete or not at all; returns its size in bytes."""
+    """Writes a file, which appears complete or not at all; returns its size in bytes.
+
+    Raises:
+        ValueError: so many sequences that no reader would take the header.
+    """
     text = json.dumps({**coded.header._asdict(), "words": len(coded.words)}, separators=(",", ":"))
     header, payload = zlib.compress(text.encode(), 9), coded.words.astype("<u4").tobytes()
+    if len(text) > MAX_JSON or len(header) > MAX_HEADER:
+        raise ValueError(
+            f"The lengths of {len(coded.header.lengths)} sequences do not fit into the header of a file: write them "
+            "into several files."
+        )
     parts = (_START.pack(MAGIC, VERSION, len(header)), header, _checked(header), payload, _checked(payload))
     with atomic_write(path) as file:
         file.writelines(parts)
@@ -220,7 +231,7 @@ def _checked_header(found: dict[str, Any]) -> tuple[Header, int]:
     }
     for name, (low, high) in bounds.items():
         _require(_are_whole(found[name], low, high), f"{name} must be whole numbers from {low} to {high}")
-    bounds = {"rows": (1, MAX_ROWS), "seed": (0, 2**63), "probe": (0, 2**32), "content": (0, 2**32)}
+    bounds = {"rows": (1, MAX_ROWS), "seed": (0, MAX_SEED), "probe": (0, 2**32), "content": (0, 2**32)}
     for name, (low, high) in {**bounds, "words": (0, 1 << 40)}.items():
         _require(_are_whole([found[name]], low, high), f"{name} must be a whole number from {low} to {high}")
     _require(found["lengths"] and found["frame_shape"], "it must hold sequences, and frames a shape")

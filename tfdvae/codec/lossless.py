@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tfdvae.arguments import whole
 from tfdvae.codec.blocks import at_frame, blocks_of, by_blocks, live_rows, mask_of, rows_for, stacked
-from tfdvae.codec.files import MAX_SPARE, Coded, spare_words
+from tfdvae.codec.files import MAX_SEED, MAX_SPARE, Coded, spare_words
 from tfdvae.codec.frames import Resolution, check_lossless, code_frame, from_numbers, to_numbers
 from tfdvae.codec.latents import ClassesOf, Grid, choose_fineness, grids_of
 from tfdvae.codec.laws import Law, Stack, Writer
@@ -53,7 +53,7 @@ def compress(model: DVAE, sequences: Any, *, seed: int = 0, resolution: Sequence
 
     Raises:
         ValueError: a model or an observation that cannot be coded (see `check_model`), frames that it does not explain,
-            or that are not on the grid.
+            or that are not on the grid; a seed that is negative or above 2^63.
         ImportError: the package `constriction` is not installed.
 
     Example:
@@ -62,6 +62,8 @@ def compress(model: DVAE, sequences: Any, *, seed: int = 0, resolution: Sequence
         tfdvae.codec.write_coded("chorales.dvae", coded)
     """
     seed = whole("seed", seed, at_least=0)
+    if seed > MAX_SEED:
+        raise ValueError(f"`seed` must be at most 2^63, got {seed}.")
     check_model(model)
     kind = check_lossless(model.observation)
     sequences = whole_sequences(model, sequences)
