@@ -75,7 +75,7 @@ def run(
     else:
         coded, _ = codec.compress_lossy(model, sequences, step)
     size = codec.write_coded(out, coded)
-    codec.read_file(out, model)
+    codec.read_file(out, model, max_values=coded.header.num_values)
     print(
         f"{out}: {coded.header.num_frames} frames of {coded.header.x_dim} numbers, {coded.header.kind}, {size} bytes; "
         f"{coded.bits_per_frame:.4f} bits per frame, {coded.initial_bits} initial bits beside them. Read again: "
@@ -85,9 +85,14 @@ def run(
     return coded
 
 
-def decompress(workdir: Path, path: Path, out: Path) -> Sequences:
+def decompress(workdir: Path, path: Path, out: Path, max_values: int = codec.MAX_VALUES) -> Sequences:
     """Reads a file by the model of `workdir`, and writes an `.npz`: `frames` `[F, D]` of all sequences below each
     other, and the length of each sequence `len` `[N]`.
+
+    Args:
+        workdir: folder of a finished run.
+        path, max_values: see `tfdvae.codec.read_file`.
+        out: the file to write.
 
     Raises:
         FileNotFoundError: no finished run there, or no such file.
@@ -95,7 +100,7 @@ def decompress(workdir: Path, path: Path, out: Path) -> Sequences:
     """
     if out.suffix.lower() != ".npz":
         raise ValueError(f"Decompressed frames are written to a file with the suffix .npz; got {out}.")
-    sequences = codec.read_file(path, building.load_model(workdir))
+    sequences = codec.read_file(path, building.load_model(workdir), max_values=max_values)
     with atomic_write(out) as file:
         np.savez_compressed(file, frames=np.concatenate(sequences.x), len=sequences.lengths.astype(np.int32))
     print(f"{out}: {sequences.num_sequences} sequences, {sequences.num_frames} frames.", flush=True)
@@ -120,7 +125,7 @@ def table(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "coded.dvae"
         size = codec.write_coded(path, coded)
-        codec.read_file(path, model)
+        codec.read_file(path, model, max_values=coded.header.num_values)
     frames, (elbo, _, _) = sequences.num_frames, scoring.score(model, sequences, num_samples=num_samples)
     bound = -elbo.nats_per_frame / math.log(2.0) + float(np.sum(np.log2(coded.header.per_unit)))
     name = config.model.name
@@ -221,6 +226,7 @@ def dispatch(
     step: float | None = None,
     with_table: bool = False,
     curve_steps: Sequence[str] = (),
+    max_values: int = codec.MAX_VALUES,
     **subject: Any,
 ) -> None:
     """Does what the flags ask for; `subject` are split, data and max_sequences.
@@ -235,7 +241,7 @@ def dispatch(
     except ValueError:
         raise ValueError(f"--curve must be numbers such as 0.5,1,2; got {','.join(curve_steps)}.") from None
     if decompressed is not None:
-        decompress(workdir, decompressed, out)
+        decompress(workdir, decompressed, out, max_values)
         return
     if out is not None:
         run(workdir, out, step=step, **subject)
@@ -254,6 +260,7 @@ def main() -> None:
         values.step,
         values.table,
         values.curve or (),
+        values.max_values,
         split=values.split,
         data=values.data,
         max_sequences=values.max_sequences,
@@ -267,6 +274,7 @@ if __name__ == "__main__":
     flags.DEFINE_multi_string("data", [], "key=value, another value in the config's section data, such as path=FILE.")
     flags.DEFINE_float("step", None, "Step of the latents in deviations of their posteriors; loses nothing without.")
     flags.DEFINE_string("decompress", None, "A file that this program has written.")
+    flags.DEFINE_integer("max_values", codec.MAX_VALUES, "How many numbers a file to read may state.", lower_bound=1)
     flags.DEFINE_bool("table", False, "Compare sizes with what needs no model.")
     flags.DEFINE_list("curve", None, "Steps at which to measure rate and distortion.")
     flags.DEFINE_integer("max_sequences", None, "At most so many sequences; all by default.", lower_bound=1)

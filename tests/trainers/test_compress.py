@@ -24,6 +24,8 @@ def test_a_split_becomes_a_file_and_comes_back(
     with np.load(tmp_path / "rolls.npz", allow_pickle=False) as found:
         np.testing.assert_array_equal(found["frames"], np.concatenate(test.x[:2]))
         np.testing.assert_array_equal(found["len"], test.lengths[:2])
+    with pytest.raises(ValueError, match="more than 100 numbers in all"):
+        compress.dispatch(finished, tmp_path / "few.npz", tmp_path / "rolls.dvae", max_values=100)
     with pytest.raises(ValueError, match=r"suffix \.npz"):
         compress.decompress(finished, tmp_path / "rolls.dvae", tmp_path / "rolls.txt")
 

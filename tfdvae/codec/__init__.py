@@ -65,11 +65,9 @@ def decompress(model: DVAE, coded: Coded, *, max_values: int = MAX_VALUES) -> Se
         ImportError: the package `constriction` is not installed.
     """
     header = coded.header
-    # A block has as many numbers as if all of its sequences were as long as the longest one.
-    frames = max(header.num_frames, header.rows * max(header.lengths))
-    if frames * header.x_dim > max_values:
+    if header.num_values > max_values:
         raise ValueError(
-            f"it states {frames} frames of {header.x_dim} numbers, more than {max_values} numbers in all: give "
+            f"it states frames of {header.num_values} numbers, more than {max_values} numbers in all: give "
             "`max_values` if that is right"
         )
     frames = (decompress_lossless if header.kind == "lossless" else decompress_lossy)(model, coded)

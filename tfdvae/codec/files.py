@@ -100,6 +100,11 @@ class Header(NamedTuple):
         """Frames of all sequences together."""
         return sum(self.lengths)
 
+    @property
+    def num_values(self) -> int:
+        """How many numbers a reader holds; a block has as many as if its sequences were all as long as the longest."""
+        return max(self.num_frames, self.rows * max(self.lengths)) * self.x_dim
+
 
 class Coded(NamedTuple):
     """Compressed sequences, as a file holds them.
