@@ -119,7 +119,7 @@ def detector(
             without inputs.
         length: frames of a training window.
         learning_rate: of AdamW at the start; it falls to nearly nothing over `updates`, as a half cosine.
-        updates: training steps.
+        updates: training steps, as nearly as epochs of 64 of them come to it.
         batch_size: windows of each.
         seed: of weights and noise.
         **options: of the model, which replace DETECTOR; "srnn" has inference="filter" by default.

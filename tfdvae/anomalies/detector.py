@@ -32,7 +32,7 @@ class Learning(NamedTuple):
     Attributes:
         season, seasons, calendar: see `fit_views`.
         length: frames of a training window.
-        updates: training steps.
+        updates: training steps, as nearly as epochs of 64 of them come to it.
         batch_size: windows of each.
     """
 

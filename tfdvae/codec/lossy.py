@@ -90,8 +90,8 @@ def compress_lossy(model: DVAE, sequences: Any, step: float = 1.0) -> Lossy:
         Header and words for `write_coded`, and the frames that `decompress` will make of them: E[x_t | z_<=t].
 
     Raises:
-        ValueError: a model that cannot be coded or has no latents, a step that is not positive, or frames that the
-            model does not explain.
+        ValueError: a model that cannot be coded or has no latents, a step below 0.001 or above 1000, or frames
+            that the model does not explain.
         ImportError: the package `constriction` is not installed.
 
     Example:

@@ -1,5 +1,5 @@
-"""Pictures of training, latents, forecasts, piano-rolls, videos, spectra, pen strokes, skeletons and rates (extra
-`plots`).
+"""Pictures of training, latents, forecasts, piano-rolls, videos, spectra, pen strokes, skeletons, alarms and rates
+(extra `plots`).
 
 Each function returns a `matplotlib.figure.Figure` that no window and no global state knows of:
 `figure.savefig("curves.png")`.
