@@ -7,7 +7,8 @@
 One model (`tfdvae.recipes.detector`) learns the clean parts of all series, each in its own units. The clean part is
 the beginning of a series, `--clean_part` of its steps, and ends before its first label where that comes sooner.
 Thresholds of all methods are fitted to the scores of its second half at a stated risk (`tfdvae.anomalies.AlarmRule`),
-and nothing of it is scored. In the working folder are then
+which the model has learned from too, so that they are somewhat low; nothing of it is scored. In the working folder are
+then
 
     detector/               model.keras and detector.json, for `tfdvae.anomalies.load_detector`; the same command again
                             goes on from there

@@ -57,8 +57,9 @@ class AlarmRule(NamedTuple):
     def __call__(self, scores: Any, start: int, stop: int) -> Alarms:
         """Alarms of a series whose clean scores stand from step `start` to `stop`.
 
-        Take a start behind 0 where the first scores are of a method that has seen too little, or those before it taught
-        a model, which then finds them more usual than others.
+        Take a start behind 0 where the first scores are of a method that has seen too little. Steps that taught a model
+        are more usual to it than others, so that thresholds from them are low: where the clean part is long enough, let
+        it learn from the first part alone (`Detector.fit(stop=)`) and start behind that.
 
         Raises:
             ValueError: as `smoothed`, `held` and `fit_threshold`; no smoothing; or no clean part.
