@@ -84,7 +84,11 @@ class HalfSteps:
         self.absorb = [tf.function(absorbed(i), **graph) for i in range(len(self.latents))]
         self.posterior = [tf.function(latent.posterior, **graph) for latent in self.latents]
         self.close = tf.function(lambda state, x: cell.absorb_x(state, cell.embed(io.see(x))), **graph)
-        self._encode = tf.function(encoded, **graph)
+        # One graph for all lengths: writers and readers meet blocks in other orders, and a graph of one length may be
+        # optimised into other sums than that of all.
+        sizes = [rows, None, model.x_dim]
+        signature = [tf.TensorSpec(sizes, tf.float32), tf.TensorSpec(sizes[:2], tf.bool)]
+        self._encode = tf.function(encoded, autograph=False, input_signature=signature)
 
     def encode(self, x: np.ndarray, mask: np.ndarray) -> Any:
         """What posteriors see of sequences `[N, T, D]` with a mask `[N, T]`, a nest of `[N, T, .]`."""
