@@ -162,3 +162,6 @@ def test_what_does_not_fit_is_said(trained: Detector, series: TimeSeries) -> Non
 def test_other_series_have_their_own_units(trained: Detector, series: TimeSeries) -> None:
     scaled = series._replace(x=tuple(100.0 * x - 7.0 for x in series.x))
     np.testing.assert_allclose(trained.follow(scaled, CLEAN).score(scaled)[0], trained.score(series)[0], atol=1e-2)
+    table = {"time": np.arange(50), "a": np.sin(np.arange(50.0)), "b": np.cos(np.arange(50.0))}
+    with pytest.raises(ValueError, match="series of 1 features and 0 inputs, got one of 2 and 0"):
+        trained.follow(regular_series(table, ["a", "b"], time="time"))

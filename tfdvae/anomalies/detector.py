@@ -149,7 +149,7 @@ class Detector:
         """A detector of other series with the same model, which is not trained: units are those of their clean parts.
 
         Raises:
-            ValueError: as `fit_views`, or the detector was never fitted.
+            ValueError: as `fit_views`; series of other features or inputs; or the detector was never fitted.
         """
         self._fitted()
         parts = singles(series)
@@ -157,6 +157,12 @@ class Detector:
         options = {"season": self.learning.season, "seasons": known.seasons, "calendar": known.calendar}
         stops = clean_stops(parts, stop)
         views = [fit_views(one, end, **options) for one, end in zip(parts, stops, strict=True)]
+        for own in views:
+            if (len(own.shift), own.inputs) != (len(known.shift), known.inputs):
+                raise ValueError(
+                    f"The detector knows series of {len(known.shift)} features and {known.inputs} inputs, got one of "
+                    f"{len(own.shift)} and {own.inputs}; the season of a day gives inputs where a day has whole steps."
+                )
         return Detector(self.model, self.learning, views)
 
     def score(self, series: TimeSeries | Sequence[TimeSeries]) -> list[np.ndarray]:
