@@ -193,7 +193,7 @@ def run(
     Raises:
         ValueError: as `Detector.fit` and `AlarmRule`; no series in that half; or a detector in `workdir` that was
             fitted to other series, or made with other options.
-        ImportError: a package of the extra `anomalies` is not installed.
+        ImportError: a package of the extras `anomalies` and `plots` is not installed.
     """
     detector = _detector(items, workdir / "detector", {"model": model, "seed": seed, **options})
     chosen = range(len(items))[HALVES[half]]
@@ -332,7 +332,7 @@ def _by_series(items: Sequence[Labelled], columns: Mapping[str, Sequence]) -> li
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    lines += [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    lines += [[f"{y:.3f}" if isinstance(y, float) else str("" if y is None else y) for y in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

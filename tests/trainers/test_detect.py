@@ -109,7 +109,7 @@ def test_a_run_is_scored_beside_what_needs_no_model(items: list, tmp_path: Path,
     quiet = [items[0], items[1]._replace(windows=[]), items[2]]
     found = detect.run(quiet, tmp_path, methods={"model": rule}, **SMALL)
     saved = json.loads((tmp_path / "detect_all.json").read_text())
-    assert saved["nab"]["rnn"][1] is None
+    assert saved["nab"]["rnn"][1] is None and "| b |  |" in (tmp_path / "detect_all.md").read_text()
     assert found["rnn"]["NAB standard"] == pytest.approx(np.mean([saved["nab"]["rnn"][i] for i in (0, 2)]))
     with pytest.raises(ValueError, match="no series in the half 'report' of 1"):
         detect.run(items[:1], tmp_path / "one", methods={"model": rule}, half="report", **SMALL)
