@@ -232,10 +232,15 @@ def dispatch(
     """Does what the flags ask for; `subject` are split, data and max_sequences.
 
     Raises:
-        ValueError: they ask for nothing, or steps are no numbers; and what is asked for raises the same.
+        ValueError: they ask for nothing, or for what would be left undone, or steps are no numbers; and what is asked
+            for raises the same.
     """
     if out is None and (decompressed is not None or not (with_table or curve_steps)):
         raise ValueError("Give --out, the file to write; or --table, or --curve.")
+    if decompressed is not None and (step is not None or with_table or curve_steps):
+        raise ValueError("--decompress reads a file as it is: leave out --step, --table and --curve.")
+    if step is not None and out is None:
+        raise ValueError("--step is that of the file to write: give --out, or the steps of --curve.")
     try:
         steps = [float(text) for text in curve_steps]
     except ValueError:

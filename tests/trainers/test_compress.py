@@ -71,6 +71,10 @@ def test_what_the_command_line_refuses(finished: Path, tmp_path: Path) -> None:
         compress.run(finished, tmp_path / "a.dvae", split="all")
     with pytest.raises(ValueError, match="Give --out"):
         compress.dispatch(finished)
+    with pytest.raises(ValueError, match="leave out --step, --table and --curve"):
+        compress.dispatch(finished, tmp_path / "a.npz", tmp_path / "a.dvae", with_table=True)
+    with pytest.raises(ValueError, match="--step is that of the file to write"):
+        compress.dispatch(finished, step=1.0, with_table=True)
     with pytest.raises(ValueError, match="--curve must be numbers such as 0.5,1,2; got 1,x"):
         compress.dispatch(finished, curve_steps=["1", "x"])
     assert not (tmp_path / "a.dvae").exists()
