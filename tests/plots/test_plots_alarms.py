@@ -32,3 +32,7 @@ def test_what_does_not_fit_is_said() -> None:
         plot_alarms(np.zeros([299, 1]), {"model": FOUND})
     with pytest.raises(ValueError, match="those of 300 steps, got shape"):
         plot_alarms(np.zeros([300, 1]), {"model": FOUND}, times=np.arange(9))
+    with pytest.raises(ValueError, match="must name 1 features, got 2 names"):
+        plot_alarms(np.zeros([300, 1]), {"model": FOUND}, features=["a", "b"])
+    with pytest.raises(ValueError, match=r"must lie within the 300 steps, got \[\(290, 300\)\]"):
+        plot_alarms(np.zeros([300, 1]), {"model": FOUND}, windows=[(290, 300)])

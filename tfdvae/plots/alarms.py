@@ -38,7 +38,7 @@ def plot_alarms(
         title: of the figure.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, or windows outside of the series.
         ImportError: matplotlib is not installed.
     """
     values = np.asarray(values, np.float64)
@@ -47,6 +47,10 @@ def plot_alarms(
     times = np.arange(len(values)) if times is None else np.asarray(times)
     if times.shape != (len(values),):
         raise ValueError(f"`times` must be those of {len(values)} steps, got shape {list(times.shape)}.")
+    if features is not None and len(features) != values.shape[1]:
+        raise ValueError(f"`features` must name {values.shape[1]} features, got {len(features)} names.")
+    if not all(0 <= first <= last < len(values) for first, last in windows):
+        raise ValueError(f"`windows` must lie within the {len(values)} steps, got {list(windows)}.")
     figure = new_figure(9.0, 1.8 + 1.4 * len(methods))
     panels = np.ravel(figure.subplots(1 + len(methods), 1, sharex=True, squeeze=False))
     for i, row in enumerate(values.T):
