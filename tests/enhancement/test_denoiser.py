@@ -132,6 +132,18 @@ def test_any_model_with_latents_of_normal_noise_denoises(name: str) -> None:
     assert all(np.isfinite(speech).all() for speech in found.speech)
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_digital_silence_within_a_recording_stays_silent() -> None:
+    """By a model that hears frames, and noise that may change at will: both divide by what is 0 there."""
+    model = tfdvae.VRNN(2, units=4, phi_x=(4,), phi_z=(4,), observation="gamma", x_scale="log", standardize=None)
+    model.build_for(33)
+    recording = np.where(np.arange(400) < 200, NOISY[0][:400], 0.0).astype(np.float32)
+    options = {"rank": 2, "steps": 4, "settling": 1, "steadiness": 0.0, "final_samples": 2}
+    found = Denoiser(model, transform=TRANSFORM, **options).denoise([recording])
+    assert np.isfinite(found.bounds).all() and np.abs(found.speech[0][:200]).max() > 0.0
+    np.testing.assert_allclose(found.speech[0][300:], 0.0, atol=1e-6)
+
+
 @pytest.mark.parametrize(("name", "hears"), [("vae", False), ("dkf", False), ("storn", True), ("vrnn", True)])
 def test_models_say_whether_they_hear_frames(name: str, hears: bool) -> None:
     model = tfdvae.MODELS[name](2, observation="gamma", **({} if name == "vae" else {"units": 3}))

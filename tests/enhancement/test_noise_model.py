@@ -131,3 +131,14 @@ def test_the_quiet_spectrum_is_of_the_quiet_frames_that_exist() -> None:
     long = RNG.gamma(1.0, size=(1, 40, 3))
     expected = long[0][np.argsort(long[0].sum(axis=-1))[:4]].mean(axis=0)
     np.testing.assert_allclose(quiet_spectrum(tf.constant(long), tf.ones([1, 40], tf.bool))[0], expected)
+
+
+def test_frames_of_digital_silence_have_neither_noise_nor_speech() -> None:
+    mixture, power, speech, exists = problem()
+    power[:, 4] = 0.0
+    for _ in range(3):
+        mixture = updated(mixture, tf.constant(power), tf.constant(speech), tf.constant(exists), "frame")
+    np.testing.assert_array_equal(mixture.noise.activations.numpy()[:, 4], 0.0)
+    np.testing.assert_array_equal(mixture.gain.numpy()[:, 4], 0.0)
+    assert all(np.isfinite(y).all() for y in (*mixture.noise, mixture.gain))
+    np.testing.assert_array_equal(log_steadiness(mixture.noise, tf.constant(exists), 0.0), 0.0)

@@ -104,7 +104,10 @@ def log_steadiness(noise: LowRankNoise, exists: tf.Tensor, steadiness: float) ->
 
         log p(H) = -lambda sum_tr (log h_tr + 1 / (R h_tr)),
 
-    the likelihood of lambda more frequencies in each frame, whose power is 1 / R and whose variance h_tr."""
+    the likelihood of lambda more frequencies in each frame, whose power is 1 / R and whose variance h_tr. Without it
+    h_tr may be 0, in frames that are digital silence."""
+    if not steadiness:
+        return tf.zeros(tf.shape(noise.activations)[:1], noise.activations.dtype)
     rank = tf.cast(tf.shape(noise.activations)[2], noise.activations.dtype)
     held = tf.math.log(noise.activations) + 1.0 / (rank * noise.activations)
     return -steadiness * tf.reduce_sum(tf.where(exists[..., None], held, 0.0), axis=(1, 2))
@@ -146,9 +149,11 @@ def updated(
     up, down = (tf.reduce_mean(y, axis=1) for y in slopes(mixture))
     templates, activations = mixture.noise
     up, down = (tf.matmul(y, templates, transpose_b=True) for y in (up, down))
-    held = steadiness * there / activations
-    rank = tf.cast(tf.shape(activations)[2], power.dtype)
-    activations *= factor(up + held / (rank * activations), down + held)
+    if steadiness:
+        held = steadiness * there / activations
+        rank = tf.cast(tf.shape(activations)[2], power.dtype)
+        up, down = up + held / (rank * activations), down + held
+    activations *= factor(up, down)
     mixture = mixture._replace(noise=LowRankNoise(templates, activations))
 
     up, down = (tf.reduce_mean(y, axis=1) for y in slopes(mixture))

@@ -161,9 +161,10 @@ class VariationalEM:
         mixture = updated(search.mixture, power, speech, exists, self.gain, self.steadiness)
         if not self.hears:
             return search._replace(mixture=mixture)
-        scaled, noise = mixture.gain[:, None] * speech, mixture.noise.power[:, None]
-        wiener = wiener_gain(scaled, noise)
-        clean = tf.reduce_mean(tf.square(wiener) * power[:, None] + wiener * noise, axis=1) / mixture.gain
+        gain, noise = mixture.gain[:, None], mixture.noise.power[:, None]
+        # E|s|^2 without a division by g, which is 0 in frames that are digital silence: what is known of them is v_s.
+        ratio = speech / (gain * speech + noise)
+        clean = tf.reduce_mean(ratio * (gain * ratio * power[:, None] + noise), axis=1)
         return search._replace(mixture=mixture, seen=clean)
 
     def objective(
