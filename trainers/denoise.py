@@ -14,7 +14,6 @@ Noise is white, pink, babble of other speakers of the training split, or the hum
 """
 
 import importlib.util
-import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +21,8 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict
 
-from tfdvae.data import SpeechSplits, Splits, Utterances, read_speech, trimmed
+from tfdvae.data import Splits, Utterances
 from tfdvae.data.files import atomic_write
 from tfdvae.enhancement import (
     NOISES,
@@ -94,7 +92,7 @@ def run(
         raise ValueError(f"Columns are called as folders are: expected other names than {', '.join(folders)} twice.")
     denoisers = {name: Denoiser(building.load_model(folder), **options) for name, folder in folders.items()}
     transform = next(iter(denoisers.values())).transform
-    speech = _speech(config)
+    speech = loading.recordings(config.data)
     part = chosen(getattr(speech, split), recordings, round(seconds * transform.rate))
     voices = (speech.train.waveforms, speech.train.speakers)
     tests = noisy_speech(part.waveforms, part.speakers, transform.rate, noises, snrs_db, seed, voices)
@@ -142,15 +140,6 @@ def chosen(utterances: Utterances, count: int, length: int) -> Utterances:
         tuple(utterances.speakers[i] for i in rows),
         utterances.rate,
     )
-
-
-def _speech(config: ConfigDict) -> SpeechSplits:
-    """The recordings behind the spectrograms of a run, without silence at their ends as there."""
-    options, known = loading.loader_arguments(config.data), inspect.signature(read_speech).parameters
-    if "trim_db" not in config.data:
-        raise ValueError("Expected a run on power spectrograms of speech; its data are no recordings.")
-    found = read_speech(**{name: value for name, value in options.items() if name in known})
-    return SpeechSplits(*(trimmed(part, config.data.trim_db) for part in found))
 
 
 def _as_json(scores: EnhancementScores) -> dict[str, float | None]:

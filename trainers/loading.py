@@ -11,7 +11,20 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from tfdvae.data import DATASETS, SIMULATIONS, Sequences, Simulated, Splits, batches, numbered, transposed, windows
+from tfdvae.data import (
+    DATASETS,
+    SIMULATIONS,
+    Sequences,
+    Simulated,
+    SpeechSplits,
+    Splits,
+    batches,
+    numbered,
+    read_speech,
+    transposed,
+    trimmed,
+    windows,
+)
 from trainers.settings import loader_options
 
 __all__ = [
@@ -22,6 +35,7 @@ __all__ = [
     "loader_arguments",
     "numbered_by_origin",
     "origins",
+    "recordings",
     "stacked",
     "training_set",
 ]
@@ -54,6 +68,19 @@ def load_simulated(data: ConfigDict) -> Simulated:
         if arrays is not None
     }
     return Simulated(_limited(found.splits, data.max_sequences), **known)
+
+
+def recordings(data: ConfigDict) -> SpeechSplits:
+    """The recordings behind power spectrograms of speech, without silence at both ends, as there.
+
+    Raises:
+        ValueError: data of another kind; whatever else `read_speech` raises.
+    """
+    if "trim_db" not in data:
+        raise ValueError("Expected a run on power spectrograms of speech; its data are no recordings.")
+    known = inspect.signature(read_speech).parameters
+    found = read_speech(**{name: value for name, value in loader_arguments(data).items() if name in known})
+    return SpeechSplits(*(trimmed(part, data.trim_db) for part in found))
 
 
 def stacked(sequences: Sequences) -> tuple[np.ndarray, np.ndarray | None]:

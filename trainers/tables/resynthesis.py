@@ -1,19 +1,16 @@
 """Analysis and resynthesis: how well frames are rebuilt from the posterior means (Girin et al. 2021, table 13.1)."""
 
-import inspect
 from collections.abc import Callable
 
 import numpy as np
 
 from tfdvae.data.sequences import pad
 from tfdvae.data.spectrograms import peak_normalised, resynthesise
-from tfdvae.data.speech import trimmed
-from tfdvae.data.speech_files import SpeechSplits, read_speech
 from tfdvae.metrics import diagnose, mpjpe, speech_scores
 from trainers import loading
 from trainers.tables.table import Column, Finished, Row, Table
 
-__all__ = ["MOTION", "SPEECH_RESYNTHESIS", "active_units", "reconstructions", "recordings"]
+__all__ = ["MOTION", "SPEECH_RESYNTHESIS", "active_units", "reconstructions"]
 
 MODELS = {
     "VAE": "vae",
@@ -53,17 +50,10 @@ def _in_both_modes(run: Finished, measure: Callable[[str], dict[str, float]]) ->
     return {**found, "active dimensions": active_units(run)}
 
 
-def recordings(run: Finished) -> SpeechSplits:
-    """The recordings behind the run's spectrograms, without silence at both ends."""
-    data, options = run.config.data, loading.loader_arguments(run.config.data)
-    known = inspect.signature(read_speech).parameters
-    speech = read_speech(**{name: value for name, value in options.items() if name in known})
-    return SpeechSplits(*(trimmed(part, data.trim_db) for part in speech))
-
-
 def measure_speech(run: Finished) -> dict[str, float | None]:
     """Waveforms from the power spectra of the model and the phases of the originals, against the originals."""
-    data, waveforms = run.config.data, recordings(run).test.waveforms[: run.splits.test.num_sequences]
+    data = run.config.data
+    waveforms = loading.recordings(data).test.waveforms[: run.splits.test.num_sequences]
     originals = [peak_normalised(waveform) for waveform in waveforms]
 
     def measure(mode: str) -> dict[str, float]:

@@ -10,7 +10,6 @@ from tfdvae.data import Sequences, Utterances
 from tfdvae.data.files import atomic_write, import_extra
 from tfdvae.data.spectrograms import peak_normalised, resynthesise
 from trainers import loading
-from trainers.tables.resynthesis import recordings
 from trainers.tables.table import Column, Finished, Row, Table
 
 __all__ = ["SPEAKERS", "nearest_neighbours", "swap_voices"]
@@ -68,7 +67,7 @@ def swap_voices(run: Finished, speech: Utterances, folder: Path) -> None:
 
 def measure(run: Finished) -> dict[str, float | None]:
     """Speakers from the latent of whole test recordings, of windows of the validation split, and from mean spectra."""
-    speech = recordings(run)
+    speech = loading.recordings(run.config.data)
     test, valid = run.splits.test, run.splits.valid
     who = speakers_of(test, speech.test)
     found, chance = nearest_neighbours(sequence_means(run.model, test), who)
