@@ -30,10 +30,10 @@ def main(speech: Path, out: Path, noise: str = "white", snr_db: float = 5.0, epo
     model.fit(splits.train, validation_data=splits.valid, epochs=epochs, batch_size=16, verbose=2)
 
     # 2. A recording of a speaker whom the model never heard, with noise that follows from a seed.
-    unheard = data.trimmed(data.read_speech(speech).test)
+    recordings = data.read_speech(speech)
+    unheard = data.trimmed(recordings.test)
     clean = unheard.waveforms[0]
-    voices = data.read_speech(speech).train.waveforms
-    made = enhancement.make_noise(noise, len(clean), unheard.rate, seed=0, others=voices)
+    made = enhancement.make_noise(noise, len(clean), unheard.rate, seed=0, others=recordings.train.waveforms)
     noisy = enhancement.mixed(clean, made, snr_db)
 
     # 3. Variational EM: the latents of the speech and a factorisation of the noise, in turns.
