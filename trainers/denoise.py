@@ -82,7 +82,8 @@ def run(
 
     Raises:
         FileNotFoundError: no finished run there.
-        ValueError: an unknown split or noise, a model that is none of power spectra, two folders of one name.
+        ValueError: an unknown split or noise, a model that is none of power spectra, two folders of one name, or
+            one that is called as a column is that has no model.
     """
     if split not in Splits._fields:
         raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(Splits._fields)}.")
@@ -90,6 +91,8 @@ def run(
     folders = {folder.resolve().name: folder for folder in (workdir, *compare)}
     if len(folders) < 1 + len(compare):
         raise ValueError(f"Columns are called as folders are: expected other names than {', '.join(folders)} twice.")
+    if taken := {"noisy", "Wiener filter", "noisereduce"} & set(folders):
+        raise ValueError(f"Columns are called as folders are, and the table has one called {min(taken)!r}: rename it.")
     denoisers = {name: Denoiser(building.load_model(folder), **options) for name, folder in folders.items()}
     transform = next(iter(denoisers.values())).transform
     speech = loading.recordings(config.data)

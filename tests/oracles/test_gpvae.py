@@ -299,6 +299,7 @@ def test_length_scales_are_spread_given_or_shared() -> None:
 
     np.testing.assert_allclose(lengths((1.0, 8.0)), [1.0, 2.0, 4.0, 8.0])
     assert lengths(3) == lengths((3.0,)) == (3.0,) * 4
+    assert lengths((1.0, 16.0), latent_dim=1) == (4.0,)
     assert lengths((1.0, 5.0, 2.0, 4.0)) == (1.0, 5.0, 2.0, 4.0)
     model = make(1, times_in_u=True, kernel="matern32", inference="recurrent")
     same = tfdvae.GPVAE.from_config(keras.saving.deserialize_keras_object(model.get_config()))

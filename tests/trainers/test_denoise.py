@@ -55,6 +55,8 @@ def test_the_table_has_a_row_per_noise_and_ratio(finished: Path, capsys: pytest.
     assert printed.count("\n") == 2 + 4 + 1
     with pytest.raises(ValueError, match="expected other names than run twice"):
         denoise.run(finished, compare=[finished])
+    with pytest.raises(ValueError, match="the table has one called 'noisy'"):
+        denoise.run(finished, compare=[finished.parent / "noisy"])
     with pytest.raises(ValueError, match="Unknown split 'tests'"):
         denoise.run(finished, "tests")
     with pytest.raises(ValueError, match="No recording is as long as 99 s"):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.distribution.child import on_workers
+from tests.distribution.child import Child, on_workers
 from tests.trainers.helpers import ROOT, program
-from trainers import building, settings, strategies
+from trainers import building, settings, strategies, train
 
 PATIENCE = 1200
 ROUNDING = 1e-5
@@ -68,6 +68,18 @@ def weights(workdir: Path) -> list[np.ndarray]:
     return building.load_model(workdir).get_weights()
 
 
+def on_two_devices(like: Path, workdir: Path) -> None:
+    """The run of another folder, on replicas; in a `Child`."""
+    train.run(settings.load(like), workdir, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+
+
+def test_a_run_on_replicas_is_that_of_one_process(finished: Path, tmp_path: Path) -> None:
+    child = Child(2)
+    child(on_two_devices, finished, tmp_path)
+    child.close()
+    check_equal(tmp_path, finished)
+
+
 @pytest.fixture(scope="module")
 def alone(rolls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of one process."""
@@ -84,7 +96,7 @@ def check_equal(workdir: Path, alone: Path) -> None:
     scores = [json.loads((folder / "scores_test.json").read_text()) for folder in (workdir, alone)]
     assert scores[0]["elbo"] == pytest.approx(scores[1]["elbo"], rel=ROUNDING)
     logs = [np.genfromtxt(folder / "log.csv", delimiter=",", skip_header=1) for folder in (workdir, alone)]
-    assert len(logs[0]) == 4
+    assert len(logs[0]) == settings.load(alone).training.epochs
     np.testing.assert_allclose(*logs, rtol=ROUNDING, atol=ROUNDING)
 
 

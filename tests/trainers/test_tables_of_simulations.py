@@ -64,6 +64,8 @@ def test_regimes_are_matched_on_the_validation_split(tmp_path: Path) -> None:
     np.testing.assert_array_equal(matching(found, true, 3), [2, 0, 1])
     # Each name is used once, though two of what was found agree best with the same.
     np.testing.assert_array_equal(matching(np.array([0, 0, 0, 1, 1]), np.array([1, 1, 1, 1, 0]), 2), [1, 0])
+    # Of three true ones two were found.
+    np.testing.assert_array_equal(matching(np.array([0, 1, 1]), np.array([2, 0, 0]), 2), [2, 0])
     run = finished("nascar", "switching_lds", tmp_path, data={"num_train": 20, "num_valid": 6, "max_sequences": None})
     found = TABLES["regimes"].measure(run)
     simulated = loading.load_simulated(run.config.data)

@@ -52,7 +52,7 @@ class GPVAE(SequenceDVAE):
         latent_dim: Z.
         kernel: k, "cauchy", "rbf", "matern12", "matern32" or "matern52".
         length_scales: l_j: one for each dimension, one for all, or the shortest and the longest, between which those of
-            the dimensions are spread in equal ratios.
+            the dimensions are spread in equal ratios; of a single dimension it is their geometric mean.
         prior_scale: s.
         jitter: v, variance of each z_t that no other frame tells of.
         times_in_u: whether the last column of the inputs holds the times of frames.
@@ -310,6 +310,8 @@ def _length_scales(given: float | Sequence[float], latent_dim: int) -> tuple[flo
             f"`length_scales` must be one for all dimensions, the shortest and the longest, or {latent_dim}, one for "
             f"each dimension; got {len(lengths)}."
         )
+    if latent_dim == 1:
+        return (float(np.sqrt(lengths[0] * lengths[-1])),)
     return tuple(float(y) for y in np.geomspace(lengths[0], lengths[-1], latent_dim))
 
 

@@ -14,10 +14,10 @@ def matching(found: np.ndarray, true: np.ndarray, count: int) -> np.ndarray:
     """The true label for each found one, `[K]`, with which most frames agree; each is used once.
 
     Args:
-        found, true: labels from 0 to K - 1 of the same frames.
+        found, true: labels of the same frames, from 0 on; those found are below K, of true ones there may be more.
         count: K.
     """
-    together = np.zeros([count, count])
+    together = np.zeros([count, max(count, int(true.max()) + 1)])
     np.add.at(together, (found.ravel(), true.ravel()), 1)
     rows, columns = linear_sum_assignment(together, maximize=True)
     return columns[np.argsort(rows)]
