@@ -149,8 +149,24 @@ def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> No
     first, again, other = (model.swap(x, x, seed=seed, **options) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
-    with pytest.raises(ValueError, match="as many sequences of content as of dynamics, got 1 and 2"):
+    with pytest.raises(ValueError, match="same number of sequences, got `x_content` for 1, `x_dynamics` for 2"):
         model.swap(x[:1], x, u_content=u[:1], u_dynamics=u)
+    with pytest.raises(ValueError, match="`sample` must be True or False, got 'no'"):
+        model.swap(x, x, u_content=u, u_dynamics=u, sample="no")
+
+
+def test_a_swap_of_pictures_returns_pictures_in_their_units() -> None:
+    """A swap of a sequence with itself is its reconstruction."""
+    sizes = {"units": 3, "posterior_units": (4,), "decoder_units": (5,)}
+    model = tfdvae.DSAE(Z, global_dim=V, standardize="feature", **sizes)
+    pictures = 100.0 + 10.0 * frames("gaussian", 2, 4, 6).reshape(2, 4, 2, 3, 1)
+    model.adapt(pictures)
+    randomise(model, 0.5, 0)
+    swapped = model.swap(pictures[:, :3], pictures)
+    assert swapped.shape == pictures.shape
+    itself = model.swap(pictures, pictures)
+    np.testing.assert_allclose(itself, model.reconstruct(pictures), **CLOSE)
+    assert np.abs(itself - 100.0).max() < 50.0 < np.mean(itself)
 
 
 def test_v_is_held_while_frames_are_generated() -> None:

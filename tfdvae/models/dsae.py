@@ -6,8 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfdvae import masks, random
+from tfdvae import masks, random, validation
 from tfdvae.layers.cell import StochasticCell, concat
+from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.models.recurrent import RecurrentDVAE
 from tfdvae.types import Batch, State
@@ -186,25 +187,24 @@ class DSAE(RecurrentDVAE):
         z is inferred with the second sequence's own v, as it is part of q(z_t | v, x_1:T).
 
         Args:
-            x_content: `[B, T1, D]`, or a dict with "x", "mask", "u".
+            x_content: `[B, T1, D]`, or in the shape of its frames, or a dict with "x", "mask", "u", "observed" and
+                "context".
             x_dynamics: `[B, T, D]` likewise; its length and its mask are those of the result.
             mask_content, mask_dynamics, u_content, u_dynamics: of the two, as everywhere.
             sample: draw v, z and x instead of following their means.
+            seed: of what is drawn; the next of the model's own by default.
 
         Returns:
-            `[B, T, D]`, zeros where no frame of `x_dynamics` exists.
+            Frames in the shape of `x_dynamics`, zeros where none of it exists.
 
         Raises:
             ValueError: if the two hold different numbers of sequences.
         """
         content = self.check(x_content, mask_content, u_content)
         dynamics = self.check(x_dynamics, mask_dynamics, u_dynamics)
-        if content.x.shape[0] != dynamics.x.shape[0]:
-            raise ValueError(
-                f"Expected as many sequences of content as of dynamics, got {content.x.shape[0]} and "
-                f"{dynamics.x.shape[0]}."
-            )
-        return self._swap(content, dynamics, self.next_seed(seed), sample)
+        validation.same_rows(x_content=content.x, x_dynamics=dynamics.x)
+        found = self._swap(content, dynamics, self.next_seed(seed), validation.switch("sample", sample))
+        return restore_frames(found, self.frame_shape)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _swap(self, content: Batch, dynamics: Batch, seed: tf.Tensor, sample: bool) -> tf.Tensor:
