@@ -250,7 +250,7 @@ class StateEstimate(NamedTuple):
         covariance: of z_t, `[B, T, Z, Z]`.
         weights: alpha_t of the mixture, `[B, T, K]`.
         encoding: mean of a_t, C_t times that of z_t, `[B, T, A]`.
-        x: mean of p(x_t | a_t) at that a_t, `[B, T, D]`.
+        x: mean of p(x_t | a_t) at that a_t, in the shape of the frames, `[B, T, D]`.
     """
 
     mean: tf.Tensor

@@ -217,6 +217,14 @@ def test_filter_and_smoother_take_missing_frames_as_missing() -> None:
     assert_close(smoothed.x, model.frames.mean(model.frames.params(model.decode(smoothed.encoding))), 1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_filter_and_smoother_return_pictures_for_pictures() -> None:
+    model, pictures = KVAE(4, units=5, encoder_units=(6,), decoder_units=(7,)), np.ones([BATCH, 3, 2, 3, 1])
+    model.build_for((2, 3, 1))
+    for found in (model.filter(pictures), model.smooth(pictures)):
+        assert found.x.shape == pictures.shape and found.encoding.shape == [BATCH, 3, 2]
+
+
 def test_a_stream_with_missing_frames_is_the_filter() -> None:
     model, batch = make(), frames()
     observed = [True, False, True, False, False, True]

@@ -10,6 +10,7 @@ from tfdvae import families, loop, masks, observations, random, validation
 from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import concat
+from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.kalman import Belief, Innovation, KalmanFilter, LinearSystem, matvec
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
@@ -360,13 +361,18 @@ class KVAE(SequenceDVAE):
 
         A frame of which nothing was observed is missing in the filter; one observed in part is encoded as it is seen.
         """
-        return self._estimate(self.check(x, mask, u, observed, context), False)
+        return self._restored_estimate(self.check(x, mask, u, observed, context), False)
 
     def smooth(
         self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None
     ) -> StateEstimate:
         """z_t given all frames, (6.12), otherwise as `filter`."""
-        return self._estimate(self.check(x, mask, u, observed, context), True)
+        return self._restored_estimate(self.check(x, mask, u, observed, context), True)
+
+    def _restored_estimate(self, batch: Batch, smoothed: bool) -> StateEstimate:
+        """That of `_estimate`, with its frames in the shape of x."""
+        found = self._estimate(batch, smoothed)
+        return found._replace(x=restore_frames(found.x, self.frame_shape))
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _estimate(self, batch: Batch, smoothed: bool) -> StateEstimate:
