@@ -14,6 +14,7 @@ from tests.oracles.support import randomise
 from tests.oracles.switching_reference import Field, Weights, log_softmax, potentials
 from tfdvae.layers import switching
 from tfdvae.layers.latent import latent_terms
+from tfdvae.testing.paths import check_ways
 from tfdvae.types import Batch
 
 BATCH, LENGTH, X, U, Z, K = 3, 5, 4, 2, 2, 3
@@ -323,3 +324,17 @@ def test_the_most_likely_path_is_that_of_all() -> None:
 def test_arguments_that_cannot_be(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tfdvae.SwitchingLDS(**options)
+
+
+def test_ways_through_a_cell_are_compared_by_what_a_divergence_is_averaged_over(monkeypatch) -> None:
+    """Here pairs of the second way that is asked differ, of which samples, posteriors and priors tell nothing."""
+    model, average, calls = make(), tfdvae.SwitchingLDSCell.average, []
+
+    def drifting(cell: Any, state: Any, g: Any) -> Any:
+        calls.append(cell)
+        found = average(cell, state, g)
+        return found._replace(weight=found.weight + 0.1 * (len(calls) > 1))
+
+    monkeypatch.setattr(tfdvae.SwitchingLDSCell, "average", drifting)
+    with pytest.raises(AssertionError, match="the fast way through the cell .* and frame by frame"):
+        check_ways(model)

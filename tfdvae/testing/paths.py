@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfdvae import random, recurrence, simulation
 from tfdvae.layers.latent import latent_terms
-from tfdvae.testing.comparing import assert_close, differs, drawn, gradients, require
+from tfdvae.testing.comparing import assert_close, differs, gradients, require
 from tfdvae.testing.sequences import BATCH, LENGTH, frames, noise
 from tfdvae.types import Batch, LatentPath
 
@@ -39,18 +39,19 @@ def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
     def hoist() -> Any:
         return model.hoist(model.pack(batch)[0], own)
 
-    def fast() -> list:
-        path, _ = recurrence.teacher_forced(cell, hoist())
-        latents = drawn(path)
+    def told(path: Any) -> list:
+        latents = {k: (v.z, v.q, v.p, v.average or ()) for k, v in path.latents.items()}
         return [{k: latents[k][0] for k in weights}, io.params(path.features), latents, path.penalties]
+
+    def fast() -> list:
+        return told(recurrence.teacher_forced(cell, hoist())[0])
 
     def generic() -> list:
         given = hoist()
         path, state = recurrence.teacher_forced(cell, given, last=True)
         what = "entries of the state after the last frame are"
         require(set(state) == set(given.state), f"{what} {sorted(state)}, before the first {sorted(given.state)}")
-        latents = drawn(path)
-        return [{k: latents[k][0] for k in weights}, io.params(path.features), latents, path.penalties]
+        return told(path)
 
     def frame_by_frame() -> list:
         given = hoist()
@@ -69,7 +70,7 @@ def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
             scalars = [tf.reduce_sum(io.log_prob(params, batch.x))]
             scalars[0] += sum(tf.reduce_sum(weights[k] * z[k]) for k in weights)
             if dists:
-                paths = {k: LatentPath(*v, noise=own[k]) for k, v in dists[0].items()}
+                paths = {k: LatentPath(*v[:3], noise=own[k], average=v[3] or None) for k, v in dists[0].items()}
                 scalars += [tf.reduce_sum(latent_terms(v, paths[v.name]).kl) for v in cell.loop_latents]
                 scalars += [tf.reduce_sum(y) for y in dists[1].values()]
         sources = [*model.trainable_variables, *inputs]
