@@ -55,6 +55,20 @@ def test_value_and_gradient_are_those_of_all_paths_at_once(name: str, mode: str)
     assert_close(run(), at_once(model, batch, 6, 2, weighing), 1e-4)
 
 
+def test_a_loop_s_start_keeps_the_sizes_that_are_known() -> None:
+    """XLA and LiteRT ask for them; a length that a graph does not know stays open."""
+    model, shapes = cases.make("dsae-full-u"), []
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)], autograph=False)
+    def start(length: tf.Tensor) -> tf.Tensor:
+        terms = bounds.objectives.no_terms(model, 3, length)
+        shapes.extend(terms.latents[name].kl.shape.as_list() for name in ("v", "z"))
+        return terms.kl
+
+    assert start(tf.constant(5)).shape == [3, 5]
+    assert shapes == [[3, model.latents[0].kl_groups], [3, None, model.latents[1].kl_groups]]
+
+
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many paths each call of `sample_terms` holds."""

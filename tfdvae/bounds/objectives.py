@@ -236,11 +236,12 @@ class IWAE(Bound):
 
 def no_terms(model: "DVAE", size: int | tf.Tensor, length: int | tf.Tensor) -> StepTerms:
     """Terms of so many sequences that are all zero, for loops to add to."""
-    frames, once = tf.zeros([size, length]), tf.zeros([size])
-    latents = {}
+    # From the sizes themselves, so that those which are known stay known to the loop.
+    frames, latents = tf.zeros([size, length]), {}
     for latent in model.latents:
-        like = frames if latent.of_frame else once
-        latents[latent.name] = LatentTerms(like, like, tf.zeros([*tf.unstack(tf.shape(like)), latent.kl_groups]))
+        lead = [size, length] if latent.of_frame else [size]
+        once = tf.zeros(lead)
+        latents[latent.name] = LatentTerms(once, once, tf.zeros([*lead, latent.kl_groups]))
     return StepTerms(frames, latents, frames, frames)
 
 
