@@ -32,4 +32,4 @@ def indices_of(rows: tf.Tensor) -> tf.Tensor | None:
     if index is None:
         return None
     copies = tf.shape(rows)[0] // tf.shape(index)[0]
-    return tf.reshape(tf.tile(index[:, None], [1, copies]), [-1])
+    return tf.repeat(index, copies)
