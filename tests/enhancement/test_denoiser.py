@@ -179,7 +179,7 @@ def test_recordings_that_cannot_be_right_are_named(denoiser: Denoiser, recording
     [
         ({"transform": Transform(2000, 128, 32)}, "17 features"),
         ({"transform": Transform(2000, 64, 17)}, "window_length must be even"),
-        ({"gain": "loud"}, "gain must be one of frame, sequence, none; got 'loud'"),
+        ({"gain": "loud"}, "`gain` must be one of frame, sequence, none; got 'loud'"),
         ({"rank": 0}, "`rank` must be"),
         ({"steps": -1}, "`steps` must not be negative"),
         ({"learning_rate": 0.0}, "`learning_rate` must be"),
@@ -189,6 +189,20 @@ def test_recordings_that_cannot_be_right_are_named(denoiser: Denoiser, recording
 def test_options_that_cannot_be_right_are_named(prior: tfdvae.DVAE, options, message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("17 features", f"{prior.x_dim} features")):
         Denoiser(prior, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gain": "loud"}, "`gain` must be one of frame, sequence, none; got 'loud'"),
+        ({"rank": 2.5}, "`rank` must be a whole number, got 2.5"),
+        ({"num_samples": 0}, "`num_samples` must be at least 1, got 0"),
+        ({"steadiness": float("nan")}, "`steadiness` must be a finite number that is not negative, got nan"),
+    ],
+)
+def test_options_of_em_that_cannot_be_right_are_named(prior: tfdvae.DVAE, options, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        VariationalEM(prior, **options)
 
 
 def test_models_that_are_no_prior_of_power_spectra_are_refused(prior: tfdvae.DVAE) -> None:

@@ -17,8 +17,6 @@ from tfdvae.observations import Gamma
 
 __all__ = ["Denoised", "Denoiser"]
 
-GAINS = ("frame", "sequence", "none")
-
 
 class Denoised(NamedTuple):
     """What a `Denoiser` made of N recordings.
@@ -88,14 +86,11 @@ class Denoiser:
                 f"The model has frames of {model.x_dim} features, but windows of {self.transform.window_length} "
                 f"samples have {bins} frequencies: say transform=Transform(rate, window_length, hop_length)."
             )
-        if gain not in GAINS:
-            raise ValueError(f"gain must be one of {', '.join(GAINS)}; got {gain!r}.")
         self.steps = whole("steps", steps, at_least=0)
         self.settling = whole("settling", settling, at_least=0)
         self.learning_rate = real("learning_rate", learning_rate, positive=True)
         self.final_samples = whole("final_samples", final_samples, at_least=1)
-        rank, num_samples = whole("rank", rank, at_least=1), whole("num_samples", num_samples, at_least=1)
-        self.em = VariationalEM(model, rank, num_samples, gain, real("steadiness", steadiness))
+        self.em = VariationalEM(model, rank, num_samples, gain, steadiness)
 
     def denoise(
         self, waveforms: Sequence[np.ndarray], *, rate: int | None = None, seed: int = 0, batch_size: int = 16

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfdvae import masks, random
+from tfdvae.arguments import real, whole
 from tfdvae.bounds import log_weight
 from tfdvae.enhancement.noise_model import (
     FLOOR,
@@ -21,6 +22,8 @@ from tfdvae.models.refining import adam
 from tfdvae.types import Batch, Move, StepTerms
 
 __all__ = ["Found", "VariationalEM"]
+
+GAINS = ("frame", "sequence", "none")
 
 WEAKEST = 0.1
 """Gain that frames which networks see keep at least, since a spectrum with holes is none that they know."""
@@ -75,14 +78,26 @@ class VariationalEM:
     Frames that the networks see are the mixture's power times a Wiener gain whose noise is the spectrum of the quiet
     frames. In models whose p(s_t | .) reads s_<t (`hears_frames`) they stand for the clean speech as well, and are
     replaced, in each M-step, by what is known of it: E|s_ft|^2. The objective is one given them, and may fall then.
+
+    Args:
+        model: a DVAE of power spectra.
+        rank: columns of W.
+        num_samples: paths of latents per iteration.
+        gain: whether g is learnt for each "frame", for the "sequence", or is 1 ("none").
+        steadiness: of `log_steadiness`; 0 for none.
+
+    Raises:
+        ValueError: another gain, counts that are no whole numbers or less than 1, or a negative steadiness.
     """
 
     def __init__(self, model: DVAE, rank: int = 8, num_samples: int = 1, gain: str = "none", steadiness: float = 0.0):
+        if gain not in GAINS:
+            raise ValueError(f"`gain` must be one of {', '.join(GAINS)}; got {gain!r}.")
         self.model = model
-        self.rank = rank
-        self.num_samples = num_samples
+        self.rank = whole("rank", rank, at_least=1)
+        self.num_samples = whole("num_samples", num_samples, at_least=1)
         self.gain = gain
-        self.steadiness = steadiness
+        self.steadiness = real("steadiness", steadiness)
         self.hears = model.hears_frames
 
     def run(
