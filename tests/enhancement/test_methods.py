@@ -1,7 +1,5 @@
 """Methods without a model, and their scores."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -80,8 +78,8 @@ def test_a_method_that_returns_other_lengths_is_named(tests: list[NoisySpeech]) 
         score_methods({"short": lambda given, _: [y[1:] for y in given]}, tests, TRANSFORM_OF_SCORES)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("noisereduce") is None, reason="the extra `enhancement` is not installed")
 def test_spectral_gating_keeps_lengths_and_takes_noise_away(tests: list[NoisySpeech]) -> None:
+    pytest.importorskip("noisereduce", reason="noisereduce is not installed: the extra `enhancement`")
     found = spectral_gating(tests[0].noisy, TRANSFORM_OF_SCORES)
     for speech, noisy in zip(found, tests[0].noisy, strict=True):
         assert speech.shape == noisy.shape and speech.dtype == np.float32
