@@ -338,10 +338,11 @@ def test_segments_one_after_the_other_are_segments_side_by_side(options: dict, m
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"segment_length": 0}, "`segment_length` of an FHVAE must be at least 1, got 0"),
-        ({"global_dim": 0}, "`global_dim` of an FHVAE must be at least 1, got 0"),
-        ({"num_sequences": -1}, "`num_sequences` of an FHVAE must be at least 0, got -1"),
-        ({"z2_scale": 0.0}, "`z2_scale` must be above 0, got 0.0"),
+        ({"latent_dim": 0}, "`latent_dim` must be at least 1, got 0"),
+        ({"segment_length": 0}, "`segment_length` must be at least 1, got 0"),
+        ({"global_dim": 0}, "`global_dim` must be at least 1, got 0"),
+        ({"num_sequences": -1}, "`num_sequences` must not be negative, got -1"),
+        ({"z2_scale": 0.0}, "`z2_scale` must be a positive finite number, got 0.0"),
         ({"posterior_flow": 1}, "needs the means of Gaussians"),
     ],
 )

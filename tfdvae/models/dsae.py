@@ -57,9 +57,7 @@ class DSAECell(StochasticCell):
         super().__init__(latent_dim, **kwargs)
         if inference not in ("full", "factorized"):
             raise ValueError(f"`inference` must be 'full' or 'factorized', got {inference!r}.")
-        if global_dim < 1:
-            raise ValueError(f"`global_dim` must be at least 1, got {global_dim}.")
-        self.global_dim = global_dim
+        self.global_dim = validation.whole("global_dim", global_dim, at_least=1)
         self.inference = inference
         self.posterior_cell = posterior_cell
         self.prior_units = tuple(prior_units)

@@ -102,20 +102,11 @@ class FHVAECell(StochasticCell):
         **kwargs,
     ):
         super().__init__(latent_dim, units=units, **kwargs)
-        for name, value, least in (
-            ("latent_dim", latent_dim, 1),
-            ("global_dim", global_dim, 1),
-            ("segment_length", segment_length, 1),
-            ("num_sequences", num_sequences, 0),
-        ):
-            if value < least:
-                raise ValueError(f"`{name}` of an FHVAE must be at least {least}, got {value}.")
-        if not z2_scale > 0.0:
-            raise ValueError(f"`z2_scale` must be above 0, got {z2_scale}.")
-        self.global_dim = global_dim
-        self.segment_length = segment_length
-        self.z2_scale = z2_scale
-        self.num_sequences = num_sequences
+        validation.whole("latent_dim", latent_dim, at_least=1)
+        self.global_dim = validation.whole("global_dim", global_dim, at_least=1)
+        self.segment_length = validation.whole("segment_length", segment_length, at_least=1)
+        self.z2_scale = validation.real("z2_scale", z2_scale, positive=True)
+        self.num_sequences = validation.whole("num_sequences", num_sequences, at_least=0)
         self.posterior_units = tuple(posterior_units)
         self.decoder_units = tuple(decoder_units)
         self.global_prior, _ = self.gaussians(global_dim)
