@@ -139,6 +139,24 @@ def test_wrong_shapes_are_listed_with_those_that_fit() -> None:
         porting.from_dvae_state_dict("dkf", {**state, **more}, names=NAMES["dkf"])
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "dkf",
+            {"transition": "linear"},
+            "'dkf' has weights of 'transition_gate', for which .* has no place: leave out",
+        ),
+        ("dkf", {"inference": "mf_l"}, "'dkf' has weights of 'backward_rnn', for which"),
+        ("dkf", {"inference": "st_lr"}, "'dkf' has no weights for .*forward_rnn.* of the model that was asked for"),
+    ],
+)
+def test_options_that_make_other_parts_are_refused(name: str, options: dict, message: str) -> None:
+    state, _ = published(name)
+    with pytest.raises(ValueError, match=message):
+        porting.from_dvae_state_dict(name, state, names=NAMES[name], **options)
+
+
 def test_unknown_names_are_refused_before_anything_is_built() -> None:
     with pytest.raises(ValueError, match=r"models are vae, dkf, .*, dsae; got 'kvae'"):
         porting.from_dvae_state_dict("kvae", {})

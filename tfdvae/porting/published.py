@@ -53,6 +53,7 @@ class Published:
         self.prefixes = {part: names.get(part, part) for part in known}
         self.arrays = {name: np.asarray(arrays[name]) for name in arrays}
         self.left = set(self.arrays)
+        self.placed: set[int] = set()
         self.faults: dict[str, list[str]] = {"missing": [], "left over": [], "wrong": []}
         for name, array in self.arrays.items():
             if array.dtype.kind != "f":
@@ -77,6 +78,11 @@ class Published:
         if array.shape != shape:
             self.faults["wrong"].append(f"{name} has shape {list(array.shape)} in place of {list(shape)}")
         return array.shape == shape
+
+    def place(self, variable: Any, value: np.ndarray) -> None:
+        """Gives a variable of the model its value, and notes that it has one."""
+        variable.assign(value)
+        self.placed.add(id(variable))
 
     def refuse(self, all_read: bool = False) -> None:
         """Raises ValueError where there are faults; names that nothing has read are one once `all_read`."""

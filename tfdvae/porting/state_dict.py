@@ -15,6 +15,8 @@ __all__ = ["from_dvae_state_dict"]
 _KINDS = {4: "lstm", 1: "rnn"}
 """Recurrent layers by the number of their gates. PyTorch and Keras both have an LSTM's in the order i, f, g, o."""
 
+_OPTIONS = "leave out options that make it of other parts than the survey's"
+
 
 def from_dvae_state_dict(
     name: str,
@@ -48,7 +50,8 @@ def from_dvae_state_dict(
 
     Raises:
         ValueError: an unknown model, part or input; and, in one message, all names that are missing or left over, and
-            all arrays of other shapes, of no floating-point numbers, or with some that are not finite.
+            all arrays of other shapes, of no floating-point numbers, or with some that are not finite; options that
+            make a model of other parts than the survey's.
 
     Example:
         arrays = np.load("vrnn.npz", allow_pickle=False)
@@ -72,11 +75,17 @@ def from_dvae_state_dict(
         if isinstance(network, Recurrence):
             columns = _columns(order, network.reads, widths)
             for target, direction in zip(network.targets, found[part], strict=True):
-                _place_recurrence(state, operator.attrgetter(target)(model.cell).stack[0].cell, direction, columns)
+                layer = _part(state, model, part, target).stack[0].cell
+                _place_recurrence(state, layer, direction, columns)
         else:
             columns = _columns(order, network.own or network.reads, widths)
-            _place_network(state, model, network, found[part], [heads[head] for head in network.heads], columns)
+            behind = [heads[head] for head in network.heads]
+            _place_network(state, model, part, network, found[part], behind, columns)
     state.refuse()
+    if left := [weight.path for weight in model.trainable_weights if id(weight) not in state.placed]:
+        raise ValueError(
+            f"The published {name!r} has no weights for {', '.join(left)} of the model that was asked for: {_OPTIONS}."
+        )
     return model
 
 
@@ -130,23 +139,24 @@ def _place_recurrence(state: Published, layer: Any, found: Direction, columns: n
     kernel, recurrent, bias = layer.kernel, layer.recurrent_kernel, layer.bias
     shapes = (tuple(kernel.shape[::-1]), tuple(recurrent.shape[::-1]), tuple(bias.shape), tuple(bias.shape))
     if all([state.fits(*fitting) for fitting in zip(found[:4], shapes, found.names, strict=True)]):
-        kernel.assign(_reordered(found.input_weight, columns).T)
-        recurrent.assign(found.state_weight.T)
-        bias.assign(found.input_bias + found.state_bias)
+        state.place(kernel, _reordered(found.input_weight, columns).T)
+        state.place(recurrent, found.state_weight.T)
+        state.place(bias, found.input_bias + found.state_bias)
 
 
 def _place_network(
     state: Published,
     model: DVAE,
+    part: str,
     network: Network,
     found: Sequence[Dense],
     heads: Sequence[Dense],
     columns: np.ndarray | None,
 ) -> None:
     """The weights of dense layers, and of the heads behind them side by side in one layer."""
-    hidden = operator.attrgetter(network.target)(model.cell).hidden if network.target else []
+    hidden = _part(state, model, part, network.target).hidden if network.target else []
     layers = [(layer.kernel, layer.bias) for layer in hidden]
-    behind = _layer_behind(model, network.last)
+    behind = _layer_behind(state, model, part, network.last)
     if behind and not heads:
         layers.append(behind)
     if len(found) != len(layers):
@@ -159,12 +169,28 @@ def _place_network(
         _place(state, behind, heads, None if layers else columns)
 
 
-def _layer_behind(model: DVAE, last: str) -> tuple[Any, Any] | None:
+def _layer_behind(state: Published, model: DVAE, part: str, last: str) -> tuple[Any, Any] | None:
     """Kernel and bias of the layer by that name."""
     if last == "observation":
         return model.observation.head.kernel, model.observation.bias
-    layer = operator.attrgetter(last)(model.cell) if last else None
-    return None if layer is None else (layer.kernel, layer.bias)
+    if not last:
+        return None
+    layer = _part(state, model, part, last)
+    return layer.kernel, layer.bias
+
+
+def _part(state: Published, model: DVAE, part: str, target: str) -> Any:
+    """The layer of the cell by that name; ValueError where options have made a model without it."""
+    try:
+        found = operator.attrgetter(target)(model.cell)
+    except AttributeError:
+        found = None
+    if found is None:
+        raise ValueError(
+            f"The published {state.model!r} has weights of {part!r}, for which the model that was asked for has no "
+            f"place: {_OPTIONS}."
+        )
+    return found
 
 
 def _place(state: Published, variables: tuple[Any, Any], parts: Sequence[Dense], columns: np.ndarray | None) -> None:
@@ -177,8 +203,8 @@ def _place(state: Published, variables: tuple[Any, Any], parts: Sequence[Dense],
         for array, shape, end in ((part.weight, (share, width), "weight"), (part.bias, (share,), "bias"))
     ]
     if all(fits):
-        kernel.assign(np.concatenate([_reordered(part.weight, columns).T for part in parts], axis=1))
-        bias.assign(np.concatenate([part.bias for part in parts]))
+        state.place(kernel, np.concatenate([_reordered(part.weight, columns).T for part in parts], axis=1))
+        state.place(bias, np.concatenate([part.bias for part in parts]))
 
 
 def _reordered(weight: np.ndarray, columns: np.ndarray | None) -> np.ndarray:
