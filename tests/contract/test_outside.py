@@ -45,6 +45,26 @@ def test_a_model_without_a_cell_passes() -> None:
 
 
 @keras.saving.register_keras_serializable(package="outside")
+class ToldCell(StateSpaceCell):
+    """It is told which frames hold anything, and its posterior reads the frames alone, as its default `embed` gives."""
+
+    told_presence = True
+
+    def build_parts(self, x_dim: int, u_dim: int) -> None:
+        super().build_parts(x_dim - 1, u_dim)
+
+
+class ToldModel(tfdvae.RecurrentDVAE):
+    """See `ToldCell`."""
+
+    cell_class = ToldCell
+
+
+def test_a_cell_that_is_told_presence_meets_frames_without_that_column() -> None:
+    testing.check_model(ToldModel, SIZES, u_dim=2, checks=["trajectory", "half-steps", "ways through the cell"])
+
+
+@keras.saving.register_keras_serializable(package="outside")
 class LeakingCell(StateSpaceCell):
     """At frame t its state, and with it the prior, has seen x_{t+1}."""
 

@@ -232,8 +232,9 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
         return {**self.initial_state(batch_size), **segments.start_segments(self, batch_size)}
 
     def embed(self, x: tf.Tensor) -> Any:
-        """What later frames need of x_t, `[..., E]` to a nest of `[..., .]`. Default: x_t itself."""
-        return tf.cast(x, self.compute_dtype)
+        """What later frames need of x_t, `[..., E]` to a nest of `[..., .]`. Default: x_t itself, without the column
+        that tells cells which are `told_presence` whether there is one."""
+        return tf.cast(x[..., : self.x_dim - 1] if self.told_presence else x, self.compute_dtype)
 
     def embed_u(self, u: tf.Tensor | None) -> Any:
         """What the model sees of u_t. Default: u_t itself."""

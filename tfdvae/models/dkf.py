@@ -184,10 +184,6 @@ class DKFCell(StochasticCell):
             return {}
         return {"z": masks.shift(latents["z"]), "first": masks.opening(latents["z"])}
 
-    def embed(self, x: tf.Tensor) -> tf.Tensor:
-        """x_t itself, without the column that tells whether there is one."""
-        return super().embed(x[..., : self.x_dim - self.told_presence])
-
     def encode(self, given: Evidence) -> tuple[tf.Tensor, ...]:
         """(5.4): the recurrences over x (and u), each `[B, T, .]`; without any, features of x_t or x_{t-1:t+1}. Of the
         tridiagonal posterior, z_t given z_{t-1}."""

@@ -146,10 +146,6 @@ class LatentLDSCell(StochasticCell):
     def initial_state(self, batch_size: tf.Tensor | int) -> State:
         return {"z": tf.zeros([batch_size, self.latent_dim]), "first": tf.ones([batch_size, 1], tf.bool)}
 
-    def embed(self, x: tf.Tensor) -> tf.Tensor:
-        """x_t itself, without the column that tells whether there is one."""
-        return super().embed(x[..., : self.x_dim - 1])
-
     def previous(self, e: tf.Tensor, latents: Mapping[str, tf.Tensor]) -> State:
         if "z" not in latents:
             return {}
