@@ -1,7 +1,7 @@
 """How well the regimes of a switching system are found, against those that made the data."""
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import kmeans2, vq
 from scipy.optimize import linear_sum_assignment
 
 from trainers import loading
@@ -54,8 +54,7 @@ def _pairs(x: np.ndarray) -> np.ndarray:
 
 def _nearest(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """The index of the nearest of `[K, F]` for `[N, T, F]`."""
-    distances = np.square(points).sum(-1, keepdims=True) - 2.0 * points @ centers.T + np.square(centers).sum(-1)
-    return distances.argmin(axis=-1)
+    return vq(points.reshape(-1, points.shape[-1]), centers)[0].reshape(points.shape[:-1])
 
 
 _CONFIG = "configs/nascar/switching_lds.py"
