@@ -23,6 +23,8 @@ __all__ = [
     "check_static",
     "check_type",
     "flat",
+    "index_allowed",
+    "index_limit",
     "is_symbolic",
     "with_missing",
 ]
@@ -211,6 +213,17 @@ def check_static(batch: Batch, sizes: Sizes | None = None) -> None:
         _check_width("inputs `u`", "features", batch.u, u_dim)
     if context_dim is not None:
         _check_width("a `context`", "entries", batch.context, context_dim)
+
+
+def index_limit(sizes: Sizes | None) -> int:
+    """What every "sequence_index" must be below: the number of sequences that a model has a place for, or, where that
+    is not known, what int32 can hold."""
+    return 2**31 if sizes is None or sizes.num_sequences is None else sizes.num_sequences
+
+
+def index_allowed(index: Any, limit: int) -> Any:
+    """Which entries of an array or a tensor of whole numbers are from 0 on and below the limit."""
+    return (index >= 0) & (index < limit)
 
 
 def check_beside_static(beside: Beside, batch: Batch, sizes: Sizes | None = None) -> None:

@@ -14,6 +14,8 @@ from tfdvae.validation.batches import (
     check_beside_static,
     check_static,
     flat,
+    index_allowed,
+    index_limit,
     with_missing,
 )
 from tfdvae.validation.sources import named
@@ -46,11 +48,10 @@ def check_dataset(
             checks.append(tf.debugging.Assert(allowed, ["`sample_weight` must be finite and not negative, got", given]))
         if beside.sequence_index is not None:
             given = tf.cast(beside.sequence_index, tf.int64)
-            most = 2**31 if sizes is None or sizes.num_sequences is None else sizes.num_sequences
-            allowed = tf.reduce_all((given >= 0) & (given < most))
-            checks.append(
-                tf.debugging.Assert(allowed, [f"`sequence_index` must be at least 0 and below {most}, got", given])
-            )
+            limit = index_limit(sizes)
+            allowed = tf.reduce_all(index_allowed(given, limit))
+            told = [f"`sequence_index` must be from 0 to {limit - 1}, got", given]
+            checks.append(tf.debugging.Assert(allowed, told))
         return after(checks, named(batch, beside))
 
     return dataset.map(check, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
@@ -75,9 +76,7 @@ def value_checks(
     return [tf.debugging.Assert(~tf.reduce_any(bad), data) for bad, data in _faults(batch, support, frame_shape)]
 
 
-def sound_rows(
-    batch: Batch, support: Support | None = None, frame_shape: tuple[int, ...] | None = None
-) -> tf.Tensor:
+def sound_rows(batch: Batch, support: Support | None = None, frame_shape: tuple[int, ...] | None = None) -> tf.Tensor:
     """Which sequences `value_checks` would let pass, `[B]`: for callers whose batch has sequences of others in it."""
     faults = [bad for bad, _ in _faults(batch, support, frame_shape)]
     return ~tf.reduce_any([tf.reduce_any(bad, axis=list(range(1, bad.shape.rank))) for bad in faults], axis=0)

@@ -13,6 +13,8 @@ from tfdvae.validation.batches import (
     check_beside_static,
     check_static,
     flat,
+    index_allowed,
+    index_limit,
     with_missing,
 )
 
@@ -90,12 +92,12 @@ def check_beside(beside: Beside, batch: Batch, sizes: Sizes | None = None) -> Be
                 f"{wrong[0]}; 0 leaves a sequence out of the loss."
             )
     if index is not None:
-        most = np.iinfo(np.int32).max if sizes is None or sizes.num_sequences is None else sizes.num_sequences - 1
-        wrong = np.flatnonzero((index < 0) | (index > most))
+        limit = index_limit(sizes)
+        wrong = np.flatnonzero(~index_allowed(index, limit))
         if wrong.size:
             raise ValueError(
-                f"`sequence_index` must be from 0 to {most}, got {index[wrong[0]]} for sequence {wrong[0]}: make the "
-                "model with as many `num_sequences` as there are indices."
+                f"`sequence_index` must be from 0 to {limit - 1}, got {index[wrong[0]]} for sequence {wrong[0]}: make "
+                "the model with as many `num_sequences` as there are indices."
             )
         index = index.astype(np.int32)
     return Beside(weights, index)
