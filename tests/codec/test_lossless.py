@@ -10,7 +10,7 @@ import tfdvae
 from tests import cases
 from tests.codec.subjects import SMALL, built, equal, of_kind, trained, waves
 from tfdvae import codec
-from tfdvae.codec import lossless
+from tfdvae.codec import lossless, subjects
 from tfdvae.data import Sequences, from_arrays, load_pianoroll
 
 TEST = waves(40, seed=1)
@@ -194,6 +194,10 @@ def test_what_cannot_be_compressed(rnn: tfdvae.RNN) -> None:
         codec.compress(rnn, TEST, resolution=2.0)
     with pytest.raises(ValueError, match="wholly observed"):
         codec.compress(rnn, {"x": [TEST.x[0]], "observed": [np.zeros([len(TEST.x[0]), 12], bool)]})
+    with pytest.raises(ValueError, match=r"got the keys \['frames'\]"):
+        codec.compress(rnn, {"frames": TEST.x})
+    with pytest.raises(ValueError, match="Padding must come last"):
+        codec.compress(rnn, {"x": np.zeros([1, 3, 12]), "mask": [[True, False, True]]})
     gamma = tfdvae.RNN(observation="gamma", **SMALL)
     gamma.build_for(3)
     with pytest.raises(ValueError, match="Gamma cannot be compressed without loss.*AutoregressiveBernoulli"):
@@ -202,6 +206,15 @@ def test_what_cannot_be_compressed(rnn: tfdvae.RNN) -> None:
     driven.build_for(3, 2)
     with pytest.raises(ValueError, match="inputs or a context"):
         codec.compress(driven, [np.ones([3, 3])])
+
+
+def test_frames_pass_the_gate_of_verbs(rnn: tfdvae.RNN) -> None:
+    padded = tfdvae.data.pad(TEST.first(3))
+    frames = [list(TEST.x[:3]), padded, tf.ragged.stack(list(TEST.x[:3])), TEST.first(3)]
+    for given in frames:
+        found = subjects.whole_sequences(rnn, given)
+        assert found.lengths.tolist() == TEST.lengths[:3].tolist()
+        assert all(np.array_equal(a, b) for a, b in zip(found.x, TEST.x[:3], strict=True))
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from tfdvae.codec.laws import Law
 
 __all__ = ["at_frame", "blocks_of", "by_blocks", "live_rows", "mask_of", "rows_for", "stacked"]
 
-MAX_ROWS = 128
+USUAL_ROWS = 128
+"""Sequences that are coded at a time where there are as many; a file may state more (`files.MAX_ROWS`)."""
 MAX_NUMBERS = 1 << 24
 """Of the frames of a block: rows, the longest sequence and features multiplied."""
 Coder = Callable[[Law, np.ndarray | None], np.ndarray]
@@ -35,7 +36,7 @@ def by_blocks(
 
 def rows_for(lengths: Sequence[int], x_dim: int) -> int:
     """How many sequences to code at a time where nothing speaks for one: few calls, and few numbers in a block."""
-    return max(1, min(MAX_ROWS, len(lengths), MAX_NUMBERS // (int(max(lengths)) * x_dim)))
+    return max(1, min(USUAL_ROWS, len(lengths), MAX_NUMBERS // (int(max(lengths)) * x_dim)))
 
 
 def stacked(sequences: Sequence[np.ndarray], rows: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from tfdvae.layers.latent import Latent
 from tfdvae.models import DVAE
 from tfdvae.types import Batch, Gaussian
 
-__all__ = ["ClassesOf", "Grid", "choose_fineness", "deviations", "grids_of"]
+__all__ = ["REACH", "ClassesOf", "Grid", "choose_fineness", "deviations", "grids_of"]
 
 REACH = 12
 """How many deviations of its prior a latent may be away from its mean; what is further costs, and loses nothing."""

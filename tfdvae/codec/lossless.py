@@ -42,7 +42,7 @@ def compress(model: DVAE, sequences: Any, *, seed: int = 0, resolution: Sequence
 
     Args:
         model: built, without inputs and context; its latents, if it has any, those of frames.
-        sequences: `Sequences`, arrays as for `from_arrays`, or a batch; wholly observed.
+        sequences: `Sequences`, or frames as verbs take them, whose padding comes last; wholly observed.
         seed: of the initial bits of bits back.
         resolution: of real numbers (pen strokes, Gaussians): numbers per unit, of all features or of each, with which
             x * resolution is whole. By default the originals are taken to be whole, as those of pen strokes are: the

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfdvae.codec.blocks import at_frame, blocks_of, by_blocks, live_rows, mask_of, rows_for, stacked
 from tfdvae.codec.files import MAX_GRID_BITS, Coded
-from tfdvae.codec.latents import ClassesOf, deviations, grids_of
+from tfdvae.codec.latents import REACH, ClassesOf, deviations, grids_of
 from tfdvae.codec.laws import Bins, Law, Stack, Writer
 from tfdvae.codec.steps import HalfSteps, check_model
 from tfdvae.codec.subjects import as_batch, checked_steps, content_of, header_of, whole_sequences
@@ -25,9 +25,6 @@ from tfdvae.models import DVAE
 from tfdvae.types import Gaussian, State
 
 __all__ = ["Lossy", "RatePoint", "compress_lossy", "decompress_lossy", "rate_distortion"]
-
-REACH = 12
-"""How many of the widest deviations of its prior a latent may be from its mean, at least."""
 
 
 class Lossy(NamedTuple):
@@ -158,6 +155,7 @@ def _compressed(given: _Prepared, step: float) -> Lossy:
     half_steps, sequences, scales = given
     sizes = {name: (step * usual).tolist() for name, (usual, _) in scales.items()}
     bits = {}
+    # A latent may be REACH of the widest deviations of its prior from its mean, at least.
     for name, (usual, widest) in scales.items():
         reach = np.maximum(REACH * widest / (step * usual), 8.0)
         bits[name] = np.minimum(np.ceil(np.log2(reach)), MAX_GRID_BITS).astype(int).tolist()

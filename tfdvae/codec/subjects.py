@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfdvae import validation
 from tfdvae.codec.files import Header
 from tfdvae.codec.steps import HalfSteps
 from tfdvae.data.sequences import Sequences, from_arrays, pad
@@ -17,31 +18,26 @@ __all__ = ["as_batch", "checked_steps", "content_of", "header_of", "whole_sequen
 
 
 def whole_sequences(model: DVAE, given: Any) -> Sequences:
-    """Sequences as vectors `[T_i, D]`, checked.
-
-    Args:
-        given: `Sequences`, arrays `[B, T, ...]` or a list of arrays `[T_i, ...]`, or a dict with "x" and "mask".
+    """Sequences as vectors `[T_i, D]`, checked: `Sequences`, or whatever verbs take.
 
     Raises:
-        ValueError: what `from_arrays` refuses; frames that were observed in part, of another shape than the model's, or
-            that it cannot explain.
+        ValueError: what verbs refuse; a mask with frames behind a gap; frames that were observed in part, of another
+            shape than the model's, or that it cannot explain; inputs and context.
     """
-    if not isinstance(given, Sequences):
-        parts = dict(given) if isinstance(given, dict) else {"x": given}
-        x = parts.pop("x")
-        whole = [np.reshape(y, [len(y), -1]) for y in x] if isinstance(x, list | tuple) else _flat(np.asarray(x))
-        given = from_arrays(whole, **parts)
-    if given.observed is not None or given.u is not None or given.context is not None:
+    if isinstance(given, Sequences):
+        parts, batch = (given.observed, given.u, given.context), None
+    else:
+        batch = validation.check_arrays(validation.as_batch(given), model.built_sizes, model.missing, model.frames)
+        parts = (batch.observed, batch.u, batch.context)
+    if any(part is not None for part in parts):
         raise ValueError("Expected sequences that were wholly observed, without inputs and context.")
+    if batch is not None:
+        return from_arrays(validation.flat(batch, model.frame_shape).x, batch.mask)
     if given.features != model.x_dim:
         raise ValueError(f"The model takes frames of {model.x_dim} numbers, the sequences have {given.features}.")
     for x in given.x:
         model.frames.validate(x)
     return given
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return x.reshape(*x.shape[:2], -1) if x.ndim > 3 else x
 
 
 def as_batch(sequences: Sequences) -> Batch:
