@@ -112,7 +112,7 @@ def test_where_one_digit_meets_walls_is_nothing_to_the_others() -> None:
         ({"digit_size": 10}, "digit_size must be one of 7, 14, 28; got 10"),
         ({"resolution": 14}, "A digit of 14 pixels has no room to move in a box of 14"),
         ({"max_speed": 0.0}, "max_speed must be a finite number above 0"),
-        ({"stochastic": "no"}, "stochastic must be True or False; got 'no'"),
+        ({"stochastic": "no"}, "`stochastic` must be True or False, got 'no'"),
     ],
 )
 def test_arguments_that_cannot_be(path: Path, tmp_path: Path, change: dict, message: str) -> None:

@@ -68,7 +68,7 @@ def test_it_is_a_data_set_whose_draws_follow_from_the_seed(tmp_path: Path) -> No
         ({"noise_scale": -1.0}, "noise_scale must be a finite number above 0"),
         ({"process_scale": float("nan")}, "process_scale must be a finite number of at least 0"),
         ({"features": 0}, "features must be an integer of at least 1"),
-        ({"both_ways": "no"}, "both_ways must be True or False; got 'no'"),
+        ({"both_ways": "no"}, "`both_ways` must be True or False, got 'no'"),
     ],
 )
 def test_arguments_that_cannot_be(options: dict, message: str, tmp_path: Path) -> None:

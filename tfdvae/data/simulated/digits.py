@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfdvae.arguments import switch
 from tfdvae.data.archives import read_flat
 from tfdvae.data.files import named_damage
 from tfdvae.data.simulated.shared import (
@@ -87,8 +88,7 @@ def simulate_moving_digits(
             f"A digit of {digit_size} pixels has no room to move in a box of {resolution}: choose a resolution above "
             f"{digit_size}, or a smaller digit_size."
         )
-    if not isinstance(stochastic, bool | np.bool_):
-        raise ValueError(f"stochastic must be True or False; got {stochastic!r}.")
+    stochastic = switch("stochastic", stochastic)
     pictures, labels, counted = read_digits(path, digit_size)
     room = resolution - digit_size
 
@@ -104,7 +104,7 @@ def simulate_moving_digits(
             for split, rng in generators(seed).items()
         }
 
-    options = integers | {"digit_size": digit_size, "stochastic": bool(stochastic), "max_speed": max_speed}
+    options = integers | {"digit_size": digit_size, "stochastic": stochastic, "max_speed": max_speed}
     options |= dict(zip(("train_digits", "test_digits"), counted, strict=True))
     shapes = {split: (count, length, num_digits, 5) for split, count in counts.items()}
     moved = cached("moving_digits", options, shapes, simulate, cache_dir)

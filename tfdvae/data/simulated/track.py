@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from tfdvae.arguments import switch
 from tfdvae.data.sequences import Splits, from_arrays
 from tfdvae.data.simulated.shared import Arrays, Simulated, cached, check_positive, counts_of, generators, splits_of
 
@@ -70,8 +71,7 @@ def simulate_nascar(
     check_positive(or_zero=True, process_scale=process_scale)
     if speed > 1.0:
         raise ValueError(f"speed must be at most 1, the radius of the bends; got {speed}.")
-    if not isinstance(both_ways, bool | np.bool_):
-        raise ValueError(f"both_ways must be True or False; got {both_ways!r}.")
+    both_ways = switch("both_ways", both_ways)
 
     def simulate() -> Arrays:
         emission = np.random.default_rng(seed).standard_normal((2, features))
