@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -43,17 +43,18 @@ class Scaled(NamedTuple):
         return np.asarray(x, np.float32) * self.scale + self.mean
 
 
-def loader_of(scaled: Callable[P, Scaled], name: str) -> Callable[P, Splits]:
-    """The loader `name`: takes the arguments of `scaled` and returns its splits alone."""
+def loader_of(made: Callable[P, Any], name: str, without: str = "their scale") -> Callable[P, Splits]:
+    """The loader `name`: takes the arguments of `made`, and returns the `splits` of what that returns, `without` the
+    rest of it, which its docstring says."""
 
-    @functools.wraps(scaled)
+    @functools.wraps(made)
     def load(*args: P.args, **kwargs: P.kwargs) -> Splits:
-        return scaled(*args, **kwargs).splits
+        return made(*args, **kwargs).splits
 
     load.__name__ = load.__qualname__ = name
-    load.__signature__ = inspect.signature(scaled).replace(return_annotation=Splits)
-    load.__doc__ = f"The splits of `{scaled.__name__}`, for the same arguments, without their scale.\n\n" + (
-        inspect.getdoc(scaled) or ""
+    load.__signature__ = inspect.signature(made).replace(return_annotation=Splits)
+    load.__doc__ = f"The splits of `{made.__name__}`, for the same arguments, without {without}.\n\n" + (
+        inspect.getdoc(made) or ""
     )
     return load
 

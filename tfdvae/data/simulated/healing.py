@@ -6,7 +6,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfdvae.data.sequences import Splits
 from tfdvae.data.simulated.digits import check_digit_size, chosen_digits, read_digits
 from tfdvae.data.simulated.shared import (
     Arrays,
@@ -97,7 +96,8 @@ def simulate_healing_digits(
     observed = None
     if missing_rate:
         shape = (length, digit_size**2)
-        observed = {s: rng.random((counts[s], *shape)) >= missing_rate for s, rng in _of_pixels(seed).items()}
+        # Another stream than that of the angles, none of which hangs on what is missing.
+        observed = {s: rng.random((counts[s], *shape)) >= missing_rate for s, rng in generators(seed, 1).items()}
     about = {"origin": f"simulated: turning digits of {Path(path).name}, seed {seed}"}
     return picture(
         states,
@@ -110,12 +110,6 @@ def simulate_healing_digits(
 
 
 load_healing_digits = splits_of(simulate_healing_digits, "load_healing_digits")
-
-
-def _of_pixels(seed: int) -> dict[str, np.random.Generator]:
-    """Sources of random numbers per split beside those of the angles, so that no angle hangs on what is missing."""
-    children = np.random.SeedSequence([int(seed), 1]).spawn(len(Splits._fields))
-    return {split: np.random.default_rng(child) for split, child in zip(Splits._fields, children, strict=True)}
 
 
 def _turn(states: np.ndarray, pictures: np.ndarray) -> np.ndarray:

@@ -1,8 +1,6 @@
 """What the simulations share: the form of their results, checks of arguments, the cache, and pictures in chunks."""
 
-import functools
 import hashlib
-import inspect
 import json
 import math
 import os
@@ -17,6 +15,7 @@ import numpy as np
 from tfdvae.data.archives import read_flat
 from tfdvae.data.files import atomic_write, cache_folder, named_damage
 from tfdvae.data.sequences import Splits, from_arrays
+from tfdvae.data.splitting import loader_of
 
 __all__ = ["Simulated", "cached", "check_positive", "counts_of", "generators", "picture", "splits_of"]
 
@@ -48,17 +47,7 @@ class Simulated(NamedTuple):
 
 def splits_of(simulate: Callable[P, Simulated], name: str) -> Callable[P, Splits]:
     """The loader `name`: takes the arguments of `simulate` and returns its splits alone."""
-
-    @functools.wraps(simulate)
-    def load(*args: P.args, **kwargs: P.kwargs) -> Splits:
-        return simulate(*args, **kwargs).splits
-
-    load.__name__ = load.__qualname__ = name
-    load.__signature__ = inspect.signature(simulate).replace(return_annotation=Splits)
-    load.__doc__ = f"The splits of `{simulate.__name__}`, for the same arguments, without the truth.\n\n" + (
-        inspect.getdoc(simulate) or ""
-    )
-    return load
+    return loader_of(simulate, name, "the truth")
 
 
 def _check_counts(**values: Any) -> None:
@@ -85,9 +74,9 @@ def check_positive(*, or_zero: bool = False, **values: Any) -> None:
             raise ValueError(f"{name} must be a finite number {least} 0; got {value!r}.")
 
 
-def generators(seed: int) -> dict[str, np.random.Generator]:
-    """One independent source of random numbers per split."""
-    children = np.random.SeedSequence(int(seed)).spawn(len(Splits._fields))
+def generators(seed: int, *stream: int) -> dict[str, np.random.Generator]:
+    """One independent source of random numbers per split; those of another stream do not hang on it."""
+    children = np.random.SeedSequence([int(seed), *stream]).spawn(len(Splits._fields))
     return {split: np.random.default_rng(child) for split, child in zip(Splits._fields, children, strict=True)}
 
 
