@@ -83,6 +83,15 @@ def test_the_options_of_a_model_are_those_of_its_cell() -> None:
     assert (cell.inference, cell.num_layers, cell.cell, cell.prior_units) == ("filter", 2, "gru", (5, 5))
 
 
+def test_the_parts_that_a_batch_is_held_in_reach_the_model() -> None:
+    config = load("pianoroll", "vrnn", "demo")
+    for parts in (None, 3):
+        config.training.micro_batch = parts
+        model = building.build_model(config)
+        building.compile_model(model, config, steps_per_epoch=10)
+        assert model.micro_batch == parts
+
+
 def test_observation_options_reach_the_observation() -> None:
     config = load("bach", "vae")
     config.model.observation = "autoregressive_bernoulli"
