@@ -7,10 +7,8 @@ from tfdvae.layers.frame_io import FrameIO
 from tfdvae.layers.frame_networks import FrameDecoder, FrameEncoder, frame_decoder, frame_encoder
 from tfdvae.layers.frames import ConvDecoder, ConvEncoder
 from tfdvae.layers.gated_transition import GatedTransition
-from tfdvae.layers.gaussian_process import GaussianProcess
 from tfdvae.layers.kalman import Belief, Filtered, KalmanFilter, LinearSystem
 from tfdvae.layers.latent import Evidence, Latent
-from tfdvae.layers.markov_chain import MarkovChain
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
 from tfdvae.layers.mlp import MLP
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
@@ -28,12 +26,10 @@ __all__ = [
     "FrameEncoder",
     "FrameIO",
     "GatedTransition",
-    "GaussianProcess",
     "KalmanFilter",
     "Latent",
     "LinearSystem",
     "MLP",
-    "MarkovChain",
     "MatrixBank",
     "MixingNetwork",
     "Recurrent",
