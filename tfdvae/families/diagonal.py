@@ -1,21 +1,19 @@
 """Diagonal Gaussians over z."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfdvae.families import numerics
-from tfdvae.families.base import Family
+from tfdvae.families.scaled import ScaledGaussian
 from tfdvae.types import Gaussian
 
 __all__ = ["DiagonalGaussian"]
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
-class DiagonalGaussian(Family):
+class DiagonalGaussian(ScaledGaussian):
     """N(z; loc, diag(scale^2)), the family of Kingma and Welling (2014); the network gives loc and the raw scale.
 
     Args:
@@ -34,25 +32,7 @@ class DiagonalGaussian(Family):
         log_q = family.log_prob(q, z)                                   # [B, T], nats
     """
 
-    noise_kind = "normal"
     min_latent_dim = 0
-
-    def __init__(
-        self, latent_dim: int, scale: str = "softplus", min_scale: float = 1e-4, scale_floor: str = "sum"
-    ) -> None:
-        super().__init__(latent_dim)
-        numerics.check_scale(scale, min_scale, scale_floor)
-        self.scale_map = scale
-        self.min_scale = min_scale
-        self.scale_floor = scale_floor
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"scale": self.scale_map, "min_scale": self.min_scale, "scale_floor": self.scale_floor}
-        return {**super().get_config(), **own}
-
-    @property
-    def noise_dim(self) -> int:
-        return self.latent_dim
 
     @property
     def num_groups(self) -> int:

@@ -1,7 +1,7 @@
 """Gaussians over z whose entries are correlated."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfdvae.families import numerics
-from tfdvae.families.base import Family
+from tfdvae.families.scaled import ScaledGaussian
 
 __all__ = ["Triangular", "TriangularGaussian"]
 
@@ -22,7 +22,7 @@ class Triangular(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
-class TriangularGaussian(Family):
+class TriangularGaussian(ScaledGaussian):
     """N(z; loc, L L^T) with a lower triangular L of positive diagonal, any Gaussian with a density.
 
     The network gives loc `[Z]`, the raw diagonal `[Z]` and the Z (Z - 1) / 2 entries below it, which start at 0. The
@@ -37,25 +37,6 @@ class TriangularGaussian(Family):
 
     Raises ValueError for another `scale` or `scale_floor`, and for a negative `min_scale`.
     """
-
-    noise_kind = "normal"
-
-    def __init__(
-        self, latent_dim: int, scale: str = "softplus", min_scale: float = 1e-4, scale_floor: str = "sum"
-    ) -> None:
-        super().__init__(latent_dim)
-        numerics.check_scale(scale, min_scale, scale_floor)
-        self.scale_map = scale
-        self.min_scale = min_scale
-        self.scale_floor = scale_floor
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"scale": self.scale_map, "min_scale": self.min_scale, "scale_floor": self.scale_floor}
-        return {**super().get_config(), **own}
-
-    @property
-    def noise_dim(self) -> int:
-        return self.latent_dim
 
     @property
     def num_groups(self) -> int:
