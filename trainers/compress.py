@@ -213,10 +213,7 @@ def _subject(
     config = settings.load(workdir)
     settings.override(config.data, data)
     model = building.load_model(workdir)
-    sequences = getattr(loading.load_splits(config.data), split)
-    if max_sequences is not None:
-        sequences = sequences.take(range(min(max_sequences, sequences.num_sequences)))
-    return model, sequences, config
+    return model, getattr(loading.load_splits(config.data), split).first(max_sequences), config
 
 
 def dispatch(

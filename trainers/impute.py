@@ -125,8 +125,7 @@ def run(
     config = settings.load(workdir)
     model = building.load_model(workdir)
     splits = loading.load_splits(config.data)
-    scored = getattr(splits, split)
-    scored = scored.take(range(min(max_sequences or scored.num_sequences, scored.num_sequences)))
+    scored = getattr(splits, split).first(max_sequences)
     content = {"model": config.model.name, "data": config.data.name, "split": split, "sequences": scored.num_sequences}
     output = workdir / ("imputation" if split == "test" else f"imputation_{split}")
     if scored.observed is None:

@@ -42,7 +42,7 @@ def run(workdir: Path, num: int = 7, pieces: int = 10, endless: int = 160, seed:
             f"{config.data.window}."
         )
     test = loading.load_splits(config.data).test
-    test = test.take(range(min(pieces, test.num_sequences)))
+    test = test.first(pieces)
     size, steps = config.data.window, config.data.get("steps_per_quarter", 1)
     cut = [
         windows(test.take([i]), size, config.data.hop, keep_short=False)

@@ -114,9 +114,7 @@ def loader_arguments(data: ConfigDict) -> dict[str, Any]:
 
 
 def _limited(splits: Splits, count: int | None) -> Splits:
-    if count is None:
-        return splits
-    return Splits(*(split.take(range(min(count, split.num_sequences))) for split in splits))
+    return Splits(*(split.first(count) for split in splits))
 
 
 def training_set(data: ConfigDict, train: Sequences) -> Sequences:

@@ -58,9 +58,7 @@ def run(
     config = settings.load(workdir)
     model = building.load_model(workdir)
     sequences = getattr(loading.load_splits(config.data), split)
-    x, u = loading.stacked(
-        sequences.take(range(min(max_sequences or sequences.num_sequences, sequences.num_sequences)))
-    )
+    x, u = loading.stacked(sequences.first(max_sequences))
     if x.shape[1] < 3:
         raise ValueError(f"Predictions need sequences of at least three frames, got {x.shape[1]}.")
     errors, predictions = predicted(model, x, u, num_samples=num_samples, batch_size=batch_size, seed=config.seed)

@@ -160,6 +160,15 @@ def test_take_and_describe():
     assert line == "3 sequences, 9 frames, 3 features, 2 inputs, 1 to 5 frames each (median 3)"
 
 
+def test_the_first_sequences_are_all_where_there_are_no_more():
+    sequences = numbered([3, 1, 5], inputs=2)
+    assert sequences.first(2).names == ("s0", "s1") and sequences.first(np.int64(1)).lengths.tolist() == [3]
+    for count in (3, 7, None):
+        assert sequences.first(count) is sequences
+    with pytest.raises(ValueError, match="`count` must be at least 1, got 0"):
+        sequences.first(0)
+
+
 def test_by_length_puts_the_shortest_first_and_keeps_what_belongs_together():
     sequences = numbered([3, 5, 2, 3], inputs=1)
     ordered = sequences.by_length()

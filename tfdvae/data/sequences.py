@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfdvae.arguments import whole
 from tfdvae.data.description import DataDescription
 
 __all__ = ["Sequences", "Splits", "describe", "from_arrays", "numbered", "pad", "windows"]
@@ -75,6 +76,12 @@ class Sequences(NamedTuple):
         indices = [int(i) for i in indices]
         taken = (None if field is None else tuple(field[i] for i in indices) for field in self[:-1])
         return Sequences(*taken, description=self.description)
+
+    def first(self, count: int | None) -> "Sequences":
+        """The first `count` sequences, at least 1; all where there are no more, or `count` is None."""
+        if count is None or whole("count", count, at_least=1) >= self.num_sequences:
+            return self
+        return self.take(range(count))
 
     def by_length(self) -> "Sequences":
         """The same sequences, the shortest first: batches in this order have the least padding."""

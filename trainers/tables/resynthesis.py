@@ -36,8 +36,7 @@ def active_units(run: Finished) -> float:
     """Groups of the latents of frames, dimensions of a Gaussian, whose KL is above the threshold, on up to 64 sequences
     of the validation split.
     """
-    valid = run.splits.valid
-    batch = pad(valid.take(range(min(64, valid.num_sequences))))
+    batch = pad(run.splits.valid.first(64))
     return float(sum(found.active.sum() for found in diagnose(run.model, batch).values()))
 
 
