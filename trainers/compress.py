@@ -14,7 +14,6 @@ of these steps, and leaves `rate_distortion_<split>.json` and `.png`.
 """
 
 import bz2
-import json
 import lzma
 import math
 import tempfile
@@ -31,10 +30,12 @@ from tfdvae import codec
 from tfdvae.data import Sequences, Splits, write_midi
 from tfdvae.data.files import atomic_write, import_extra
 from tfdvae.data.pianoroll import KEYS
+from tfdvae.markdown import markdown_table
 from tfdvae.models import DVAE
 from tfdvae.plots import plot_rate_distortion
 from trainers import building, loading, scoring, settings
 from trainers.generate import save_figure
+from trainers.writing import write_json, write_text
 
 __all__ = ["Row", "curve", "decompress", "dispatch", "run", "table"]
 
@@ -133,14 +134,12 @@ def table(
     rows.append(Row(f"{name}, bits on the stack", coded.bits_per_frame * frames / 8.0, coded.bits_per_frame))
     sizes = {f"{name}, the file": size, **others(model, sequences, coded)}
     rows += [Row(method, count, 8.0 * count / frames) for method, count in sizes.items()]
-    lines = ["| | bytes | bits per frame |", "|---|---|---|"]
-    lines += [f"| {row.method} | {row.size:,.0f} | {row.bits_per_frame:.3f} |" for row in rows]
-    text = "\n".join(lines)
+    cells = [(row.method, f"{row.size:,.0f}", f"{row.bits_per_frame:.3f}") for row in rows]
+    text = markdown_table(("", "bytes", "bits per frame"), cells)
     found = {"model": name, "data": config.data.name, "split": split, "sequences": sequences.num_sequences}
     found |= {"frames": frames, "initial_bits": coded.initial_bits, "rows": [row._asdict() for row in rows]}
-    for suffix, content in ((".json", json.dumps(found, indent=2)), (".md", text)):
-        with atomic_write(workdir / f"compression_{split}{suffix}") as file:
-            file.write(f"{content}\n".encode())
+    write_json(workdir / f"compression_{split}.json", found)
+    write_text(workdir / f"compression_{split}.md", text)
     print(
         f"{frames} frames of {sequences.num_sequences} sequences; {coded.initial_bits} initial bits\n{text}", flush=True
     )
@@ -198,8 +197,7 @@ def curve(
         )
     found = {"model": config.model.name, "data": config.data.name, "split": split}
     found |= {"sequences": sequences.num_sequences, "points": [point._asdict() for point in points]}
-    with atomic_write(workdir / f"rate_distortion_{split}.json") as file:
-        file.write((json.dumps(found, indent=2) + "\n").encode())
+    write_json(workdir / f"rate_distortion_{split}.json", found)
     save_figure(plot_rate_distortion({config.model.name: points}), workdir / f"rate_distortion_{split}.png")
     return points
 
@@ -208,8 +206,7 @@ def _subject(
     workdir: Path, split: str, data: Sequence[str], max_sequences: int | None
 ) -> tuple[DVAE, Sequences, ConfigDict]:
     """The model of a run, a split of its data, and its config."""
-    if split not in Splits._fields:
-        raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(Splits._fields)}.")
+    settings.check_split(split)
     config = settings.load(workdir)
     settings.override(config.data, data)
     model = building.load_model(workdir)
@@ -238,10 +235,7 @@ def dispatch(
         raise ValueError("--decompress reads a file as it is: leave out --step, --table and --curve.")
     if step is not None and out is None:
         raise ValueError("--step is that of the file to write: give --out, or the steps of --curve.")
-    try:
-        steps = [float(text) for text in curve_steps]
-    except ValueError:
-        raise ValueError(f"--curve must be numbers such as 0.5,1,2; got {','.join(curve_steps)}.") from None
+    steps = settings.numbers("curve", curve_steps, "0.5,1,2")
     if decompressed is not None:
         decompress(workdir, decompressed, out, max_values)
         return

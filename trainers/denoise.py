@@ -14,7 +14,6 @@ Noise is white, pink, babble of other speakers of the training split, or the hum
 """
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ import numpy as np
 from absl import flags
 
 from tfdvae.data import Splits, Utterances
-from tfdvae.data.files import atomic_write
 from tfdvae.enhancement import (
     NOISES,
     Denoiser,
@@ -38,6 +36,7 @@ from tfdvae.enhancement import (
     unchanged,
 )
 from trainers import building, loading, settings
+from trainers.writing import write_json, write_text
 
 __all__ = ["chosen", "run", "run_file"]
 
@@ -85,8 +84,7 @@ def run(
         ValueError: an unknown split or noise, a model that is none of power spectra, two folders of one name, or
             one that is called as a column is that has no model.
     """
-    if split not in Splits._fields:
-        raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(Splits._fields)}.")
+    settings.check_split(split)
     config = settings.load(workdir)
     folders = {folder.resolve().name: folder for folder in (workdir, *compare)}
     if len(folders) < 1 + len(compare):
@@ -106,16 +104,14 @@ def run(
     scores = score_methods(methods, tests, transform)
     table = score_table(tests, scores)
     print(table, flush=True)
-    with atomic_write(workdir / f"denoise_{split}.md") as file:
-        file.write(f"{table}\n".encode())
+    write_text(workdir / f"denoise_{split}.md", table)
     content = {"split": split, "seed": seed, "recordings": part.names, "seconds": seconds, "options": options}
     rows = [
         {"noise": test.noise, "snr_db": test.snr_db, "method": name, **_as_json(found[i])}
         for i, test in enumerate(tests)
         for name, found in scores.items()
     ]
-    with atomic_write(workdir / f"denoise_{split}.json") as file:
-        file.write((json.dumps({**content, "scores": rows}, indent=2) + "\n").encode())
+    write_json(workdir / f"denoise_{split}.json", {**content, "scores": rows})
     return scores
 
 
@@ -150,13 +146,6 @@ def _as_json(scores: EnhancementScores) -> dict[str, float | None]:
     return {**means, "seconds": scores.seconds}
 
 
-def _numbers(name: str, texts: Sequence[str]) -> list[float]:
-    try:
-        return [float(text) for text in texts]
-    except ValueError as error:
-        raise ValueError(f"--{name} must be numbers such as 0,5,10; got {','.join(texts)}.") from error
-
-
 def main() -> None:
     values = flags.FLAGS
     names = ("rank", "steps", "settling", "learning_rate", "steadiness", "gain")
@@ -167,7 +156,7 @@ def main() -> None:
     if values.wav is not None:
         run_file(workdir, Path(values.wav), Path(values.out), values.seed, **options)
         return
-    table = {"split": values.split, "noises": values.noises, "snrs_db": _numbers("snrs", values.snrs)}
+    table = {"split": values.split, "noises": values.noises, "snrs_db": settings.numbers("snrs", values.snrs, "0,5,10")}
     table |= {"recordings": values.recordings, "seconds": values.seconds, "seed": values.seed}
     run(workdir, **table, compare=[Path(folder) for folder in values.compare], **options)
 

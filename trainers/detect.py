@@ -24,7 +24,6 @@ METHODS were chosen like that on 13 series of the benchmark.
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,10 +45,12 @@ from tfdvae.anomalies import (
 from tfdvae.anomalies.detector import SETTINGS
 from tfdvae.data import TimeSeries, read_csv, regular_series, snap_to_grid
 from tfdvae.data.files import atomic_write
+from tfdvae.markdown import markdown_table
 from tfdvae.metrics import NAB_PROFILES, nab_score, point_scores, window_scores
 from tfdvae.plots import plot_alarms
 from trainers import settings
 from trainers.generate import save_figure
+from trainers.writing import write_json, write_text
 
 __all__ = ["HALVES", "METHODS", "Labelled", "Setting", "read_series", "run"]
 
@@ -230,9 +231,8 @@ def run(
     else:
         text = _markdown(["alarms", *counts], _by_series(items, counts))
     print(text, flush=True)
-    for suffix, written in ((".md", text), (".json", json.dumps(content, indent=2))):
-        with atomic_write(workdir / f"detect_{half}{suffix}") as file:
-            file.write((written + "\n").encode())
+    write_text(workdir / f"detect_{half}.md", text)
+    write_json(workdir / f"detect_{half}.json", content)
     return table
 
 
@@ -331,9 +331,8 @@ def _by_series(items: Sequence[Labelled], columns: Mapping[str, Sequence]) -> li
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    lines += [[f"{y:.3f}" if isinstance(y, float) else str("" if y is None else y) for y in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    texts = ([f"{y:.3f}" if isinstance(y, float) else str("" if y is None else y) for y in row] for row in rows)
+    return markdown_table(head, texts)
 
 
 def main() -> None:
@@ -343,11 +342,7 @@ def main() -> None:
     items = read_series(Path(values.data), labels, values=values.values or (), **options)
     asked = {name: values[name].value for name in ("risk", "smoothing", "hold") if values[name].value is not None}
     if "smoothing" in asked:
-        try:
-            asked["smoothing"] = tuple(float(weight) for weight in asked["smoothing"])
-        except ValueError as error:
-            told = ",".join(asked["smoothing"])
-            raise ValueError(f"--smoothing must be numbers such as 0,0.98, got {told}.") from error
+        asked["smoothing"] = tuple(settings.numbers("smoothing", asked["smoothing"], "0,0.98"))
     methods = {**METHODS, "model": METHODS["model"]._replace(**asked)}
     if not values.baselines:
         methods = {"model": methods["model"]}

@@ -38,8 +38,7 @@ def run(
         ValueError: an unknown split, key or bound, FIVO of a model that is not causal, or data with another number of
             features.
     """
-    if split not in Splits._fields:
-        raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(Splits._fields)}.")
+    settings.check_split(split)
     config = settings.load(workdir)
     settings.override(config.data, data)
     if num_samples is not None:

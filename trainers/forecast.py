@@ -12,7 +12,6 @@ parts. In the working folder are then
     forecast_test.png        the fan of the last forecast
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from tfdvae.data.files import atomic_write
 from tfdvae.data.forecast_files import read_timeseries, split_steps
 from tfdvae.forecasting import (
     Forecaster,
@@ -36,6 +34,7 @@ from tfdvae.moments import observed_moments
 from tfdvae.plots import plot_forecast
 from trainers import building, loading, settings, train
 from trainers.generate import save_figure
+from trainers.writing import write_json, write_text
 
 __all__ = ["SPLITS", "load_forecaster", "run"]
 
@@ -68,8 +67,7 @@ def run(
         FileNotFoundError: no finished run there.
         ValueError: a run on another data set, an unknown split, or a horizon that was not trained.
     """
-    if split not in SPLITS:
-        raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(SPLITS)}.")
+    settings.check_split(split, SPLITS)
     config = settings.load(workdir)
     forecaster, series = load_forecaster(workdir, config)
     seasons = forecaster.seasons
@@ -92,15 +90,13 @@ def run(
         flush=True,
     )
     output = workdir / f"forecast_{split}"
-    with atomic_write(output.with_suffix(".md")) as file:
-        file.write((score_table(scores, horizons, markdown=True) + "\n").encode())
+    write_text(output.with_suffix(".md"), score_table(scores, horizons, markdown=True))
     rows = {
         method: {key: [_plain(y) for y in values] for key, values in row._asdict().items()}
         for method, row in scores.items()
     }
     content = {"model": name, "split": split, "origins": len(origins), "targets": series.targets, "scores": rows}
-    with atomic_write(output.with_suffix(".json")) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+    write_json(output.with_suffix(".json"), content)
     save_figure(_fan(forecaster, series, origins[-1], num_samples, seed), output.with_suffix(".png"))
     return scores
 

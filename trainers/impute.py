@@ -14,7 +14,6 @@ is hidden from every method and compared with what the method puts there. Errors
 standard deviations of its variable over the observed training values (see `tfdvae.data.hold_out`).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -36,11 +35,11 @@ from tfdvae.data import (
     observed_moments,
     pad,
 )
-from tfdvae.data.files import atomic_write
 from tfdvae.models import DVAE, KVAE
 from tfdvae.plots import plot_videos
 from trainers import building, loading, settings
 from trainers.generate import save_figure
+from trainers.writing import write_json
 
 __all__ = ["ImputationError", "run", "score_held_out"]
 
@@ -118,8 +117,7 @@ def run(
         FileNotFoundError: no finished run there.
         ValueError: a rate outside of (0, 1), an unknown split, or sequences that are not longer than `context`.
     """
-    if split not in Splits._fields:
-        raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(Splits._fields)}.")
+    settings.check_split(split)
     if rates is not None and (not rates or not all(0.0 < rate < 1.0 for rate in rates)):
         raise ValueError(f"Rates of missing values must be between 0 and 1, got {list(rates)}.")
     config = settings.load(workdir)
@@ -138,8 +136,7 @@ def run(
         text = _held_out_text(config.model.name, f"{config.data.name}, split {split}", table)
     print(text, flush=True)
     rows = {str(rate): {name: error._asdict() for name, error in row.items()} for rate, row in table.items()}
-    with atomic_write(output.with_suffix(".json")) as file:
-        file.write((json.dumps({**content, "errors": rows}, indent=2) + "\n").encode())
+    write_json(output.with_suffix(".json"), {**content, "errors": rows})
     return table
 
 
@@ -251,10 +248,7 @@ def _held_out_text(model: str, data: str, table: Mapping[float, Mapping[str, Mas
 
 def main() -> None:
     values = flags.FLAGS
-    try:
-        rates = None if values.rates is None else [float(rate) for rate in values.rates]
-    except ValueError as error:
-        raise ValueError(f"--rates must be numbers such as 0.3,0.5, got {','.join(values.rates)}.") from error
+    rates = None if values.rates is None else settings.numbers("rates", values.rates, "0.3,0.5")
     run(Path(values.workdir), rates, values.context, values.max_sequences, values.split)
 
 

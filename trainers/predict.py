@@ -7,7 +7,6 @@ over frames t >= 2. Beside it stand the errors of two predictions that need no m
 through the two frames before.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +14,12 @@ import numpy as np
 from absl import flags
 
 from tfdvae.data import Splits
-from tfdvae.data.files import atomic_write
 from tfdvae.metrics import one_step_predictions, squared_error_per_frame
 from tfdvae.models import DVAE
 from tfdvae.plots import plot_videos
 from trainers import building, loading, settings
 from trainers.generate import save_figure
+from trainers.writing import write_json
 
 __all__ = ["PredictionErrors", "predicted", "run"]
 
@@ -64,8 +63,7 @@ def run(
     errors, predictions = predicted(model, x, u, num_samples=num_samples, batch_size=batch_size, seed=config.seed)
     text = {"model": config.model.name, "data": config.data.name, "split": split, "sequences": len(x)}
     text |= {"num_samples": num_samples, "squared_error_per_frame": errors._asdict()}
-    with atomic_write(workdir / f"predictions_{split}.json") as file:
-        file.write((json.dumps(text, indent=2) + "\n").encode())
+    write_json(workdir / f"predictions_{split}.json", text)
     print(
         f"{config.model.name} on {config.data.name}, split {split}, {len(x)} sequences, K = {num_samples}: "
         f"squared error per frame {errors.model:.4f} (frame before {errors.previous_frame:.4f}, straight line "

@@ -9,7 +9,6 @@ and of both, is fitted on the training labels and scored on the test sequences. 
 `probe.json` and `model.keras`.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +18,11 @@ from absl import flags
 
 from tfdvae import MODELS
 from tfdvae.data import Sequences, from_arrays
-from tfdvae.data.files import atomic_write, import_extra, named_damage, require_file
+from tfdvae.data.files import import_extra, named_damage, require_file
 from tfdvae.representations import LatentFeatures
 from trainers import settings
 from trainers.train import save_model
+from trainers.writing import write_json
 
 __all__ = ["Labelled", "read_labelled", "run"]
 
@@ -107,8 +107,7 @@ def run(
     for name, accuracy in found.items():
         print(f"  {name:8} {told['test'][name].shape[1]:4} numbers  {accuracy:.4f}", flush=True)
     content = {"model": model, **options, "epochs": epochs, "seed": seed, "accuracy": found}
-    with atomic_write(workdir / "probe.json") as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+    write_json(workdir / "probe.json", content)
     save_model(features.model_, workdir / "model.keras")
     return found
 

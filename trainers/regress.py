@@ -3,7 +3,6 @@
 python -m trainers.regress --workdir runs/pendulum_vssn
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,10 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from tfdvae.data.files import atomic_write
 from tfdvae.metrics import linear_r2
 from tfdvae.models import DVAE, RecurrentDVAE
 from trainers import building, loading, settings
+from trainers.writing import write_json
 
 __all__ = ["TARGETS", "regressed", "run"]
 
@@ -59,8 +58,7 @@ def run(workdir: Path, skip: int = 1, states: bool = False) -> dict[str, float]:
     found, width = regressed(config, building.load_model(workdir), skip, states)
     what = "states" if states else "latents"
     content = {"model": config.model.name, "data": config.data.name, "from": what, "r2": found}
-    with atomic_write(workdir / ("regression_states.json" if states else "regression.json")) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+    write_json(workdir / ("regression_states.json" if states else "regression.json"), content)
     values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
     print(f"{config.model.name} on {config.data.name}, from {width} {what}: R^2 of {values}", flush=True)
     return found

@@ -22,9 +22,10 @@ import keras
 from absl import flags
 from ml_collections import ConfigDict
 
-from tfdvae.data.files import atomic_write, named_damage, read_json
+from tfdvae.data.files import named_damage, read_json
 from trainers import settings, train
 from trainers.tables import TABLES, Finished, Row, Table, markdown
+from trainers.writing import write_json, write_text
 
 __all__ = ["config_of", "run"]
 
@@ -63,8 +64,7 @@ def run(
             print(f"\n{count} of {len(configs)}: {', '.join(labels)}, seed {seed}", flush=True)
             _run_row(table, config, folder)
     text = markdown(table, _figures(table, workdir))
-    with atomic_write(workdir / "table.md") as file:
-        file.write((text + "\n").encode())
+    write_text(workdir / "table.md", text)
     return text
 
 
@@ -108,8 +108,7 @@ def _run_row(table: Table, config: ConfigDict, folder: Path) -> None:
     model, splits, scores = train.run(config, folder)
     figures = table.measure(Finished(config, model, splits, scores, folder))
     about = {"figures": figures, "date": datetime.date.today().isoformat(), "parameters": model.count_params()}
-    with atomic_write(folder / FIGURES) as file:
-        file.write((json.dumps(about, indent=2) + "\n").encode())
+    write_json(folder / FIGURES, about)
     keras.utils.clear_session()
 
 
@@ -134,8 +133,7 @@ def _claim(workdir: Path, changes: Sequence[str]) -> None:
     """Raises ValueError where `workdir` was begun with other changes."""
     path, text = workdir / "settings.json", json.dumps(sorted(changes))
     if not path.exists():
-        with atomic_write(path) as file:
-            file.write(f"{text}\n".encode())
+        write_text(path, text)
         return
     with named_damage(path, "cannot be read: expected the list of what --set changed"):
         there = json.loads(path.read_text())

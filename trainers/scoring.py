@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 
 from tfdvae import bounds, random
 from tfdvae.data import Sequences, batches
-from tfdvae.data.files import atomic_write
+from tfdvae.markdown import markdown_table
 from tfdvae.models import DVAE
 from tfdvae.types import Batch
+from trainers.writing import write_text
 
 __all__ = ["BOUNDS", "Score", "Scores", "as_markdown", "as_text", "score", "score_fivo", "write_scores"]
 
@@ -154,9 +155,8 @@ def as_text(scores: Scores) -> str:
 
 def as_markdown(scores: Scores) -> str:
     """The same table in Markdown."""
-    header = ["| | " + " | ".join(Score._fields) + " |", "|---" + "|---:" * len(Score._fields) + "|"]
-    rows = [f"| {name} | " + " | ".join(map(_number, values)) + " |" for name, values in _rows(scores)]
-    return "\n".join([_title(scores), "", *header, *rows])
+    rows = [(name, *map(_number, values)) for name, values in _rows(scores)]
+    return "\n".join([_title(scores), "", markdown_table(("", *Score._fields), rows)])
 
 
 def as_json(scores: Scores) -> dict[str, Any]:
@@ -171,8 +171,7 @@ def write_scores(workdir: Path, scores: Scores) -> list[Path]:
     texts = {".txt": as_text(scores), ".md": as_markdown(scores), ".json": json.dumps(as_json(scores), indent=2)}
     paths = [workdir / f"scores_{scores.split}{suffix}" for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):
-        with atomic_write(path) as file:
-            file.write((text + "\n").encode())
+        write_text(path, text)
     return paths
 
 

@@ -14,11 +14,23 @@ from ml_collections import ConfigDict
 
 from configs import defaults
 from tfdvae.bounds import BOUNDS
-from tfdvae.data import DATASETS
-from tfdvae.data.files import atomic_write, named_damage, read_json
+from tfdvae.data import DATASETS, Splits
+from tfdvae.data.files import named_damage, read_json
 from tfdvae.observations import OBSERVATIONS
+from trainers.writing import write_json
 
-__all__ = ["DATA_KEYS", "as_json", "check", "claim", "load", "loader_options", "override", "run_app"]
+__all__ = [
+    "DATA_KEYS",
+    "as_json",
+    "check",
+    "check_split",
+    "claim",
+    "load",
+    "loader_options",
+    "numbers",
+    "override",
+    "run_app",
+]
 
 FILE = "config.json"
 NO_CONFIG = "is no config of a run"
@@ -65,8 +77,7 @@ def claim(workdir: Path, config: ConfigDict) -> None:
     """
     path = workdir / FILE
     if not path.exists():
-        with atomic_write(path) as file:
-            file.write((json.dumps(as_json(config), indent=2) + "\n").encode())
+        write_json(path, as_json(config))
         return
     here, there = _flat(as_json(config)), _flat(read_json(path, NO_CONFIG))
     different = [
@@ -118,6 +129,20 @@ def override(section: ConfigDict, assignments: Sequence[str]) -> None:
             value = text
         with section.ignore_type():
             section[key] = value
+
+
+def check_split(split: str, known: Iterable[str] = Splits._fields) -> None:
+    """Raises ValueError for the name of another split."""
+    if split not in known:
+        raise ValueError(f"Unknown split {split!r}: expected one of {', '.join(known)}.")
+
+
+def numbers(flag: str, texts: Sequence[str], example: str) -> list[float]:
+    """The values of a flag that takes a list of numbers; ValueError, with an example, where one is none."""
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        raise ValueError(f"--{flag} must be numbers such as {example}; got {','.join(texts)}.") from None
 
 
 def run_app(main: Callable[[], Any]) -> None:

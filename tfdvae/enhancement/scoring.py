@@ -11,7 +11,8 @@ from tfdvae.arguments import whole
 from tfdvae.enhancement.baselines import Method
 from tfdvae.enhancement.noises import make_noise, mixed
 from tfdvae.enhancement.waveforms import Transform
-from tfdvae.metrics import estoi, pesq, si_sdr
+from tfdvae.markdown import markdown_table
+from tfdvae.metrics import speech_scores
 
 __all__ = ["EnhancementScores", "NoisySpeech", "noisy_speech", "score_methods", "score_table"]
 
@@ -108,12 +109,8 @@ def score_methods(
 
 
 def _scores(speech: list[np.ndarray], clean: list[np.ndarray], rate: int, seconds: float) -> EnhancementScores:
-    pairs = list(zip(speech, clean, strict=True))
-    quality = [pesq(*pair, rate) for pair in pairs] if _has_pesq(rate) else None
-    ratios, shares = [si_sdr(*pair) for pair in pairs], [estoi(*pair, rate) for pair in pairs]
-    return EnhancementScores(
-        np.array(ratios), np.array(shares), None if quality is None else np.array(quality), seconds
-    )
+    found = speech_scores(speech, clean, rate, with_pesq=_has_pesq(rate))
+    return EnhancementScores(found.si_sdr_db, found.estoi, found.pesq, seconds)
 
 
 def _has_pesq(rate: int) -> bool:
@@ -124,12 +121,12 @@ def _has_pesq(rate: int) -> bool:
 def score_table(tests: Sequence[NoisySpeech], scores: Mapping[str, Sequence[EnhancementScores]]) -> str:
     """Markdown: a row per noise and ratio and one for all of them, a column per method; means over recordings as
     SI-SDR in dB / ESTOI / PESQ (left out where it is not installed)."""
-    lines = [f"| noise | SNR, dB | {' | '.join(scores)} |", f"|---|---:|{'---:|' * len(scores)}"]
-    for i, test in enumerate(tests):
-        cells = (_cell([rows[i]]) for rows in scores.values())
-        lines.append(f"| {test.noise} | {test.snr_db:g} | {' | '.join(cells)} |")
-    lines.append(f"| all | | {' | '.join(_cell(rows) for rows in scores.values())} |")
-    return "\n".join(lines)
+    rows = [
+        [test.noise, f"{test.snr_db:g}", *(_cell([found[i]]) for found in scores.values())]
+        for i, test in enumerate(tests)
+    ]
+    rows.append(["all", "", *map(_cell, scores.values())])
+    return markdown_table(["noise", "SNR, dB", *scores], rows)
 
 
 def _cell(rows: Sequence[EnhancementScores]) -> str:

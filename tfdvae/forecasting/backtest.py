@@ -9,6 +9,7 @@ from tfdvae import metrics
 from tfdvae.data.seasons import Origin
 from tfdvae.data.timeseries import TimeSeries
 from tfdvae.forecasting.baselines import Method
+from tfdvae.markdown import markdown_table
 
 __all__ = ["HorizonScores", "backtest", "score_table"]
 
@@ -141,8 +142,7 @@ def score_table(scores: Mapping[str, HorizonScores], horizons: Sequence[int], ma
         for name, row in scores.items()
     ]
     if markdown:
-        lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return markdown_table(head, rows)
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = ([cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in [head, *rows])
     return "\n".join("  ".join([first.strip().ljust(widths[0]), *rest]) for first, *rest in lines)

@@ -18,12 +18,13 @@ class SpeechScores(NamedTuple):
 
     Attributes:
         si_sdr_db: scale-invariant signal-to-distortion ratio, dB.
-        pesq: mean opinion score, wide-band (ITU-T P.862.2) at 16 kHz, narrow-band (P.862) at 8 kHz.
+        pesq: mean opinion score, wide-band (ITU-T P.862.2) at 16 kHz, narrow-band (P.862) at 8 kHz; None where it was
+            not asked for.
         estoi: extended short-time objective intelligibility, 1 is perfect.
     """
 
     si_sdr_db: np.ndarray
-    pesq: np.ndarray
+    pesq: np.ndarray | None
     estoi: np.ndarray
 
 
@@ -89,8 +90,15 @@ def estoi(estimate: np.ndarray, reference: np.ndarray, rate: int = 16000) -> flo
             ) from error
 
 
-def speech_scores(estimates: Sequence[np.ndarray], references: Sequence[np.ndarray], rate: int = 16000) -> SpeechScores:
-    """All three measures of resynthesised recordings `[L_i]` against their originals.
+def speech_scores(
+    estimates: Sequence[np.ndarray], references: Sequence[np.ndarray], rate: int = 16000, *, with_pesq: bool = True
+) -> SpeechScores:
+    """All three measures of recordings `[L_i]`, such as resynthesised ones, against their originals.
+
+    Args:
+        estimates, references: waveforms, in the same order.
+        rate: samples per second.
+        with_pesq: whether PESQ is among them, which few rates have, and which needs a package of its own.
 
     Raises:
         ValueError: different numbers of recordings, none, or whatever a measure raises, with the number of the
@@ -102,10 +110,12 @@ def speech_scores(estimates: Sequence[np.ndarray], references: Sequence[np.ndarr
     rows = []
     for i, pair in enumerate(zip(estimates, references, strict=True)):
         try:
-            rows.append((float(si_sdr(*pair)), pesq(*pair, rate), estoi(*pair, rate)))
+            quality = pesq(*pair, rate) if with_pesq else np.nan
+            rows.append((float(si_sdr(*pair)), quality, estoi(*pair, rate)))
         except ValueError as error:
             raise ValueError(f"Recording {i}: {error}") from error
-    return SpeechScores(*np.array(rows, np.float64).T)
+    found = SpeechScores(*np.array(rows, np.float64).T)
+    return found if with_pesq else found._replace(pesq=None)
 
 
 def _pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

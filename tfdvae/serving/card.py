@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfdvae.markdown import markdown_table
+
 __all__ = ["CARD", "model_card"]
 
 CARD = "README.md"
@@ -71,5 +73,4 @@ def _cell(value: Any) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(head, ([cell.replace("|", "\\|") for cell in row] for row in rows), len(head))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from tfdvae.data import Splits
+from tfdvae.markdown import markdown_table
 from tfdvae.models import DVAE
 from trainers.scoring import Scores
 
@@ -109,7 +110,7 @@ def markdown(table: Table, figures: Mapping[tuple[str, ...], Sequence[Mapping[st
     heads = [*table.heads]
     for column in table.columns:
         heads += [column.name, f"{column.name}, published"] if column in published else [column.name]
-    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(table.heads) + "---:|" * (len(heads) - len(table.heads))]
+    rows = []
     for row in table.rows:
         if row.labels not in figures:
             continue
@@ -118,12 +119,11 @@ def markdown(table: Table, figures: Mapping[tuple[str, ...], Sequence[Mapping[st
             cells.append(_cell([found.get(column.name) for found in figures[row.labels]], column.digits))
             if column in published:
                 cells.append(row.published.get(column.name, ""))
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     better = {True: "higher is better", False: "lower is better"}
     directions = [f"{c.name}: {better[c.higher]}" for c in table.columns if c.higher is not None]
-    return "\n".join(
-        [f"{table.unit} {'; '.join(directions)}.", "", *lines, *(["", table.notes] if table.notes else [])]
-    )
+    text = f"{table.unit} {'; '.join(directions)}.\n\n{markdown_table(heads, rows, len(table.heads))}"
+    return f"{text}\n\n{table.notes}" if table.notes else text
 
 
 def _cell(values: Sequence[float | None], digits: int) -> str:
