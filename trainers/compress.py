@@ -37,7 +37,7 @@ from trainers import building, loading, scoring, settings
 from trainers.generate import save_figure
 from trainers.writing import write_json, write_text
 
-__all__ = ["Row", "curve", "decompress", "dispatch", "run", "table"]
+__all__ = ["Row", "curve", "decompress", "dispatch", "require_packages", "run", "table"]
 
 
 class Row(NamedTuple):
@@ -70,6 +70,7 @@ def run(
         ValueError: an unknown split or key, or a model or data that cannot be compressed.
         ImportError: without the extra `codec`.
     """
+    require_packages()
     model, sequences, _ = _subject(workdir, split, data, max_sequences)
     if step is None:
         coded = codec.compress(model, sequences)
@@ -121,6 +122,7 @@ def table(
         num_samples: paths over which the bound is averaged.
         workdir, split, data, max_sequences: as for `run`, which raises the same.
     """
+    require_packages(with_table=True)
     model, sequences, config = _subject(workdir, split, data, max_sequences)
     coded = codec.compress(model, sequences)
     with tempfile.TemporaryDirectory() as folder:
@@ -187,6 +189,7 @@ def curve(
         steps: of the latents, see `tfdvae.codec.compress_lossy`.
         workdir, split, data, max_sequences: as for `run`, which raises the same.
     """
+    require_packages(with_curve=True)
     model, sequences, config = _subject(workdir, split, data, max_sequences)
     points = codec.rate_distortion(model, sequences, steps)
     for point in points:
@@ -200,6 +203,16 @@ def curve(
     write_json(workdir / f"rate_distortion_{split}.json", found)
     save_figure(plot_rate_distortion({config.model.name: points}), workdir / f"rate_distortion_{split}.png")
     return points
+
+
+def require_packages(with_table: bool = False, with_curve: bool = False) -> None:
+    """Raises ImportError where a package is not installed that a file, a table or a curve needs, before any work is
+    done that would be lost."""
+    import_extra("constriction", "Compressing sequences", "codec")
+    if with_table:
+        import_extra("zstandard", "Comparing with zstd", "codec")
+    if with_curve:
+        import_extra("matplotlib", "Drawing a curve", "plots")
 
 
 def _subject(
@@ -228,6 +241,7 @@ def dispatch(
     Raises:
         ValueError: they ask for nothing, or for what would be left undone, or steps are no numbers; and what is asked
             for raises the same.
+        ImportError: without the extra `codec`, or `plots` for --curve.
     """
     if out is None and (decompressed is not None or not (with_table or curve_steps)):
         raise ValueError("Give --out, the file to write; or --table, or --curve.")
@@ -236,6 +250,7 @@ def dispatch(
     if step is not None and out is None:
         raise ValueError("--step is that of the file to write: give --out, or the steps of --curve.")
     steps = settings.numbers("curve", curve_steps, "0.5,1,2")
+    require_packages(with_table, bool(steps))
     if decompressed is not None:
         decompress(workdir, decompressed, out, max_values)
         return

@@ -42,9 +42,10 @@ from tfdvae.anomalies import (
     load_detector,
     read_labels,
 )
+from tfdvae.anomalies.baselines import require_packages
 from tfdvae.anomalies.detector import SETTINGS
 from tfdvae.data import TimeSeries, read_csv, regular_series, snap_to_grid
-from tfdvae.data.files import atomic_write
+from tfdvae.data.files import atomic_write, import_extra
 from tfdvae.markdown import markdown_table
 from tfdvae.metrics import NAB_PROFILES, nab_score, point_scores, window_scores
 from tfdvae.plots import plot_alarms
@@ -194,8 +195,10 @@ def run(
     Raises:
         ValueError: as `Detector.fit` and `AlarmRule`; no series in that half; or a detector in `workdir` that was
             fitted to other series, or made with other options.
-        ImportError: a package of the extras `anomalies` and `plots` is not installed.
+        ImportError: a package of the extras `anomalies` and `plots` is not installed, before anything is trained.
     """
+    import_extra("matplotlib", "Drawing alarms", "plots")
+    require_packages(methods)
     detector = _detector(items, workdir / "detector", {"model": model, "seed": seed, **options})
     chosen = range(len(items))[HALVES[half]]
     if not chosen:

@@ -1,6 +1,7 @@
 """The program that compresses: files, tables and curves of a run on made-up piano-rolls."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,23 @@ def test_another_process_reads_the_file(finished: Path, tmp_path: Path) -> None:
     result = program("compress", *arguments, "--out", tmp_path / "rolls.npz")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "rolls.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("package", "asked"),
+    [
+        ("constriction", {}),
+        ("zstandard", {"with_table": True}),
+        ("matplotlib", {"curve_steps": ["1"]}),
+    ],
+)
+def test_packages_are_asked_for_before_any_work(
+    package: str, asked: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(compress.settings, "load", lambda workdir: pytest.fail("it began to work"))
+    with pytest.raises(ImportError, match=f"needs {package}: pip install"):
+        compress.dispatch(tmp_path, tmp_path / "a.dvae", **asked)
 
 
 def test_what_the_command_line_refuses(finished: Path, tmp_path: Path) -> None:

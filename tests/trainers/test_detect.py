@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,17 @@ def test_series_are_read_with_their_clean_part_and_labels(items: list, folder: P
     assert "c: 1 rows were unsorted, 0 between" in capsys.readouterr().out
     (alone,) = detect.read_series(folder / "made" / "a.csv", time="timestamp")
     assert alone.windows is None and alone.stop == 256
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "sklearn.ensemble", "stumpy"])
+def test_packages_are_asked_for_before_anything_is_trained(
+    package: str, items: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(detect, "load_detector", lambda folder: pytest.fail("it began to work"))
+    monkeypatch.setattr(detect.recipes, "detector", lambda **options: pytest.fail("it began to work"))
+    with pytest.raises(ImportError, match=f"needs {package.partition('.')[0]}: pip install"):
+        detect.run(items, tmp_path, **SMALL)
 
 
 def test_what_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Each is a function of a series `[T]` (NaN: not observed) that returns a score fo
 and NaN where there is none, and reads nothing of later steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,10 @@ import numpy as np
 from tfdvae.arguments import whole
 from tfdvae.data.files import import_extra
 
-__all__ = ["BASELINES", "isolation_forest", "left_matrix_profile", "rolling_z_score"]
+__all__ = ["BASELINES", "isolation_forest", "left_matrix_profile", "require_packages", "rolling_z_score"]
+
+_PACKAGES = {"Isolation Forest": ("sklearn.ensemble", "An"), "matrix profile": ("stumpy", "A")}
+"""Modules that baselines need, and the articles of their names."""
 
 
 def rolling_z_score(x: Any, window: int) -> np.ndarray:
@@ -51,7 +55,7 @@ def isolation_forest(x: Any, window: int, stop: int, seed: int = 0) -> np.ndarra
     window, stop = whole("window", window, at_least=1), whole("stop", stop, at_least=1)
     if not window <= stop <= len(x):
         raise ValueError(f"A clean part of {stop} steps, of a series of {len(x)}, has no window of {window}.")
-    ensemble = import_extra("sklearn.ensemble", "An Isolation Forest", "anomalies")
+    ensemble = _package("Isolation Forest")
     rows = np.lib.stride_tricks.sliding_window_view(_filled(x, known), window)
     forest = ensemble.IsolationForest(random_state=seed).fit(rows[: stop - window + 1])
     scores = np.concatenate([np.full(window - 1, np.nan), -forest.score_samples(rows)])
@@ -76,7 +80,7 @@ def left_matrix_profile(x: Any, window: int) -> np.ndarray:
     window = whole("window", window, at_least=3)
     if len(x) < window + 1:
         raise ValueError(f"A series of {len(x)} steps has no two windows of {window}.")
-    stumpy = import_extra("stumpy", "A matrix profile", "anomalies")
+    stumpy = _package("matrix profile")
     filled = _filled(x, known)
     # stumpy tells which window is nearest on the left, and the distance to the nearest on either side.
     nearest = stumpy.stump(filled, window)[:, 2].astype(np.int64)
@@ -95,6 +99,18 @@ BASELINES: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "matrix profile": lambda x, window, stop: left_matrix_profile(x, window),
 }
 """All of them by the names that tables have, of x, the window and the end of the clean part."""
+
+
+def require_packages(names: Iterable[str]) -> None:
+    """Raises ImportError where a package is not installed that one of these baselines needs; other names need none."""
+    for name in names:
+        if name in _PACKAGES:
+            _package(name)
+
+
+def _package(name: str) -> ModuleType:
+    module, article = _PACKAGES[name]
+    return import_extra(module, f"{article} {name}", "anomalies")
 
 
 def _series(x: Any) -> tuple[np.ndarray, np.ndarray]:
