@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfdvae import loop
 from tfdvae.families.numerics import solve_lower
 from tfdvae.families.triangular import Triangular
-from tfdvae.layers.kalman import Belief, joseph, matvec, outer
+from tfdvae.layers.kalman import Belief, joseph, matvec, outer, symmetric
 
 __all__ = [
     "Chain",
@@ -117,7 +117,7 @@ def _look_back(
         later = later._replace(vector=later.vector - matvec(later.precision, drift))
     vector, precision = _through_noise(later, variance)
     moved = tf.matmul(tf.matmul(transition, precision, transpose_a=True), transition)
-    return Potential(transposed_matvec(transition, vector), 0.5 * (moved + tf.linalg.matrix_transpose(moved)))
+    return Potential(transposed_matvec(transition, vector), symmetric(moved))
 
 
 def messages(
@@ -190,9 +190,9 @@ def _joined(first: _Stretch, second: _Stretch) -> _Stretch:
     return _Stretch(
         tf.matmul(forward, first.transition),
         matvec(forward, shift) + second.shift,
-        0.5 * (covariance + tf.linalg.matrix_transpose(covariance)) + second.covariance,
+        symmetric(covariance) + second.covariance,
         matvec(backward, vector) + first.vector,
-        0.5 * (precision + tf.linalg.matrix_transpose(precision)) + first.precision,
+        symmetric(precision) + first.precision,
     )
 
 
@@ -226,7 +226,7 @@ def marginals(chain: Chain) -> Belief:
     def frame(before: Belief, inputs: tuple) -> tuple[Belief, Belief]:
         move, shift, added = inputs
         moved = tf.matmul(move, tf.matmul(before.covariance, move, transpose_b=True))
-        covariance = 0.5 * (moved + tf.linalg.matrix_transpose(moved)) + added
+        covariance = symmetric(moved) + added
         belief = Belief(matvec(move, before.mean) + shift, covariance)
         return belief, belief
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfdvae import loop
 from tfdvae.types import Gaussian
 
-__all__ = ["Belief", "Filtered", "KalmanFilter", "LinearSystem", "joseph", "matvec", "outer"]
+__all__ = ["Belief", "Filtered", "KalmanFilter", "LinearSystem", "joseph", "matvec", "outer", "symmetric"]
 
 
 class LinearSystem(NamedTuple):
@@ -81,6 +81,11 @@ def outer(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.expand_dims(a, -1) * tf.expand_dims(b, -2)
 
 
+def symmetric(x: tf.Tensor) -> tf.Tensor:
+    """`[..., M, M]` without the lopsidedness that rounding gives to products such as A V A', on which filters feed."""
+    return 0.5 * (x + tf.linalg.matrix_transpose(x))
+
+
 def _following(x: tf.Tensor) -> tf.Tensor:
     """The next frame at each time, zeros at the last: `[B, T, F]`."""
     return tf.concat([x[:, 1:], tf.zeros_like(x[:, :1])], axis=1)
@@ -139,8 +144,7 @@ class KalmanFilter(keras.layers.Layer):
         mean = matvec(transition, belief.mean)
         moved = tf.matmul(transition, tf.matmul(belief.covariance, transition, transpose_b=True))
         noise = self.transition_scale**2 * tf.eye(self.latent_dim, dtype=moved.dtype)
-        # Rounding makes the product a little lopsided, and a filter feeds on what it made.
-        covariance = 0.5 * (moved + tf.linalg.matrix_transpose(moved)) + noise
+        covariance = symmetric(moved) + noise
         return Belief(mean if drift is None else mean + drift, covariance)
 
     def update(
@@ -210,7 +214,7 @@ class KalmanFilter(keras.layers.Layer):
             updated, expected, gain, rest = inputs
             mean = updated + matvec(gain, later.mean - expected)
             covariance = rest + tf.matmul(gain, tf.matmul(later.covariance, gain, transpose_b=True))
-            belief = Belief(mean, 0.5 * (covariance + tf.linalg.matrix_transpose(covariance)))
+            belief = Belief(mean, symmetric(covariance))
             return belief, belief
 
         start = Belief(*(tf.zeros_like(y[:, 0]) for y in filtered.updated))

@@ -15,7 +15,7 @@ from tfdvae.layers.information import (
     messages_in_parallel,
     transposed_matvec,
 )
-from tfdvae.layers.kalman import matvec
+from tfdvae.layers.kalman import matvec, symmetric
 from tfdvae.layers.mlp import MLP, flat_call
 
 __all__ = ["TridiagonalPosterior"]
@@ -121,7 +121,7 @@ class TridiagonalPosterior(keras.layers.Layer):
         vector, precision = run(self.nodes(features, known), gain, tf.ones([self.latent_dim]), drift, mixing)
         # Of S_t^-1 z_t, whose noise has the covariance I before the frames from t on are heard.
         heard = tf.matmul(mixing, tf.matmul(precision, mixing), transpose_a=True)
-        own = factor_of_inverse(0.5 * (heard + tf.linalg.matrix_transpose(heard)) + tf.eye(self.latent_dim))
+        own = factor_of_inverse(symmetric(heard) + tf.eye(self.latent_dim))
         factor = tf.matmul(mixing, own)
         shifts = transposed_matvec(own, transposed_matvec(mixing, vector) + drift)
         return Chain(tf.matmul(factor, tf.matmul(own, gain, transpose_a=True)), matvec(factor, shifts), factor)
