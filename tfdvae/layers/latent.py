@@ -19,6 +19,7 @@ __all__ = [
     "counted_frames",
     "hold_over_segments",
     "latent_terms",
+    "no_state",
 ]
 
 LEVELS = ("dataset", "sequence", "segment", "frame")
@@ -188,6 +189,11 @@ def check_state(state: State, model: str) -> None:
             f"The state of {model} has entries {', '.join(map(repr, taken))}, under which models keep what stands "
             "beside it: rename them."
         )
+
+
+def no_state(state: State, z: tf.Tensor) -> State:
+    """`absorb` of latents whose priors hang on whole paths, so that no state passes from frame to frame."""
+    return state
 
 
 def hold_over_segments(x: tf.Tensor, segment: int, length: tf.Tensor | int) -> tf.Tensor:

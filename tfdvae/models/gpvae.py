@@ -10,13 +10,13 @@ import tensorflow as tf
 from tfdvae import families, masks, observations, validation
 from tfdvae.layers.cell import concat
 from tfdvae.layers.gaussian_process import KERNELS, Factors, GaussianProcess
-from tfdvae.layers.latent import Latent
+from tfdvae.layers.latent import Latent, no_state
 from tfdvae.layers.markov_chain import MAX_CORRELATION, MarkovChain
 from tfdvae.layers.mlp import MLP, flat_call
 from tfdvae.layers.recurrent import Recurrent
 from tfdvae.models.base import Packed
 from tfdvae.models.sequence import SequenceDVAE
-from tfdvae.types import Batch, Gaussian, LatentPath, LatentTerms, State, Trajectory
+from tfdvae.types import Batch, Gaussian, LatentPath, LatentTerms, Trajectory
 
 __all__ = ["GPVAE"]
 
@@ -165,11 +165,7 @@ class GPVAE(SequenceDVAE):
     @property
     def latents(self) -> tuple[Latent, ...]:
         """z_t. Its prior hangs on all of the path before it, and so it has no loop."""
-        return (Latent("z", self.gaussian, self.gaussian, self.posterior, self._no_state),)
-
-    @staticmethod
-    def _no_state(state: State, z: tf.Tensor) -> State:
-        return state
+        return (Latent("z", self.gaussian, self.gaussian, self.posterior, no_state),)
 
     # Equations.
 

@@ -12,7 +12,7 @@ from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import concat
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.kalman import Belief, Innovation, KalmanFilter, LinearSystem, matvec
-from tfdvae.layers.latent import Latent
+from tfdvae.layers.latent import Latent, no_state
 from tfdvae.layers.mixing import MatrixBank, MixingNetwork
 from tfdvae.layers.mlp import MLP
 from tfdvae.layers.units import Units
@@ -157,11 +157,7 @@ class KVAE(SequenceDVAE):
     @property
     def latents(self) -> tuple[Latent, ...]:
         """a_t. Its prior hangs on the whole path before it, which the Kalman filter knows, and so it has no loop."""
-        return (Latent("a", self.a_prior, self.a_posterior, self.posterior, self._no_state),)
-
-    @staticmethod
-    def _no_state(state: State, a: tf.Tensor) -> State:
-        return state
+        return (Latent("a", self.a_prior, self.a_posterior, self.posterior, no_state),)
 
     @property
     def stepwise(self) -> bool:
