@@ -6,13 +6,24 @@ the existing frames packed to the left, every model only ever meets right-padded
 masks at all, backward ones start at the last existing frame, and padding can reach neither values nor gradients.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tfdvae.types import Batch
 
-__all__ = ["Packing", "first", "pack", "pack_batch", "packing", "reverse", "shift", "unpack", "zero_masked"]
+__all__ = [
+    "Packing",
+    "first",
+    "pack",
+    "pack_batch",
+    "packing",
+    "restored",
+    "reverse",
+    "shift",
+    "unpack",
+    "zero_masked",
+]
 
 
 class Packing(NamedTuple):
@@ -47,6 +58,11 @@ def unpack(x: tf.Tensor, how: Packing) -> tf.Tensor:
     """Moves packed frames back to where they were; zeros where no frame exists."""
     x = zero_masked(x, how.mask)
     return tf.ensure_shape(tf.gather(x, tf.argsort(how.order, axis=1), batch_dims=1), x.shape)
+
+
+def restored(found: Any, how: Packing | None) -> Any:
+    """A nest of packed tensors `[B, T, ...]`, None among them, unpacked; as it is where `how` is None."""
+    return found if how is None else tf.nest.map_structure(lambda y: None if y is None else unpack(y, how), found)
 
 
 def pack_batch(batch: Batch) -> tuple[Batch, Packing | None]:

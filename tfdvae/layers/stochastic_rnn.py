@@ -64,7 +64,7 @@ class StochasticRNN(keras.layers.Layer):
         frames = tf.size(x[..., 0]) if mask is None else tf.math.count_nonzero(mask)
         self.add_loss(self.beta * kl / tf.cast(tf.maximum(frames, tf.ones_like(frames)), tf.float32))
         z = tf.cast(drawn.z, self.compute_dtype)
-        return z if how is None else masks.unpack(z, how)
+        return masks.restored(z, how)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.cell.latent_dim)

@@ -231,10 +231,9 @@ class DVAE(
         path = self.infer_packed(packed, noise)
         if how is None:
             return path
-        restored = {"x": path.x, "penalties": path.penalties, "states": path.states}
-        own = {latent.name: path.latents[latent.name] for latent in self.frame_latents}
-        restored = tf.nest.map_structure(lambda y: None if y is None else masks.unpack(y, how), (restored, own))
-        return Trajectory({**path.latents, **restored[1]}, **restored[0])
+        of_frames = {latent.name: path.latents[latent.name] for latent in self.frame_latents}
+        restored = masks.restored(path._replace(latents=of_frames), how)
+        return restored._replace(latents={**path.latents, **restored.latents})
 
     def terms(self, path: Trajectory, batch: Batch, balance: float | None = None) -> StepTerms:
         """The terms of every bound along a path, in nats: log p(x_t | .), and log p, log q and KL of each latent.

@@ -259,7 +259,7 @@ class DrawingMixin:
             filled, params = self._chain(repeated, sweeps, seed)
         else:
             packed, how = self.pack(repeated)
-            filled, params = _unpacked(self._fill_given(packed, seed), how)
+            filled, params = masks.restored(self._fill_given(packed, seed), how)
         return untile(filled, num_samples), untile(self.frames.mean(params), num_samples)
 
     def _chain(self, batch: Batch, sweeps: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -280,7 +280,7 @@ class DrawingMixin:
         """One sweep; after the first one x is complete."""
         packed, how = self.pack(batch if first else batch._replace(observed=None), units)
         observed = batch.observed if how is None else masks.pack(batch.observed, how)
-        return _unpacked(self._fill(packed._replace(observed=observed), seed, first), how)
+        return masks.restored(self._fill(packed._replace(observed=observed), seed, first), how)
 
     # What a subclass implements, as graphs.
 
@@ -361,11 +361,6 @@ class DrawingMixin:
             raise ValueError(
                 f"`{verb}` needs a model with weights: call `fit`, `build` or the model itself first, or load one."
             )
-
-
-def _unpacked(found: tuple[tf.Tensor, tf.Tensor], how: masks.Packing | None) -> tuple[tf.Tensor, tf.Tensor]:
-    """Completed frames and their parameters where they were before they were packed."""
-    return found if how is None else (masks.unpack(found[0], how), masks.unpack(found[1], how))
 
 
 def tile(x: tf.Tensor | None, num_samples: tf.Tensor | int) -> tf.Tensor | None:

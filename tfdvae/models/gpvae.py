@@ -283,8 +283,7 @@ class GPVAE(SequenceDVAE):
     def _smooth(self, batch: Batch) -> Gaussian:
         packed, how = self.pack(batch)
         found = self.posterior(packed.seen, packed.u, packed.mask)
-        marginals = (found.loc, found.scale)
-        return Gaussian(*(y if how is None else masks.unpack(y, how) for y in marginals))
+        return masks.restored(Gaussian(found.loc, found.scale), how)
 
     def get_config(self) -> dict:
         names = (

@@ -383,7 +383,7 @@ class KVAE(SequenceDVAE):
         encoding = matvec(system.emission, belief.mean)
         params = self.decoded(packed, encoding)
         found = StateEstimate(*belief, alpha, encoding, self.frames.mean(params))
-        return found if how is None else tf.nest.map_structure(lambda y: masks.unpack(y, how), found)
+        return masks.restored(found, how)
 
     def get_config(self) -> dict:
         names = (

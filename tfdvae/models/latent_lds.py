@@ -253,4 +253,4 @@ class LatentLDS(RecurrentDVAE):
     def _smooth(self, batch: Batch) -> Belief:
         packed, how = self.pack(batch)
         found = marginals(self.cell.chain(self.hoist(packed, None)))
-        return found if how is None else Belief(*(masks.unpack(y, how) for y in found))
+        return masks.restored(found, how)

@@ -131,7 +131,7 @@ class RecurrentDVAE(DVAE):
     def _encode_states(self, batch: Batch) -> dict[str, tf.Tensor]:
         packed, how = self.pack(batch)
         found = recurrence.visited(self.cell, self.hoist(packed, None))
-        return found if how is None else {name: masks.unpack(y, how) for name, y in found.items()}
+        return masks.restored(found, how)
 
     # Verbs.
 
@@ -147,8 +147,7 @@ class RecurrentDVAE(DVAE):
             io = self.frames.within(packed.context, packed.units)
             simulated, _ = simulation.simulate(self.cell, io, frames, state=given.state)
             params = simulated.params
-        out = self.emit(params, uniform)
-        return out if how is None else masks.unpack(out, how)
+        return masks.restored(self.emit(params, uniform), how)
 
     @staticmethod
     def _frames_of(given: Any, **options: Any) -> Frames:
