@@ -5,10 +5,10 @@
         --labels DATA/timeseries/nab/labels/combined_windows.json
 
 One model (`tfdvae.recipes.detector`) learns the clean parts of all series, each in its own units. The clean part is
-the beginning of a series, `--clean_part` of its steps, and ends before its first label where that comes sooner.
-Thresholds of all methods are fitted to the scores of its second half at a stated risk (`tfdvae.anomalies.AlarmRule`),
-which the model has learned from too, so that they are somewhat low; nothing of it is scored. In the working folder are
-then
+the beginning of a series, `--clean_part` of its steps, and ends before its first label where that comes sooner. The
+model learns its first `--learn_part`; from the rest, which it has never seen, come the thresholds of all methods at a
+stated risk (`tfdvae.anomalies.AlarmRule`), since steps that were learned are more usual than new ones. Nothing of the
+clean part is scored. In the working folder are then
 
     detector/               model.keras and detector.json, for `tfdvae.anomalies.load_detector`; the same command again
                             goes on from there
@@ -86,10 +86,18 @@ and holds of 0, 1/4 and 1 day."""
 
 
 class Labelled(NamedTuple):
-    """A series, where its clean part ends, and its labels in steps, None where there is no file of labels."""
+    """A series, and what is known of it.
+
+    Attributes:
+        name, series: the series.
+        learned: where the steps end that methods learn from; those from here to `stop` give thresholds.
+        stop: where the clean part ends.
+        windows: its labels in steps, None where there is no file of labels.
+    """
 
     name: str
     series: TimeSeries
+    learned: int
     stop: int
     windows: list[tuple[int, int]] | None
 
@@ -102,6 +110,7 @@ def read_series(
     values: Sequence[str] = (),
     snap: bool = False,
     clean_part: float = 0.4,
+    learn_part: float = 0.6,
 ) -> list[Labelled]:
     """The series of a CSV file, or of all CSV files in a folder and those below it, in the order of their names.
 
@@ -113,6 +122,7 @@ def read_series(
         snap: put untidy times on a grid (see `tfdvae.data.snap_to_grid`), and say what was done; else they are refused.
             Times that are left out are taken as not observed either way.
         clean_part: part of the steps that are known to be clean; less where the first label begins sooner.
+        learn_part: part of those that methods learn from; the others give thresholds.
 
     Raises:
         FileNotFoundError: no such file or folder, or no CSV file in it.
@@ -121,6 +131,8 @@ def read_series(
     """
     if not 0.0 < clean_part <= 1.0:
         raise ValueError(f"--clean_part must be above 0 and at most 1, got {clean_part}.")
+    if not 0.0 < learn_part < 1.0:
+        raise ValueError(f"--learn_part must be above 0 and below 1, as the rest gives thresholds; got {learn_part}.")
     paths = sorted(data.rglob("*.csv")) if data.is_dir() else [data]
     if not paths:
         raise FileNotFoundError(f"There is no CSV file in {data}.")
@@ -161,7 +173,8 @@ def read_series(
             raise ValueError(f"{path}: {error}{hint}") from error
         if stop < 1:
             raise ValueError(f"{path} has no clean part: its first label begins at its first step.")
-        found.append(Labelled(path.stem, series._replace(names=(path.stem,)), stop, windows))
+        learned = max(1, int(learn_part * stop))
+        found.append(Labelled(path.stem, series._replace(names=(path.stem,)), learned, stop, windows))
     return found
 
 
@@ -213,7 +226,7 @@ def run(
             rule = AlarmRule(setting.risk, smoothing=setting.smoothing, hold=round(setting.hold * season))
             try:
                 scores = _baseline(name, item, round(setting.window * season)) if name in BASELINES else own
-                alarms[name].append(rule(scores, item.stop // 2, item.stop))
+                alarms[name].append(rule(scores, item.learned, item.stop))
             except ValueError as error:
                 raise ValueError(f"{item.name}, {name}: {error}") from error
     for i, item in enumerate(items):
@@ -223,7 +236,8 @@ def run(
         name: [int(row.alarms[item.stop :].sum()) for row, item in zip(rows, items, strict=True)]
         for name, rows in alarms.items()
     }
-    content = {"series": [item.name for item in items], "clean": [item.stop for item in items], "alarms": counts}
+    content = {"series": [item.name for item in items], "learned": [item.learned for item in items]}
+    content |= {"clean": [item.stop for item in items], "alarms": counts}
     table = {}
     if any(item.windows for item in items):
         table = {name: _scores(items, rows) for name, rows in alarms.items()}
@@ -241,7 +255,7 @@ def run(
 
 def _detector(items: Sequence[Labelled], folder: Path, options: Mapping) -> Detector:
     """The detector of the folder, or a new one that is trained and written there."""
-    series, stops = [item.series for item in items], [item.stop for item in items]
+    series, stops = [item.series for item in items], [item.learned for item in items]
     asked = recipes.detector(**options)
     if (folder / SETTINGS).is_file():
         found = load_detector(folder)
@@ -271,7 +285,7 @@ def _differences(found: Detector, asked: Detector, options: Mapping) -> list[tup
 def _baseline(name: str, item: Labelled, window: int) -> np.ndarray:
     """Scores of a method that knows series of one feature: of several the highest."""
     x = np.where(item.series.observed[0], item.series.x[0], np.nan).astype(np.float64)
-    rows = np.stack([BASELINES[name](column, max(window, 4), item.stop) for column in x.T])
+    rows = np.stack([BASELINES[name](column, max(window, 4), item.learned) for column in x.T])
     never = np.isnan(rows).all(axis=0)
     return np.where(never, np.nan, np.nanmax(np.where(never, 0.0, rows), axis=0))
 
@@ -340,7 +354,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence]) -> str:
 
 def main() -> None:
     values = flags.FLAGS
-    options = {name: values[name].value for name in ("time", "snap", "clean_part")}
+    options = {name: values[name].value for name in ("time", "snap", "clean_part", "learn_part")}
     labels = None if values.labels is None else Path(values.labels)
     items = read_series(Path(values.data), labels, values=values.values or (), **options)
     asked = {name: values[name].value for name in ("risk", "smoothing", "hold") if values[name].value is not None}
@@ -362,6 +376,7 @@ if __name__ == "__main__":
     flags.DEFINE_bool("snap", False, "Put untidy times on a grid instead of refusing them.")
     flags.DEFINE_enum("half", "all", sorted(HALVES), "Which series to score: the 1st, 3rd, ... by name, or the others.")
     flags.DEFINE_float("clean_part", 0.4, "Part of the steps that are known to be clean.")
+    flags.DEFINE_float("learn_part", 0.6, "Part of those that methods learn from; the others give thresholds.")
     flags.DEFINE_enum("model", "rnn", sorted(MODELS), "Model.")
     flags.DEFINE_integer("units", None, "Units of its recurrence.", lower_bound=1)
     flags.DEFINE_integer("updates", None, "Training steps.", lower_bound=1)
