@@ -69,8 +69,6 @@ def test_what_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
         detect.read_series(folder, time="date")
     with pytest.raises(ValueError, match="must be above 0 and at most 1"):
         detect.read_series(folder, clean_part=1.5)
-    with pytest.raises(ValueError, match=r"--learn_part must be above 0 and below 1, as the rest gives .* got 1\.0"):
-        detect.read_series(folder, learn_part=1.0)
     with pytest.raises(FileNotFoundError, match="no CSV file"):
         detect.read_series(tmp_path)
     for place in ("one", "two"):
@@ -102,7 +100,7 @@ def test_a_run_is_scored_beside_what_needs_no_model(items: list, tmp_path: Path,
     detector, rule = load_detector(tmp_path / "detector"), detect.METHODS["model"]
     assert len(detector.views) == 3 and detector.views[0].season == 12
     # It has learned the first 60% of the clean part alone, and thresholds come from the rest.
-    assert saved["learned"] == [288, 288] and detector.views[2] == fit_views(items[2].series, 288)
+    assert detector.views[2] == fit_views(items[2].series, 288)
     scores = detector.score([item.series for item in items])[2]
     found = AlarmRule(rule.risk, smoothing=rule.smoothing, hold=round(12 * rule.hold))(scores, 288, 480)
     assert saved["nab"]["rnn"][1] == pytest.approx(nab_score([found.alarms], [[(545, 560)]], start=480))
