@@ -82,6 +82,17 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"observation": "gaussian", "standardize": None},
         "training": {"batch_size": 20, "epochs": 200, "patience": 30},
     },
+    "mnist": {
+        "data": {
+            **{"path": "$TFDVAE_DATA/mnist10k/mnist10k.npz", "num_valid": 1000, "digit_size": 28},
+            **{"binarise": "sample", "limit": placeholder(int)},
+        },
+        "model": {"observation": "bernoulli", "standardize": None},
+        "optimizer": {"learning_rate": 1e-3},
+        # Sequences of one frame, which need no padding.
+        "training": {"batch_size": 128, "epochs": 100, "patience": 15, "buckets": 1, "multiple_of": 1},
+        "evaluation": {"num_samples": 40, "chunk": 10, "batch_size": 100},
+    },
     "healing_digits": {
         "data": {
             **{"path": "$TFDVAE_DATA/mnist10k/mnist10k.npz", "num_train": 8000, "num_valid": 500, "num_test": 1000},

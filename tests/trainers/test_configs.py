@@ -20,6 +20,7 @@ FRAMES = {
     "moving_digits": (4096, 0),
     "nascar": (10, 0),
     "healing_digits": (784, 0),
+    "mnist": (784, 0),
     "handwriting": (3, 0),
     "motion": (114, 0),
     "speech_spectrogram": (513, 0),

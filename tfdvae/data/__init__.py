@@ -23,6 +23,7 @@ from tfdvae.data.holdout import (
 from tfdvae.data.icu import ICU_CONTEXT, ICU_VARIABLES, load_icu
 from tfdvae.data.kalman_filling import impute_kalman
 from tfdvae.data.midi import read_midi, write_midi
+from tfdvae.data.mnist import load_mnist
 from tfdvae.data.motion import load_motion, read_motions, read_skeleton, scaled_motion
 from tfdvae.data.pianoroll import load_pianoroll, save_pianoroll, transpose, transposed
 from tfdvae.data.seasons import (
@@ -110,6 +111,7 @@ __all__ = [
     "load_handwriting",
     "load_healing_digits",
     "load_icu",
+    "load_mnist",
     "load_motion",
     "load_moving_digits",
     "load_nascar",
@@ -192,6 +194,7 @@ DATASETS = {
     "handwriting": load_handwriting,
     "healing_digits": load_healing_digits,
     "icu": load_icu,
+    "mnist": load_mnist,
     "motion": load_motion,
     "moving_digits": load_moving_digits,
     "nascar": load_nascar,
