@@ -345,6 +345,8 @@ def _smoke(config: ConfigDict) -> None:
     if "units" in config.model:
         config.model.units = 8
     config.model.latent_dim = min(config.model.latent_dim, 2)
+    if "num_glimpses" in config.model:
+        config.model.num_glimpses = 3
     few = {"limit": 6, "num_train": 8, "num_valid": 4, "num_test": 4, "length": 8, "resolution": 12, "digit_size": 7}
     config.data.update({key: value for key, value in few.items() if key in config.data})
     if config.data.frame_shape and "resolution" in config.data:

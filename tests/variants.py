@@ -85,6 +85,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "length_scales": (0.7, 3.0),
         "jitter": 0.05,
     },
+    "draw": {"latent_dim": 3, "num_glimpses": 2, "read_size": 2, "write_size": 3},
     "vssn": {
         "latent_dim": 2,
         "noise_dim": 3,
@@ -220,6 +221,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {"inference": "recurrent", "cell": "gru", "kernel": "matern32", "length_scales": 3.0, "scale": "exp"},
     ),
     "gpvae-times": ("gpvae", {"times_in_u": True, "kernel": "rbf", "latent_dim": 2, "window": 5}),
+    "draw": ("draw", {}),
+    "draw-whole": ("draw", {**GRU2, "attention": False, "num_glimpses": 3, "scale": "exp"}),
     "vssn": ("vssn", {}),
     "vssn-lstm": (
         "vssn",

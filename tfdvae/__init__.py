@@ -29,6 +29,7 @@ from tfdvae.data import DataDescription
 from tfdvae.layers import Evidence, Latent, StochasticCell, StochasticRNN
 from tfdvae.models import (
     DKF,
+    DRAW,
     DSAE,
     DSSM,
     DVAE,
@@ -84,6 +85,7 @@ from tfdvae.models import (
 from tfdvae.types import (
     Averaged,
     Batch,
+    Drawing,
     Forecast,
     Gaussian,
     Generated,
@@ -106,6 +108,7 @@ __all__ = [
     "Batch",
     "DKF",
     "DKFCell",
+    "DRAW",
     "DSAE",
     "DSAECell",
     "DSSM",
@@ -114,6 +117,7 @@ __all__ = [
     "DVBF",
     "DVBFCell",
     "DataDescription",
+    "Drawing",
     "Evidence",
     "FHVAE",
     "FHVAECell",

@@ -133,6 +133,7 @@ speech = Presets(
         **{"encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
     },
     gpvae={"cell": None, "units": None, "encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
+    draw={"activation": None, "num_glimpses": 8},
     vrae={},
     vssn={
         "cell": "gru",
@@ -235,6 +236,7 @@ motion = Presets(
         **{"encoder_units": (64, 32), "decoder_units": (32, 64)},
     },
     gpvae={"cell": None, "units": None, "encoder_units": (64, 32), "decoder_units": (32, 64)},
+    draw={"activation": None, "num_glimpses": 8},
     vrae={},
     vssn={
         "cell": "gru",
@@ -300,6 +302,8 @@ _SVG = {
     "observation": "identity_gaussian",
 }
 
+_DRAW = {"latent_dim": 100, "units": 256, "cell": "lstm", "scale": "exp", "observation": "bernoulli"}
+
 papers = Presets(
     None,
     {},
@@ -331,6 +335,8 @@ papers = Presets(
         "decoder_units": (256, 256, 256),
         "observation": "bernoulli",
     },
+    draw_mnist={**_DRAW, "num_glimpses": 64, "read_size": 2, "write_size": 5},
+    draw_mnist_whole={**_DRAW, "num_glimpses": 64, "attention": False},
     svg_lp=_SVG,
     svg_fp={**_SVG, "learned_prior": False},
     tcn_timit={
@@ -348,5 +354,6 @@ two dimensions, of 40 with 50% overlap for twenty). Fraccaro et al. 2016 on poly
 layers are ours). Hafner et al. 2019 (`rssm_planet`, trained with 3 free nats) and 2021 (`rssm_dreamer`, 32 groups of 32
 classes, KL balance of 0.8) on pictures, for which both want a `frame_encoder` and a `frame_decoder`. Denton and Fergus
 2018 (its recurrences; convolutions, Z and the width of g_t are ours). Fortuin et al. 2020 on Healing MNIST
-(`gpvae_healing`, from memory and unchecked, without its convolutions of single pictures). Aksan and Hilliges 2019 on
+(`gpvae_healing`, from memory and unchecked, without its convolutions of single pictures). Gregor et al. 2015 on MNIST
+(`draw_mnist`, and `draw_mnist_whole` without attention). Aksan and Hilliges 2019 on
 raw audio: the widths of the five latents, all else is ours."""

@@ -14,6 +14,7 @@ from tfdvae.forecasts import Forecast, Interval
 __all__ = [
     "Averaged",
     "Batch",
+    "Drawing",
     "Forecast",
     "Gaussian",
     "Generated",
@@ -187,6 +188,21 @@ class Imputed(NamedTuple):
 
     samples: tf.Tensor
     mean: tf.Tensor
+
+
+class Drawing(NamedTuple):
+    """How pictures were drawn in G glimpses; zeros at frames that do not exist.
+
+    Attributes:
+        frames: E[x_t | .] if nothing were drawn after each glimpse, `[B, T, G, D]` or in the shape of frames.
+        read: the window through which each glimpse looked, `[B, T, G, 4]`: row and column of its middle, its side, and
+            the standard deviation of its filters, all in pixels; None without attention, and where nothing was seen.
+        write: the window in which it drew, likewise.
+    """
+
+    frames: tf.Tensor
+    read: tf.Tensor | None
+    write: tf.Tensor | None
 
 
 class Move(NamedTuple):

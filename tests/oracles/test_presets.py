@@ -150,6 +150,20 @@ def test_the_svg_paper() -> None:
         assert model.count_params() == (1 + learned) * posterior + predictor + dense(88, e) + dense(128, 88)
 
 
+def test_the_draw_paper_on_mnist() -> None:
+    """Two LSTMs of 256 with first states, q, windows of 2 x 2 of two pictures and of 5 x 5, and a bias per pixel."""
+    z, h, x = 100, 256, 784
+    common = dense(h, 2 * z) + lstm(z, h) + 4 * h + x
+    for name, rest in {
+        "draw_mnist": lstm(2 * 4 + h, h) + 2 * dense(h, 5) + dense(h, 25),
+        "draw_mnist_whole": lstm(2 * x + h, h) + dense(h, x),
+    }.items():
+        model = tfdvae.DRAW(**getattr(presets.papers, name))
+        model.build_for((28, 28, 1))
+        assert [(latent.name, latent.latent_dim) for latent in model.latents] == [("z", 64 * z)]
+        assert model.count_params() == common + rest
+
+
 def test_the_tcn_paper() -> None:
     model = tfdvae.TCNDVAE(**presets.papers.tcn_timit)
     model.build_for(200)

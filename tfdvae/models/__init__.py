@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from tfdvae.models.base import DVAE
 from tfdvae.models.dkf import DKF, DKFCell
+from tfdvae.models.draw import DRAW
 from tfdvae.models.dsae import DSAE, DSAECell
 from tfdvae.models.dssm import DSSM, DSSMCell
 from tfdvae.models.dvbf import DVBF, DVBFCell
@@ -33,6 +34,7 @@ from tfdvae.models.zforcing import ZForcingVRNN, ZForcingVRNNCell
 __all__ = [
     "DKF",
     "DKFCell",
+    "DRAW",
     "DSAE",
     "DSAECell",
     "DSSM",
@@ -104,6 +106,7 @@ MODELS: dict[str, type[DVAE]] = {
     "latent_lds": LatentLDS,
     "switching_lds": SwitchingLDS,
     "gpvae": GPVAE,
+    "draw": DRAW,
     "vrae": VRAE,
     "vssn": VSSN,
     "zforcing_vrnn": ZForcingVRNN,
