@@ -1,5 +1,5 @@
-"""Pictures of training, latents, forecasts, piano-rolls, videos, spectra, pen strokes, skeletons, alarms and rates
-(extra `plots`).
+"""Pictures of training, latents, forecasts, piano-rolls, videos, drawings, spectra, pen strokes, skeletons, alarms and
+rates (extra `plots`).
 
 Each function returns a `matplotlib.figure.Figure` that no window and no global state knows of:
 `figure.savefig("curves.png")`.
@@ -7,6 +7,7 @@ Each function returns a `matplotlib.figure.Figure` that no window and no global 
 
 from tfdvae.plots.alarms import plot_alarms
 from tfdvae.plots.curves import plot_history
+from tfdvae.plots.drawings import plot_drawings
 from tfdvae.plots.fans import plot_forecast
 from tfdvae.plots.latents import plot_change, plot_latents
 from tfdvae.plots.maps import plot_latent_map
@@ -20,6 +21,7 @@ from tfdvae.plots.videos import plot_videos
 __all__ = [
     "plot_alarms",
     "plot_change",
+    "plot_drawings",
     "plot_forecast",
     "plot_history",
     "plot_latent_map",
