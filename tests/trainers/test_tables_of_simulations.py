@@ -1,10 +1,12 @@
 """What the tables on simulated data measure, on few made sequences."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests import turns
 from tests.trainers.helpers import smoke
 from tfdvae.metrics import best_of_samples, linear_r2, squared_error_per_frame, video_scores
 from trainers import building, loading, predict, regress, train
@@ -183,3 +185,21 @@ def test_balls_are_predicted_one_frame_ahead(tmp_path: Path) -> None:
     found = TABLES["bouncing-balls"].measure(run)
     errors, _ = predict.predicted(run.model, np.stack(run.splits.test.x), None, num_samples=8)
     assert found == {"squared error": errors.model, "frame before": errors.previous_frame, "line": errors.straight_line}
+
+
+@pytest.mark.parametrize("model", turns.params(["draw", "vae"], always=["draw"]))
+def test_drawn_digits_are_scored_per_picture(model: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kinds = {"images": rng.integers(256, size=(8, 28, 28), dtype=np.uint8), "labels": np.arange(8)}
+    path = tmp_path / "digits.npz"
+    np.savez(path, **{f"{s}_{what}": y for s in ("train", "test") for what, y in kinds.items()})
+    config = smoke("mnist", model, path, training={"epochs": 1})
+    run = Finished(config, *train.run(config, tmp_path / "run"), tmp_path / "run")
+    found = TABLES["draw"].measure(run)
+    assert found == {
+        "-log p(x) <=": pytest.approx(-run.scores.elbo.nats_per_frame),
+        "importance-sampled": pytest.approx(-run.scores.iwae.nats_per_frame),
+    }
+    pictures = sorted(p.name for p in (tmp_path / "run").glob("*.png"))
+    expected = ["drawing.png", "imagined.png"] if model == "draw" and importlib.util.find_spec("matplotlib") else []
+    assert pictures == expected

@@ -1,5 +1,6 @@
 """The tables that `trainers.reproduce` makes, by name."""
 
+from trainers.tables.draw import DRAW
 from trainers.tables.healing import HEALING
 from trainers.tables.music import MUSIC
 from trainers.tables.regimes import REGIMES
@@ -26,5 +27,6 @@ TABLES: dict[str, Table] = {
     "video": VIDEO,
     "regimes": REGIMES,
     "healing": HEALING,
+    "draw": DRAW,
 }
 """By the name on the command line."""
