@@ -43,12 +43,12 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         h^dec_g = RNN(z_g, h^dec_{g-1})                     (7)
         c_g = c_{g-1} + write(h^dec_g)                      (8)
 
-    Gregor et al. (2015), "DRAW: a recurrent neural network for image generation"; equations are theirs, of which T is
-    the number of glimpses. A still picture is a sequence of one frame, `[B, 1, D]` or `[B, 1, H, W, C]`: `x[:, None]`
-    of pictures `[B, D]` or `[B, H, W, C]`. Frames of longer sequences are drawn independently, so that `forecast` and
-    new frames of `generate` are drawn from the prior whatever came before; there is no `step`. All glimpses of a frame
-    are one latent "z" of G Z numbers, the first glimpse in front, with the conditionals of q along the path: its KL is
-    the sum over glimpses of (10), and log q that of z_1, ..., z_G together.
+    Gregor et al. (2015), "DRAW: a recurrent neural network for image generation", sections 2 and 3 (their numbering
+    from memory), whose T is the number of glimpses. A still picture is a sequence of one frame, `[B, 1, D]` or `[B, 1,
+    H, W, C]`: `x[:, None]` of pictures `[B, D]` or `[B, H, W, C]`. Frames of longer sequences are drawn independently,
+    so that `forecast` and new frames of `generate` are drawn from the prior whatever came before; there is no `step`.
+    All glimpses of a frame are one latent "z" of G Z numbers, the first glimpse in front, with the conditionals of q
+    along the path: its KL is the sum over glimpses of (10), and log q that of z_1, ..., z_G together.
 
     With `attention` read and write look through windows of N x N Gaussian filters, (19)-(29), told by the decoder's
     state; without, they are the whole pictures (17) and a linear layer (18). c_0 is the bias of p(x | .), and the
