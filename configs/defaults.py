@@ -93,6 +93,19 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         "training": {"batch_size": 128, "epochs": 100, "patience": 15, "buckets": 1, "multiple_of": 1},
         "evaluation": {"num_samples": 40, "chunk": 10, "batch_size": 100},
     },
+    "dot": {
+        "data": {"num_train": 200, "num_valid": 50, "num_test": 50, "length": 50, "pixels": 20, "noise_scale": 0.1},
+        "model": {"observation": "gaussian", "standardize": None},
+        "training": {"batch_size": 20, "epochs": 200},
+    },
+    "faces": {
+        "data": {
+            **{"num_train": 200, "num_valid": 50, "num_test": 50, "length": 60, "num_factors": 4, "noise_scale": 0.03},
+            **{"missing_rate": 0.2, "seed": 0},
+        },
+        "model": {"observation": "gaussian", "standardize": None},
+        "training": {"batch_size": 20, "epochs": 400},
+    },
     "healing_digits": {
         "data": {
             **{"path": "$TFDVAE_DATA/mnist10k/mnist10k.npz", "num_train": 8000, "num_valid": 500, "num_test": 1000},

@@ -26,12 +26,17 @@ def _ball(states: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(("x", "y", "velocity x", "velocity y"), np.moveaxis(states, -1, 0), strict=True))
 
 
+def _dot(states: np.ndarray) -> dict[str, np.ndarray]:
+    return dict(zip(("position", "velocity"), np.moveaxis(states, -1, 0), strict=True))
+
+
 def _oscillator(states: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(("oscillator 1", "oscillator 2"), np.moveaxis(states, -1, 0), strict=True))
 
 
 TARGETS: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
     "ball_in_box": _ball,
+    "dot": _dot,
     "pendulum": _pendulum,
     "spikes": _oscillator,
 }

@@ -19,6 +19,8 @@ FRAMES = {
     "ball_in_box": (1024, 0),
     "moving_digits": (4096, 0),
     "nascar": (10, 0),
+    "dot": (20, 0),
+    "faces": (68, 0),
     "healing_digits": (784, 0),
     "mnist": (784, 0),
     "handwriting": (3, 0),

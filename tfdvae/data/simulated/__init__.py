@@ -11,6 +11,8 @@ from tfdvae.data.simulated.balls import (
     simulate_bouncing_balls,
 )
 from tfdvae.data.simulated.digits import load_moving_digits, simulate_moving_digits
+from tfdvae.data.simulated.dot import load_dot, simulate_dot
+from tfdvae.data.simulated.faces import load_faces, simulate_faces
 from tfdvae.data.simulated.healing import load_healing_digits, simulate_healing_digits
 from tfdvae.data.simulated.pendulum import load_pendulum, simulate_pendulum
 from tfdvae.data.simulated.shared import Simulated
@@ -22,6 +24,8 @@ __all__ = [
     "TRACK_REGIMES",
     "load_ball_in_box",
     "load_bouncing_balls",
+    "load_dot",
+    "load_faces",
     "load_healing_digits",
     "load_moving_digits",
     "load_nascar",
@@ -29,6 +33,8 @@ __all__ = [
     "load_spikes",
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
+    "simulate_dot",
+    "simulate_faces",
     "simulate_healing_digits",
     "simulate_moving_digits",
     "simulate_nascar",
