@@ -68,6 +68,14 @@ SIZES: dict[str, dict[str, Any]] = {
         "posterior_units": (6,),
         "decoder_units": (4,),
     },
+    "fvae": {
+        "latent_dim": 2,
+        # Fewer than the frames of a sequence.
+        "num_times": 4,
+        "num_sequences": 3,
+        "encoder_units": (6,),
+        "decoder_units": (4,),
+    },
     "kvae": {
         "latent_dim": 3,
         "encoding_dim": 2,
@@ -208,6 +216,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vrae": ("vrae", {}),
     "vrae-reverse": ("vrae", {"reverse": True, **GRU2, "scale": "softplus", "decoder_units": ()}),
     "vrae-free_running": ("vrae", {"decoder": "free_running", "num_layers": 2, "cell": "rnn"}),
+    "fvae": ("fvae", {}),
+    "fvae-exp": ("fvae", {"latent_dim": 3, "num_times": 9, "num_sequences": 1, "scale": "exp", "encoder_units": ()}),
     "kvae": ("kvae", {}),
     "kvae-gru": ("kvae", {"mixing_cell": "gru", "scale": "exp"}),
     "latent_lds": ("latent_lds", {}),

@@ -120,6 +120,10 @@ speech = Presets(
         "decoder_units": (32, 64, 128, 256),
     },
     fhvae={"global_dim": 16},
+    fvae={
+        **{"cell": None, "units": None, "num_times": 50},
+        **{"encoder_units": (256, 128, 64, 32), "decoder_units": (32, 64, 128, 256)},
+    },
     kvae={
         "cell": None,
         "latent_dim": 16,
@@ -175,10 +179,10 @@ Scales are exponentials of log-variances, clipped at `min_scale` where the surve
 does not describe, has one hidden layer in its authors' configurations; RVAE and DSAE have no dense layers beside those
 of its text (footnote of B.6).
 
-The survey lists no RNN, KVAE, latent LDS, switching LDS, GP-VAE, VRAE, VSSN, DSSM, DVBF, FHVAE, LV-RNN, SVG, SV2P,
-Z-forcing VRNN, RSSM, TCN and transformer: these are by analogy, VSSN, SV2P and RSSM with SRNN, LV-RNN and Z-forcing
-with VRNN, SVG with STORN, KVAE, latent and switching LDS, GP-VAE, DSSM and DVBF with DKF's networks, FHVAE with RVAE
-and DSAE; TCN and transformer have as many weights as the VRNN."""
+The survey lists no RNN, KVAE, latent LDS, switching LDS, GP-VAE, VRAE, VSSN, DSSM, DVBF, FHVAE, FVAE, LV-RNN, SVG,
+SV2P, Z-forcing VRNN, RSSM, TCN and transformer: these are by analogy, VSSN, SV2P and RSSM with SRNN, LV-RNN and
+Z-forcing with VRNN, SVG with STORN, KVAE, latent and switching LDS, GP-VAE, FVAE, DSSM and DVBF with DKF's networks,
+FHVAE with RVAE and DSAE; TCN and transformer have as many weights as the VRNN."""
 
 motion = Presets(
     Setting(x_dim=96, length=50, batch_size=128, learning_rate=0.0001, patience=30, kl_warmup_epochs=50),
@@ -229,6 +233,7 @@ motion = Presets(
         "decoder_units": (32, 64),
     },
     fhvae={"global_dim": 10},
+    fvae={"cell": None, "units": None, "num_times": 50, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     kvae={"cell": None, "latent_dim": 10, "encoding_dim": 6, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     latent_lds={"cell": None, "units": None, "encoder_units": (64, 32), "decoder_units": (32, 64)},
     switching_lds={

@@ -105,7 +105,7 @@ def test_every_kind_of_frame_comes_back(kind: str, eagerly: None) -> None:
     assert coded.bits == pytest.approx(bound * sequences.num_frames, rel=0.05, abs=32)
 
 
-REFUSED = ("draw", "dsae", "dssm", "dvbf", "fhvae", "gpvae", "kvae", "latent_lds", "rvae_noncausal", "sv2p")
+REFUSED = ("draw", "dsae", "dssm", "dvbf", "fhvae", "fvae", "gpvae", "kvae", "latent_lds", "rvae_noncausal", "sv2p")
 REFUSED += ("switching_lds", "vrae", "vssn")
 """Models with latents of whole sequences, or that draw them or decode them for all frames together."""
 EVERYDAY = ("srnn-smooth-u", "rssm-u", "kvae-u")

@@ -15,7 +15,7 @@ from tfdvae.testing import assert_close, assert_equal, differs
 from tfdvae.types import Batch
 
 WITHOUT_A_LATENT_SEQUENCE = {"rnn", "vrae"}
-WITH_OTHER_LATENTS = {"dsae", "dssm", "dvbf", "fhvae", "switching_lds", "tcn", "vssn"}
+WITH_OTHER_LATENTS = {"dsae", "dssm", "dvbf", "fhvae", "fvae", "switching_lds", "tcn", "vssn"}
 UNDRIVEN = [
     name
     for name in cases.SUITE

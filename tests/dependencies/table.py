@@ -37,6 +37,11 @@ def srnn(sees: str) -> Parents:
 
 RNN: Parents = {"x": {"x": "earlier", "u": "up_to_now"}}
 VAE: Parents = {"z": {"posterior": {"x": "now", "u": "now"}}, "x": {"z": "now", "u": "now"}}
+FVAE: Parents = {
+    "individual": {"posterior": {"x": "everything", "u": "everything"}},
+    "z": {"prior": {"individual": "everything"}, "posterior": VAE["z"]["posterior"]},
+    "x": VAE["x"],
+}
 RVAE: Parents = {
     "z": {"posterior": {"x": "from_now_on", "z": "earlier", "u": "from_now_on"}},
     "x": {"z": "up_to_now", "u": "up_to_now"},
@@ -219,6 +224,8 @@ TABLE: dict[str, Parents] = {
     "dvbf-filter": DVBF_FILTER,
     "fhvae": fhvae(2),
     "fhvae-gru2": fhvae(3),
+    "fvae": FVAE,
+    "fvae-exp": FVAE,
     "vrae": vrae(x="earlier", u="up_to_now"),
     "vrae-reverse": vrae(x="earlier", u="up_to_now"),
     "vrae-free_running": vrae(u="up_to_now"),

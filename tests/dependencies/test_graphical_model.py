@@ -30,6 +30,7 @@ LINEAR: dict[str, set[Target]] = {
     "latent_lds": {("z", "prior"), ("z", "posterior")},
     "switching_lds": {("z", "prior"), ("z", "posterior")},
     "fhvae": {("mu2", "posterior"), ("z2", "prior")},
+    "fvae": {("individual", "posterior"), ("z", "prior")},
     "dkf-linear": {("z", "prior")},
     "dkf-tridiagonal": {("z", "posterior")},
     "dkf-tridiagonal_parallel": {("z", "prior"), ("z", "posterior")},

@@ -9,6 +9,7 @@ from tfdvae.models.dsae import DSAE, DSAECell
 from tfdvae.models.dssm import DSSM, DSSMCell
 from tfdvae.models.dvbf import DVBF, DVBFCell
 from tfdvae.models.fhvae import FHVAE, FHVAECell
+from tfdvae.models.fvae import FVAE, Factors, FVAECell
 from tfdvae.models.gpvae import GPVAE
 from tfdvae.models.kvae import KVAE, StateEstimate
 from tfdvae.models.latent_lds import LatentLDS, LatentLDSCell
@@ -44,6 +45,9 @@ __all__ = [
     "DVBFCell",
     "FHVAE",
     "FHVAECell",
+    "FVAE",
+    "FVAECell",
+    "Factors",
     "GPVAE",
     "KVAE",
     "LVRNN",
@@ -102,6 +106,7 @@ MODELS: dict[str, type[DVAE]] = {
     "dssm": DSSM,
     "dvbf": DVBF,
     "fhvae": FHVAE,
+    "fvae": FVAE,
     "kvae": KVAE,
     "latent_lds": LatentLDS,
     "switching_lds": SwitchingLDS,
