@@ -1,6 +1,7 @@
 """The tables that `trainers.reproduce` makes, by name."""
 
 from trainers.tables.draw import DRAW
+from trainers.tables.factors import FACTORS
 from trainers.tables.healing import HEALING
 from trainers.tables.music import MUSIC
 from trainers.tables.regimes import REGIMES
@@ -28,5 +29,6 @@ TABLES: dict[str, Table] = {
     "regimes": REGIMES,
     "healing": HEALING,
     "draw": DRAW,
+    "factors": FACTORS,
 }
 """By the name on the command line."""
