@@ -112,6 +112,19 @@ def test_spikes_are_scored_by_bounds_and_by_the_oscillator(tmp_path: Path) -> No
     np.testing.assert_allclose([found["oscillator 1"], found["oscillator 2"]], expected, rtol=1e-5)
 
 
+def test_the_dot_is_regressed_by_its_place_and_its_way() -> None:
+    config = smoke("dot", "latent_lds")
+    simulated = loading.load_simulated(config.data)
+    model = building.build_model(config)
+    building.build_for(model, config, simulated.splits.train)
+    found, width = regress.regressed(config, model, skip=2)
+    means = [model.encode(np.stack(split.x))["z"].loc.numpy()[:, 2:].reshape(-1, 2) for split in simulated.splits[1:]]
+    states = [simulated.truth[split][:, 2:].reshape(-1, 2) for split in ("valid", "test")]
+    expected = linear_r2(means[0], states[0], means[1], states[1])
+    assert width == 2 and list(found) == ["position", "velocity"]
+    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-4)
+
+
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     """A file of three pictures of noise, for training and for tests."""
