@@ -1,7 +1,5 @@
 """Refined posteriors: no bound falls, and on linear-Gaussian data they are the exact ones."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,7 +8,9 @@ import tfdvae
 from tests import cases
 from tests.oracles.linear import PAIRED, conditional, linear_vae
 from tests.oracles.test_latent_lds import LINEAR, linear_lds
+from tfdvae import random
 from tfdvae.families import Categorical
+from tfdvae.models.frame_refining import moves_by_frame
 from tfdvae.types import Batch, Refined
 
 LENGTH = 4
@@ -54,6 +54,36 @@ def test_the_gap_closes_where_the_exact_posterior_is_within_reach(vae: tfdvae.DV
     np.testing.assert_allclose(refined.bound, exact, atol=0.05)
 
 
+def test_frame_by_frame_it_closes_too_where_frames_are_independent(vae: tfdvae.DVAE, refined: Refined) -> None:
+    found = vae.refine(frames(2), **STEADY, by="frame")
+    np.testing.assert_array_equal(found.amortised, refined.amortised)
+    np.testing.assert_allclose(found.bound, evidence(frames(2), PAIRED), atol=0.05)
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("name", ["vrnn", pytest.param("storn", marks=pytest.mark.exhaustive)])
+def test_frame_by_frame_no_later_frame_is_read(name: str) -> None:
+    model, batch = cases.make(name), cases.frames(name)
+    mask = tf.constant([[1, 0, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]) > 0
+    junk = tf.where(mask[..., None], batch.x, 1e3)
+    found = model.refine(junk, mask, batch.u, steps=3, num_samples=2, learning_rate=0.2, by="frame", seed=1)
+    gained = (found.bound - found.amortised).numpy()
+    assert (gained >= 0.0).all() and gained.max() > 0.1
+
+    def moves(*given: tf.Tensor | None) -> list[tf.Tensor]:
+        found = moves_by_frame(model, Batch(*given), random.make_seed(1), 2, 3, tf.constant(0.2))
+        return tf.nest.flatten(found)
+
+    def first(y: tf.Tensor | None) -> tf.Tensor | None:
+        """Two frames of each; of the first sequence those on both sides of the gap, which is skipped as everywhere."""
+        return None if y is None else tf.gather(y, [[0, 2], [0, 1], [0, 1]], batch_dims=1)
+
+    every, early = moves(junk, mask, batch.u), moves(first(batch.x), None, first(batch.u))
+    assert not np.any([tf.boolean_mask(y, ~mask) for y in every]) and np.abs(early).min() > 0.0
+    for whole, part in zip(every, early, strict=True):
+        np.testing.assert_allclose(first(whole), part, rtol=1e-4, atol=1e-5)
+
+
 def test_encode_tells_the_refined_posteriors(vae: tfdvae.DVAE, refined: Refined) -> None:
     weighted = PAIRED.emission.T / PAIRED.scale**2
     precision = 1.0 + weighted @ PAIRED.emission
@@ -95,12 +125,12 @@ def test_posteriors_with_structure_over_time_are_moved_as_a_whole() -> None:
     np.testing.assert_allclose(refined.bound, exact, atol=0.05)
 
 
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    """Tracing is what costs."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("by", ["sequence", "frame"])
+def test_the_first_step_tells_shift_and_scale_apart(vae: tfdvae.DVAE, by: str) -> None:
+    """Eagerly one tensor could stand for both, in which their slopes would add up."""
+    move = vae.refine(frames(2), steps=1, num_samples=2, seed=0, by=by).moves["z"]
+    assert (np.sign(move.shift) * np.sign(move.log_scale) < 0.0).any()
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -148,6 +178,10 @@ def test_what_cannot_be_refined_says_so(vae: tfdvae.DVAE, refined: Refined) -> N
         categorical.refine(frames(2))
     with pytest.raises(ValueError, match="`steps` must be at least 1"):
         vae.refine(frames(2), steps=0)
+    with pytest.raises(ValueError, match="`by` must be 'sequence' or 'frame', got 'time'"):
+        vae.refine(frames(2), by="time")
+    with pytest.raises(ValueError, match="one frame after the other, and SRNN .* infers latents from frames"):
+        tfdvae.SRNN(1, units=2).refine(frames(2), by="frame")
     with pytest.raises(ValueError, match="must come from `refine` of the same model and sequences, here 2 of 4 frames"):
         vae.encode(frames(2)[:2], refined=refined)
     with pytest.raises(ValueError, match="`refined` must be what `refine` returned, got float"):

@@ -18,7 +18,7 @@ from tfdvae.enhancement.noise_model import (
     wiener_gain,
 )
 from tfdvae.models import DVAE
-from tfdvae.models.refining import adam
+from tfdvae.models.moves import adam
 from tfdvae.types import Batch, Move, StepTerms
 
 __all__ = ["Found", "VariationalEM"]

@@ -7,11 +7,14 @@ import tensorflow as tf
 
 from tfdvae import masks, random, validation
 from tfdvae.bounds import log_weight
+from tfdvae.models.frame_refining import moves_by_frame
+from tfdvae.models.moves import adam, at_rest, chosen, law_change, moved_noise
+from tfdvae.models.streaming import CAUSAL_FORMS
 from tfdvae.types import Batch, Imputed, Move, Refined, StepTerms, Trajectory
 
-__all__ = ["RefiningMixin", "adam"]
+__all__ = ["RefiningMixin"]
 
-_RATE, _DECAY, _SQUARED_DECAY = 0.05, 0.9, 0.999
+_RATE = 0.05
 
 
 class _Search(NamedTuple):
@@ -40,6 +43,7 @@ class RefiningMixin:
         steps: int = 50,
         num_samples: int = 8,
         learning_rate: float = _RATE,
+        by: str = "sequence",
         seed: int | None = None,
     ) -> Refined:
         """Improves the posteriors of these sequences by gradient ascent on their bound (Marino et al. 2018; Kim et al.
@@ -48,26 +52,30 @@ class RefiningMixin:
         A latent is a function of noise eps ~ N(0, I), so q(z | x) is improved by another law of its noise: each entry,
         of each frame of each sequence, becomes N(m, s^2), where m = 0 and s = 1 is what the networks say. So it is for
         every family and every model whose latents take normal noise; posteriors given earlier latents stay what they
-        are, and all frames are improved together. Categorical latents, and those of segments and of the data set, stay
-        as they are.
+        are. Categorical latents, and those of segments and of the data set, stay as they are.
 
         The ascent (Adam, at a rate that falls to zero) draws noise anew at each step. Each step is judged, for each
         sequence by itself, under noise that all steps share. The last one is kept where it is better than the networks'
         own posterior, else the best one, else that posterior: no bound falls. (The best of many noisy estimates would
         often be a lucky one.)
 
+        All frames of a sequence are improved together, each for what it does to all others. Frame by frame (variational
+        filtering, Marino et al. 2018) a causal model stays one: see `tfdvae.models.frame_refining`.
+
         Args:
             x, mask, u, observed, context: the sequences, as everywhere. With `observed` it is the bound of what was
                 observed, and `impute(..., refined=)` draws what is missing given that.
-            steps: of the ascent.
+            steps: of the ascent, at each frame where it goes frame by frame.
             num_samples: paths per sequence, of each gradient and of the shared noise.
             learning_rate: of the first step, in standard deviations of the noise.
+            by: "sequence", or "frame" for models whose latents are inferred frame by frame.
 
         Returns:
             Refined, for `encode`, `impute` and `log_prob` of the same sequences.
 
         Raises:
-            ValueError: no latent takes normal noise, no steps, or sequences that cannot be right.
+            ValueError: no latent takes normal noise, no steps, sequences that cannot be right, or "frame" for a model
+                that infers latents from later frames or outside of the loop over frames.
 
         Example:
             refined = model.refine(x, observed=seen, steps=100)
@@ -77,15 +85,26 @@ class RefiningMixin:
         steps = validation.whole("steps", steps, at_least=1)
         num_samples = validation.whole("num_samples", num_samples, at_least=1)
         learning_rate = validation.real("learning_rate", learning_rate, positive=True)
+        if by not in ("sequence", "frame"):
+            raise ValueError(f"`by` must be 'sequence' or 'frame', got {by!r}.")
         batch = self.check(x, mask, u, observed, context)
         if not self.moved_latents:
             raise ValueError(
                 f"`refine` moves normal noise of latents of frames and sequences, of which {type(self).__name__} as "
                 "configured has none."
             )
+        if by == "frame" and self.not_by_frames is not None:
+            raise ValueError(
+                f"by='frame' improves one frame after the other, and {type(self).__name__} as configured "
+                f"{self.not_by_frames}. Take by='sequence', or choose {CAUSAL_FORMS}."
+            )
         seed_tensor = self.next_seed(seed)
         kept = random.fold_in(seed_tensor, "kept")
         search = start = self._start_search(batch, kept, num_samples)
+        if by == "frame":
+            rate = tf.constant(learning_rate)
+            found = self._moves_by_frame(batch, random.fold_in(seed_tensor, "frames"), kept, num_samples, steps, rate)
+            return Refined(*chosen(found[1] > start.bound, found, (start.moves, start.bound)), start.bound)
         for step in range(steps):
             own = random.fold_in(seed_tensor, step)
             rate = tf.constant(learning_rate * (1.0 - step / steps))
@@ -101,12 +120,9 @@ class RefiningMixin:
     @tf.function(reduce_retracing=True, autograph=False)
     def _start_search(self, batch: Batch, seed: tf.Tensor, count: int) -> _Search:
         size, length = tf.shape(batch.x)[0], batch.x.shape[1] or tf.shape(batch.x)[1]
-        zeros = {}
-        for latent in self.moved_latents:
-            still = tf.zeros(latent.noise_shape(size, length))
-            zeros[latent.name] = Move(still, still)
-        bound = self._bound_of(batch, zeros, seed, count)
-        return _Search(zeros, zeros, zeros, bound, zeros, bound)
+        still, means, squares = (at_rest(self.moved_latents, size, length) for _ in range(3))
+        bound = self._bound_of(batch, still, seed, count)
+        return _Search(still, means, squares, bound, still, bound)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _ascend(
@@ -127,14 +143,22 @@ class RefiningMixin:
         slopes = tape.gradient(bound, moves, unconnected_gradients="zero")
         moves, means, squares = adam(moves, slopes, search.means, search.squares, step, rate)
         bound = self._bound_of(batch, moves, kept, count)
-        best, best_bound = _chosen(bound > search.best_bound, (moves, bound), (search.best, search.best_bound))
+        best, best_bound = chosen(bound > search.best_bound, (moves, bound), (search.best, search.best_bound))
         return _Search(moves, means, squares, bound, best, best_bound)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _moves_by_frame(
+        self, batch: Batch, seed: tf.Tensor, kept: tf.Tensor, count: int, steps: int, rate: tf.Tensor
+    ) -> tuple[dict[str, Move], tf.Tensor]:
+        """The moves of variational filtering, and their bound."""
+        moves = moves_by_frame(self, batch, seed, count, steps, rate)
+        return moves, self._bound_of(batch, moves, kept, count)
 
     @staticmethod
     def _kept(search: _Search, amortised: tf.Tensor) -> tuple[dict[str, Move], tf.Tensor]:
         """The last moves where they are better than none, else the best; and their bound."""
         last, best = (search.moves, search.bound), (search.best, search.best_bound)
-        return _chosen(search.bound > amortised, last, best)
+        return chosen(search.bound > amortised, last, best)
 
     def _bound_of(self, batch: Batch, moves: Mapping[str, Move], seed: tf.Tensor, count: int) -> tf.Tensor:
         """The bound by `count` paths under moved posteriors, nats per sequence `[B]`."""
@@ -158,12 +182,7 @@ class RefiningMixin:
         terms = self.terms(path, batch)
         found = dict(terms.latents)
         for name, move in moves.items():
-            # The density of what a function makes of noise changes as that of the noise does. Its law is held fixed
-            # in the gradient, whose expectation stays, and whose variance vanishes as q becomes exact (Roeder et al.
-            # 2017).
-            shift, log_scale = map(tf.stop_gradient, move)
-            own = tf.square((moved[name] - shift) * tf.exp(-log_scale))
-            change = tf.reduce_sum(0.5 * (tf.square(moved[name]) - own) - log_scale, axis=-1)
+            change = law_change(move, moved[name])
             change = masks.zero_masked(change, batch.mask) if change.shape.rank == 2 else change
             own = found[name]._replace(log_q=found[name].log_q + change)
             found[name] = own._replace(kl=tf.expand_dims(own.log_q - own.log_p, -1))
@@ -215,40 +234,3 @@ class RefiningMixin:
             return tf.transpose(parted, [1, 0, 2, 3])
 
         return Imputed(by_sample(drawn), tf.reduce_mean(by_sample(means), axis=0))
-
-
-def adam(
-    moves: dict[str, Move],
-    slopes: dict[str, Move],
-    means: dict[str, Move],
-    squares: dict[str, Move],
-    step: tf.Tensor,
-    rate: tf.Tensor,
-) -> tuple[dict[str, Move], dict[str, Move], dict[str, Move]]:
-    """Moves, and Adam's moments of each, after one step uphill (Kingma and Ba 2015); slopes that are not finite count
-    as 0. `step` counts from 1."""
-    slopes = tf.nest.map_structure(lambda g: tf.where(tf.math.is_finite(g), g, 0.0), slopes)
-
-    def blend(decay: float, old: Any, new: Any) -> Any:
-        return tf.nest.map_structure(lambda a, b: decay * a + (1.0 - decay) * b, old, new)
-
-    means = blend(_DECAY, means, slopes)
-    squares = blend(_SQUARED_DECAY, squares, tf.nest.map_structure(tf.square, slopes))
-    factor = rate * tf.sqrt(1.0 - _SQUARED_DECAY**step) / (1.0 - _DECAY**step)
-
-    def moved(a: tf.Tensor, mean: tf.Tensor, square: tf.Tensor) -> tf.Tensor:
-        return a + factor * mean / (tf.sqrt(square) + 1e-8)
-
-    return tf.nest.map_structure(moved, moves, means, squares), means, squares
-
-
-def _chosen(where: tf.Tensor, one: Any, other: Any) -> Any:
-    """Of two nests of `[B, ...]` the one for sequences where that is true."""
-    return tf.nest.map_structure(
-        lambda a, b: tf.where(tf.reshape(where, [-1, *[1] * (a.shape.rank - 1)]), a, b), one, other
-    )
-
-
-def moved_noise(noise: Mapping[str, tf.Tensor], moves: Mapping[str, Move]) -> dict[str, tf.Tensor]:
-    """Noise of the moved law, by the names of the latents."""
-    return {**noise, **{name: shift + tf.exp(log_scale) * noise[name] for name, (shift, log_scale) in moves.items()}}

@@ -159,15 +159,20 @@ class ScoringMixin:
 
     def check_particles(self, what: str) -> None:
         """Raises ValueError where a particle filter cannot run frame by frame."""
-        reason = None
-        if not self.causal:
-            reason = "infers latents from frames that are yet to come"
-        elif self.sequence_latents:
-            reason = "has latents that exist once per sequence, which no resampling can renew"
-        elif not all(latent.in_loop for latent in self.latents):
-            reason = "draws latents of all frames before the first one is weighed"
+        reason = self.not_by_frames
         if reason is not None:
             raise ValueError(
                 f"{what} weighs particles frame by frame, and {type(self).__name__} as configured {reason}. Take the "
                 f"bound 'elbo' or 'iwae' (and `log_prob`), which every model has; or choose {CAUSAL_FORMS}."
             )
+
+    @property
+    def not_by_frames(self) -> str | None:
+        """What keeps this model from inferring and scoring one frame after the other; None where nothing does."""
+        if not self.causal:
+            return "infers latents from frames that are yet to come"
+        if self.sequence_latents:
+            return "has latents that exist once per sequence, which no resampling can renew"
+        if not all(latent.in_loop for latent in self.latents):
+            return "draws latents of all frames before the first one is weighed"
+        return None
