@@ -13,6 +13,7 @@ from tfdvae.layers.frame_io import FRAME_OPTIONS, FrameIO
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import DeclaresLatents, counted_frames, latent_terms
 from tfdvae.layers.units import Units
+from tfdvae.models.annealing import AnnealingMixin
 from tfdvae.models.building import BuildingMixin
 from tfdvae.models.drawing import DrawingMixin
 from tfdvae.models.identity import IdentityMixin
@@ -65,6 +66,7 @@ class DVAE(
     TrainingMixin,
     ScoringMixin,
     RefiningMixin,
+    AnnealingMixin,
     DrawingMixin,
     StreamingMixin,
     keras.Model,
