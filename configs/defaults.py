@@ -278,6 +278,7 @@ def base() -> ConfigDict:
         "sampling_curve": "staircase",  # or linear, inverse_sigmoid
         "sampling_stairs": 5,
         "hide": 0.0,  # part of the observed values that networks do not see in training, and that it still scores
+        "semi_amortized": 0,  # gradient steps that move the posteriors of a batch before it is trained on
         "start_from": placeholder(str),  # folder of a finished run of the same model whose weights to begin with
         "keep": "best",  # weights of the best epoch by the validation bound; or last
         "frozen": (),  # names of layers that are not trained in the first frozen_epochs

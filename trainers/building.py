@@ -71,6 +71,7 @@ def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None
         penalty_weight=penalty_schedule(training),
         scheduled_sampling=training.scheduled_sampling,
         hide=training.hide,
+        semi_amortized=training.semi_amortized,
         micro_batch=training.micro_batch,
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
     )

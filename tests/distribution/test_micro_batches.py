@@ -27,6 +27,7 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "own output": ("vrnn", {"scheduled_sampling": 0.5, "callbacks": (runs.sampling,)}),
     "latents of a data set": ("vssn-u", {}),
     "latents decoded as a whole": ("kvae-u", {}),
+    "posteriors moved by gradient steps": ("vae", {"semi_amortized": 2, "bound": IWAE(2)}),
     "a table of sequences": ("fhvae", {"table": True, "penalty_weight": 3.0}),
 }
 EVERYDAY = list(SETTINGS)[:3]

@@ -70,6 +70,7 @@ SETTINGS = {
     "FIVO": ("vrnn", {"bound": FIVO(3)}),
     "own output": ("vrnn", {"scheduled_sampling": 0.5, "callbacks": (runs.sampling,)}),
     "latents of a data set": ("vssn-u", {}),
+    "posteriors moved by gradient steps": ("vae", {"semi_amortized": 2, "bound": IWAE(2)}),
     "a table of sequences": ("fhvae", {"table": True, "penalty_weight": 3.0}),
 }
 EVERYDAY = list(SETTINGS)[:3]

@@ -18,6 +18,7 @@ REFUSED = [
     *({"kl_balance": value} for value in (float("nan"), 2.0)),
     {"scheduled_sampling": float("nan")},
     {"hide": float("nan")},
+    *({"semi_amortized": value} for value in (-1, 2.5, True, "a")),
     {"steps_per_execution": 0},
     {"run_eagerly": "no"},
     {"optimizer": None},

@@ -67,9 +67,10 @@ class Bound:
 
     def estimate(self, model: "DVAE", batch: Batch, seed: tf.Tensor, weighing: Weighing | None = None) -> Estimate:
         """The objective of training, or, where `weighing` is None, the plain bound of each sequence."""
-        terms = model.sample_terms(batch, seed, self.num_samples, None if weighing is None else weighing.balance)
         if weighing is None:
+            terms = model.sample_terms(batch, seed, self.num_samples)
             return Estimate(self.per_sequence(terms), terms)
+        terms = model.training_terms(batch, seed, self.num_samples, weighing)
         return Estimate(self.objective(weighing.apply(terms), weighing), terms)
 
     def differentiate(

@@ -10,6 +10,7 @@ from tfdvae import bounds, replicas, validation
 from tfdvae.metrics import ObjectiveMetrics
 from tfdvae.metrics.frames import DIRECTIONS
 from tfdvae.metrics.of_means import MeansMetrics
+from tfdvae.models.semi_amortized import check as check_semi_amortized
 
 __all__ = ["CompilingMixin", "Factor"]
 
@@ -31,6 +32,9 @@ class Factor:
 class CompilingMixin:
     """`compile` of a DVAE, whose loss is a bound and whose metrics are its parts, and any of E[x_t | .]."""
 
+    semi_amortized = 0
+    """Gradient steps of training on the posterior of a batch; set by `compile`."""
+
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "adam",
@@ -48,6 +52,7 @@ class CompilingMixin:
         penalty_weight: float | keras.optimizers.schedules.LearningRateSchedule = 1.0,
         scheduled_sampling: float | keras.optimizers.schedules.LearningRateSchedule = 0.0,
         hide: float = 0.0,
+        semi_amortized: int = 0,
         micro_batch: int | None = None,
         metrics: Sequence[str | keras.metrics.Metric | Callable] | None = None,
         jit_compile: bool | str = "auto",
@@ -88,6 +93,10 @@ class CompilingMixin:
                 if they had not been observed, and still scores. The bound is then one by a posterior that knows less
                 (and by p(x_t | .) given less of x_<t), and what training asks for is what `impute` does: values
                 that nothing showed. In logs of training alone; `evaluate` hides nothing.
+            semi_amortized: how many gradient steps move the posterior of each batch from where the networks put it,
+                before the bound is taken, whose gradient passes through them (Kim et al. 2018); see
+                `tfdvae.models.semi_amortized`. Logs of training tell of the moved posteriors, `evaluate` of the
+                networks' own; `refine` moves those of other data. 0: none. A step costs a train step or two more.
             micro_batch: how many sequences of a batch a step holds in memory at a time; None: all of them. The update
                 is that of the whole batch, with its noise, unlike that of an optimizer's
                 `gradient_accumulation_steps`, which is the mean of several batches' own. The pass of `metrics`, which
@@ -122,6 +131,7 @@ class CompilingMixin:
         run_eagerly = validation.switch("run_eagerly", run_eagerly)
         free_bits, scheduled_sampling, hide = map(validation.plain, (free_bits, scheduled_sampling, hide))
         kl_balance = validation.plain(kl_balance)
+        semi_amortized = validation.whole("semi_amortized", semi_amortized, at_least=0)
         if jit_compile == "auto":
             alone = not isinstance(self.distribute_strategy, replicas.SUPPORTED)
             jit_compile = bool(tf.config.list_physical_devices("GPU")) and not run_eagerly and alone
@@ -136,6 +146,8 @@ class CompilingMixin:
         if scheduled_sampling != 0.0:
             self._check_feedback(scheduled_sampling, bound)
         self._check_hide(hide, scheduled_sampling)
+        if semi_amortized:
+            check_semi_amortized(self, bound)
         with self.distribute_strategy.scope():
             of_means = MeansMetrics(metrics)
             of_means.check_names(DIRECTIONS)
@@ -161,6 +173,7 @@ class CompilingMixin:
         self.penalty_weight = penalty_weight
         self.scheduled_sampling = scheduled_sampling
         self.hide = hide
+        self.semi_amortized = semi_amortized
         self.micro_batch = micro_batch
         self.metrics_of_means = of_means
         with self.distribute_strategy.scope():
@@ -205,6 +218,7 @@ class CompilingMixin:
             "penalty_weight",
             "scheduled_sampling",
             "hide",
+            "semi_amortized",
             "micro_batch",
             "jit_compile",
             "run_eagerly",

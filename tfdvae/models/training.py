@@ -10,7 +10,8 @@ from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.models.compiling import CompilingMixin, Factor
 from tfdvae.models.fitting import FittingMixin
 from tfdvae.models.micro_batches import Part, summed
-from tfdvae.types import Batch
+from tfdvae.models.semi_amortized import terms_of_refined
+from tfdvae.types import Batch, StepTerms
 
 __all__ = ["Factor", "TrainingMixin"]
 
@@ -91,6 +92,12 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         self._measure(batch, means, finite)
         logs = {**self.objective_metrics.result(), "kl_weight": beta}
         return replicas.logged(logs if rate is None else {**logs, "own_output": rate})
+
+    def training_terms(self, batch: Batch, seed: tf.Tensor, num_samples: int, weighing: bounds.Weighing) -> StepTerms:
+        """Terms of K paths per sequence as training draws them, in adjacent rows: `[B * K, T]`."""
+        if not self.semi_amortized:
+            return self.sample_terms(batch, seed, num_samples, weighing.balance)
+        return terms_of_refined(self, batch, seed, num_samples, weighing, self.semi_amortized)
 
     def _update(self, gradients: list[tf.Tensor], variables: list[keras.Variable], loss: tf.Tensor) -> tf.Tensor:
         """Clips and applies gradients where they and the loss are finite; returns whether they were, bool []."""
