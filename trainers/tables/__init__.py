@@ -4,6 +4,7 @@ from trainers.tables.draw import DRAW
 from trainers.tables.factors import FACTORS
 from trainers.tables.healing import HEALING
 from trainers.tables.music import MUSIC
+from trainers.tables.refining import REFINE
 from trainers.tables.regimes import REGIMES
 from trainers.tables.resynthesis import MOTION, SPEECH_RESYNTHESIS
 from trainers.tables.sequences import HANDWRITING, SPEECH_WAVEFORM
@@ -30,5 +31,6 @@ TABLES: dict[str, Table] = {
     "healing": HEALING,
     "draw": DRAW,
     "factors": FACTORS,
+    "refine": REFINE,
 }
 """By the name on the command line."""
