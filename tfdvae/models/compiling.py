@@ -96,7 +96,8 @@ class CompilingMixin:
             semi_amortized: how many gradient steps move the posterior of each batch from where the networks put it,
                 before the bound is taken, whose gradient passes through them (Kim et al. 2018); see
                 `tfdvae.models.semi_amortized`. Logs of training tell of the moved posteriors, `evaluate` of the
-                networks' own; `refine` moves those of other data. 0: none. A step costs a train step or two more.
+                networks' own; `refine` moves those of other data. 0: none. Each step is a forward and a backward pass
+                more, both of which are differentiated again.
             micro_batch: how many sequences of a batch a step holds in memory at a time; None: all of them. The update
                 is that of the whole batch, with its noise, unlike that of an optimizer's
                 `gradient_accumulation_steps`, which is the mean of several batches' own. The pass of `metrics`, which
