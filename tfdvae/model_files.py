@@ -1,7 +1,13 @@
 """Trained models from `.keras` files: the one way in which programs load them."""
 
+import contextlib
+import io
+import json
 import os
+import tempfile
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import h5py
 import keras
@@ -14,12 +20,15 @@ from tfdvae.models import DVAE
 __all__ = ["load_model"]
 
 WEIGHTS = "model.weights.h5"
+RENAMED = {"DKF": ("cell/transition", "cell/transition_net")}
+"""Weights that had another name, by the class of the model: that of a DKF until its transition could be linear too."""
 
 
 def load_model(path: str | os.PathLike, compile: bool = True) -> DVAE:
     """A trained model as `model.save` wrote it.
 
-    Sizes that the archive and the arrays in it state are compared with the file before Keras asks for memory.
+    Sizes that the archive and the arrays in it state are compared with the file before Keras asks for memory. Weights
+    of older files are found under the names that they have now (RENAMED); not by Keras itself.
 
     Args:
         path: a .keras file.
@@ -37,7 +46,8 @@ def load_model(path: str | os.PathLike, compile: bool = True) -> DVAE:
             check_members(archive, path.stat().st_size)
             if WEIGHTS in archive.namelist():
                 _check_weights(archive)
-        model = keras.saving.load_model(path, compile=compile)
+        with _renamed(path) as current:
+            model = keras.saving.load_model(current, compile=compile)
         if not isinstance(model, DVAE):
             raise ValueError(f"it holds a {type(model).__name__}")
         for weight in model.weights:
@@ -56,3 +66,29 @@ def _check_weights(archive: zipfile.ZipFile) -> None:
 
     with archive.open(WEIGHTS) as member, h5py.File(member, "r") as weights:
         weights.visititems(check)
+
+
+@contextlib.contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """The file, or where its weights have old names a copy of it in which they have those of today."""
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+        old, new = RENAMED.get(json.loads(archive.read("config.json"))["class_name"], ("", ""))
+        if not (old and _has(archive, old)):
+            yield path
+            return
+        weights = io.BytesIO(archive.read(WEIGHTS))
+        with h5py.File(weights, "r+") as file:
+            file.move(old, new)
+        copy = Path(folder) / path.name
+        with zipfile.ZipFile(copy, "w") as written:
+            for name in archive.namelist():
+                written.writestr(name, weights.getvalue() if name == WEIGHTS else archive.read(name))
+        yield copy
+
+
+def _has(archive: zipfile.ZipFile, group: str) -> bool:
+    """Whether the weights have it."""
+    if WEIGHTS not in archive.namelist():
+        return False
+    with archive.open(WEIGHTS) as member, h5py.File(member, "r") as weights:
+        return group in weights
