@@ -1,6 +1,7 @@
 """Exported models as functions of named arrays, whatever their format."""
 
 import importlib.metadata
+import math
 import platform
 import zipfile
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from tfdvae.serving.fields import parse
 from tfdvae.serving.litert import LITERT, digest
 from tfdvae.serving.saved_model import DESCRIPTION, target_of
 
-__all__ = ["Artefact", "Arrays", "find_saved_model", "load"]
+__all__ = ["Artefact", "Arrays", "find_saved_model", "load", "load_compiled"]
 
 Arrays = dict[str, np.ndarray]
+LITERT_DAMAGE = "cannot be read as a model that was exported to LiteRT"
 
 
 class Artefact(NamedTuple):
@@ -91,16 +93,8 @@ def _load_saved_model(path: Path) -> Artefact:
 def _load_litert(path: Path) -> Artefact:
     from ai_edge_litert.interpreter import Interpreter
 
-    damage = "cannot be read as a model that was exported to LiteRT"
-    with named_damage(path, damage):
-        with zipfile.ZipFile(path) as attached:
-            check_members(attached, path.stat().st_size)
-            description = _checked(parse(attached.read(DESCRIPTION), path))
-            size = min(one.header_offset for one in attached.infolist())
-        if digest(path, size) != description["model_sha256"]:
-            # A damaged one can crash the interpreter, and with it the process.
-            raise ValueError("the model is not the one that was written")
-        sizes = {name: description.get(name, getattr(LITERT, name)) for name in ("num_samples", "batch", "time")}
+    description, target = _read_litert(path)
+    with named_damage(path, LITERT_DAMAGE):
         interpreter = Interpreter(model_path=str(path))
         runners = {name: interpreter.get_signature_runner(name) for name in description["signatures"]}
 
@@ -114,8 +108,68 @@ def _load_litert(path: Path) -> Artefact:
         return run
 
     functions = {name: function(runner) for name, runner in runners.items()}
-    runtime = f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}, Interpreter, {platform.machine()}"
-    return Artefact(path, functions, LITERT._replace(**sizes), description, runtime)
+    return Artefact(path, functions, target, description, _litert_build("Interpreter"))
+
+
+def load_compiled(path: str | Path) -> Artefact:
+    """A .tflite file, run by LiteRT's CompiledModel, which knows outputs by their tensors. It has the functions whose
+    shapes are fixed: `reset`, `step` and `generate_step`, and all of them where the file was exported with a length.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`; none of its functions has fixed shapes.
+    """
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no .tflite file {path}.")
+    description, target = _read_litert(path)
+    with named_damage(path, LITERT_DAMAGE):
+        compiled = CompiledModel.from_file(str(path))
+    fixed = {
+        name: one["outputs"]
+        for name, one in description["signatures"].items()
+        if all(n >= 0 for field in (*one["inputs"], *one["outputs"]) for n in field["shape"])
+    }
+    if not fixed:
+        raise ValueError(f"{path} has no function of fixed shapes, as CompiledModel needs: export it with a length.")
+
+    def function(name: str, outputs: list[dict[str, Any]]) -> Callable[[Arrays], Arrays]:
+        def run(given: Arrays) -> Arrays:
+            inputs = {key: compiled.create_input_buffer_by_name(name, key) for key in given}
+            for key, value in given.items():
+                inputs[key].write(np.ascontiguousarray(value))
+            buffers = {field["name"]: compiled.create_output_buffer_by_name(name, field["name"]) for field in outputs}
+            compiled.run_by_name(name, inputs, buffers)
+            return {
+                field["name"]: buffers[field["name"]]
+                .read(math.prod(field["shape"]), np.dtype(field["dtype"]).type)
+                .reshape(field["shape"])
+                for field in outputs
+            }
+
+        return run
+
+    functions = {name: function(name, outputs) for name, outputs in fixed.items()}
+    return Artefact(path, functions, target, description, _litert_build("CompiledModel"))
+
+
+def _read_litert(path: Path) -> tuple[dict[str, Any], Target]:
+    """The description of a .tflite file that is whole, and what it was declared for."""
+    with named_damage(path, LITERT_DAMAGE):
+        with zipfile.ZipFile(path) as attached:
+            check_members(attached, path.stat().st_size)
+            description = _checked(parse(attached.read(DESCRIPTION), path))
+            size = min(one.header_offset for one in attached.infolist())
+        if digest(path, size) != description["model_sha256"]:
+            # A damaged one can crash the interpreter, and with it the process.
+            raise ValueError("the model is not the one that was written")
+        sizes = {name: description.get(name, getattr(LITERT, name)) for name in ("num_samples", "batch", "time")}
+    return description, LITERT._replace(**sizes)
+
+
+def _litert_build(api: str) -> str:
+    return f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}, {api}, {platform.machine()}"
 
 
 def _checked(description: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 python -m export.verify served/vrnn --model model.keras
 python -m export.verify model.tflite --model model.keras --tolerance 1e-5
+python -m export.verify model.tflite --model model.keras --compiled
 python -m export.verify served/vrnn --model model.keras --native
 python -m export.verify served/vrnn --model model.keras --rest http://localhost:8501
 
@@ -10,7 +11,8 @@ and compares it with one call on the whole sequence; `mixtures` draws some frame
 with a Keras model that is given all of them. Differences are relative to the largest absolute value of the output in
 Keras. The exit code is 1 where one is larger than the tolerance, and larger than the floor, below which differences are
 rounding whatever the size of the output. A SavedModel is run by TensorFlow in Python; with --native by a C++ program
-without Python, with --rest or --grpc by the server that has loaded it.
+without Python, with --rest or --grpc by the server that has loaded it. A .tflite file is run by LiteRT's Interpreter,
+with --compiled by its CompiledModel, which runs the functions of fixed shapes. `export.matrix` makes one table of all.
 """
 
 import argparse
@@ -67,6 +69,8 @@ def _load(given: argparse.Namespace) -> "Artefact":
     if given.native:
         found, version = native.load(given.path), importlib.metadata.version("tensorflow")
         return found._replace(runtime=found.runtime or f"TensorFlow {version}, C++ program")
+    if given.compiled:
+        return running.load_compiled(given.path)
     if not (given.rest or given.grpc):
         return running.load(given.path)
     folder = Path(given.path).resolve()
@@ -86,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, default=0, help="of the inputs")
     where = found.add_mutually_exclusive_group()
     where.add_argument("--native", action="store_true", help="run a SavedModel in a C++ program")
+    where.add_argument("--compiled", action="store_true", help="run a .tflite file by LiteRT's CompiledModel")
     where.add_argument("--rest", help="URL of the server that has loaded it, such as http://localhost:8501")
     where.add_argument("--grpc", help="host and port of the server that has loaded it, such as localhost:8500")
     found.add_argument("--name", help="of the model on the server (default: that of the folder)")
