@@ -2,10 +2,14 @@
 
 python -m export.client --rest http://localhost:8501 --model balls
 python -m export.client --rest http://localhost:8501 --model balls --signature score --inputs in.npz --out out.npz
-python -m export.client --grpc localhost:8500 --model balls --signature score --inputs in.npz --out out.npz
+python -m export.client --grpc localhost:8500 --model balls --signature score --inputs in.npz --out out.npz --overwrite
+python -m export.client --rest http://localhost:8501 --model bench --signature score --inputs in.npz --out out.npz \\
+    --description served/bench/1/signatures.json --columns flow pressure --frame_period 0.5
 
 The first prints the state of the model and its signatures. The others send the arrays of an .npz file by their names
-and write the outputs to another. REST needs numpy alone, gRPC tensorflow-serving-api.
+and write the outputs to another. REST needs numpy alone, gRPC tensorflow-serving-api. With the description of the
+export, frames far outside of the training data are warned of, and other columns, an order, a period or a rate that are
+not those of training are an error.
 """
 
 import argparse
@@ -67,9 +71,15 @@ def main(given: argparse.Namespace) -> int:
     """Asks, and writes what was answered."""
     if given.signature and not (given.inputs and given.out):
         raise ValueError("With --signature, --inputs and --out are needed: .npz files of its inputs and outputs.")
+    if given.out:
+        program.check_new(given.out, given.overwrite)
     kind, address = (RestClient, given.rest) if given.rest else (GrpcClient, given.grpc)
+    told = {"features": given.columns, "frame_period": given.frame_period, "sampling_rate": given.sampling_rate}
+    if given.description is None and any(one is not None for one in told.values()):
+        raise ValueError("What --columns, --frame_period and --sampling_rate are compared with is in --description.")
     options = {"description": given.description, "label": given.label}
     with kind(address, given.model, given.version, given.timeout, **options) as client:
+        client.known.check(**told)
         if not given.signature:
             print(listing(client.status(), client.signatures()))
             return 0
@@ -93,8 +103,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--signature", help="its name (default: list them all)")
     found.add_argument("--inputs", help=".npz file with an array for each input")
     found.add_argument("--out", help=".npz file to write the outputs to")
+    found.add_argument("--overwrite", action="store_true", help="replace --out where it exists")
     found.add_argument("--timeout", type=float, default=10.0, help="seconds for a call (default 10)")
     found.add_argument("--description", help="signatures.json of the export, to check inputs against")
+    found.add_argument("--columns", nargs="+", help="names of the features in x, in their order")
+    found.add_argument("--frame_period", type=float, help="time from one frame to the next")
+    found.add_argument("--sampling_rate", type=float, help="of the signal that frames were cut from")
     return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from export.client_known import TrainingData, frames
 from export.client_many import ManyCalls
 from export.client_stream import Stream
 from export.client_types import (
@@ -25,6 +26,7 @@ from export.client_types import (
 )
 
 if TYPE_CHECKING:
+    from export.edge.known import Known
     from export.running import Artefact
 
 __all__ = ["Client"]
@@ -58,6 +60,7 @@ class Client(ManyCalls):
                 pauses of at least 0.1, 0.2, 0.4, ... seconds. Nothing else is repeated: a model says the same again.
             description: `signatures.json` of the export, against which inputs are checked then; by default what the
                 server says, which knows less of the axes. Streams need it, since no server says how noise is drawn.
+                It also says which data the model was trained on: `known`, and a warning of frames far outside of them.
             label: that of a version, such as "stable", in place of its number.
             concurrency: how many calls `predict_many` and `predict_async` have under way at once.
 
@@ -74,6 +77,7 @@ class Client(ManyCalls):
         self.address, self.model, self.version, self.label = address, model, version, label
         self.timeout, self.retries = timeout, retries
         self._described = None if description is None else described(Path(description))
+        self._data = TrainingData(None if description is None else Path(description))
         self._known: dict[str, SignatureSpec] = {}
         self._connect()
 
@@ -115,6 +119,8 @@ class Client(ManyCalls):
             inputs: all its inputs. Numbers of another type are converted where that loses nothing but digits.
             timeout: seconds for this call.
 
+        Warns once, where the client has a description and frames are far outside of the training data.
+
         Raises:
             NotFoundError: the server has no such model, version or signature; says what it has.
             InvalidArgumentError: the inputs do not fit, or the model refused them; says what was expected.
@@ -125,6 +131,8 @@ class Client(ManyCalls):
         deadline = self._deadline(timeout)
         spec = self._spec(signature, deadline)
         given = checked(signature, spec, inputs)
+        for x, known in frames(given):
+            self._data.watch(x, known)
         try:
             found = self._retried(lambda: self._predict(signature, given, spec, deadline), deadline)
         except InvalidArgumentError:
@@ -180,6 +188,12 @@ class Client(ManyCalls):
     def has_description(self) -> bool:
         """Whether the names of axes, and how noise is drawn, are known."""
         return self._described is not None
+
+    @property
+    def known(self) -> "Known":
+        """What the description says of the training data; `known.check(["flow", "pressure"], frame_period=0.5)` raises
+        ValueError where frames are others."""
+        return self._data.known
 
     def signatures(self, timeout: float | None = None) -> dict[str, SignatureSpec]:
         """All signatures by name, as the server knows them.

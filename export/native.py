@@ -7,7 +7,8 @@ python -m export.verify served/vrnn --model model.keras --native
 The sources are in `export/cpp`: `run_saved_model.cc`, which this runs; `saved_model.h`, a header for programs of your
 own, and `stream_frames.cc`, one that uses it. They are compiled against the headers and the libraries in the installed
 tensorflow wheel, for Linux. `edge_stream.h` and `edge_frames.cc` do the same for .tflite files, with nothing but
-libLiteRt.so, which is in the wheel ai-edge-litert (`--link --edge`).
+libLiteRt.so, which is in the wheel ai-edge-litert (`--link --edge`). `known.h`, which both headers include, compares
+frames with what a model says of its training data.
 """
 
 import argparse
@@ -38,8 +39,8 @@ __all__ = ["EDGE_EXAMPLE", "EXAMPLE", "Program", "build", "compiler", "edge_argu
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "export" / "cpp" / "run_saved_model.cc"
-HEADER, EXAMPLE = SOURCE.with_name("saved_model.h"), SOURCE.with_name("stream_frames.cc")
-EDGE_HEADER, EDGE_EXAMPLE = SOURCE.with_name("edge_stream.h"), SOURCE.with_name("edge_frames.cc")
+HEADERS, EXAMPLE = ("saved_model.h", "known.h"), SOURCE.with_name("stream_frames.cc")
+EDGE_HEADERS, EDGE_EXAMPLE = ("edge_stream.h", "known.h"), SOURCE.with_name("edge_frames.cc")
 EDGE_LIBRARY = "libLiteRt.so"
 SOURCE_FOLDER, OUT = SOURCE.parent, ROOT / "build" / "cpp"
 LIBRARIES = ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2")
@@ -212,8 +213,8 @@ def build(source: Path | None = None, edge: bool = False) -> Path:
     source = source or SOURCE
     library = _litert() if edge else _wheel()[0] / LIBRARIES[0]
     about = f"{library} {library.stat().st_size} {library.stat().st_mtime_ns}".encode()
-    header = (EDGE_HEADER if edge else HEADER).read_bytes()
-    digest = hashlib.sha256(source.read_bytes() + header + about).hexdigest()[:12]
+    headers = b"".join((SOURCE_FOLDER / name).read_bytes() for name in (EDGE_HEADERS if edge else HEADERS))
+    digest = hashlib.sha256(source.read_bytes() + headers + about).hexdigest()[:12]
     binary = OUT / f"{source.stem}-{digest}"
     if not binary.is_file():
         OUT.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,8 @@
 //
 // What `export/edge/stream.py` is in Python: a place in a sequence, which frames that come in, or are drawn, move on. Any
 // error is a tfdvae::EdgeError and leaves the stream where it was. Not for several threads at once. Memory is constant.
+// `stream.known()` says what the file knows of the training data, and compares columns, periods and rates with it
+// (known.h beside this one); a frame far outside of these data is warned of on standard error, once.
 //
 // Link libLiteRt.so, of LiteRT 2.1 or later; that of the wheel ai-edge-litert will do (`python -m export.native --link
 // --edge` prints the arguments). The few functions of its C interface that are used are declared here.
@@ -24,6 +26,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "known.h"
 
 extern "C" {
 typedef struct LiteRtEnvironmentT* LiteRtEnvironment;
@@ -106,6 +110,12 @@ class EdgeStream {
   explicit EdgeStream(const std::string& path, uint64_t seed = 0, bool sample = false)
       : path_(path), sample_(sample), random_(seed), description_(ReadDescription(path)) {
     try {
+      known_ = Known(description_);
+    } catch (const std::runtime_error& error) {
+      throw EdgeError(path_ + " cannot be read: " + error.what());
+    }
+    watch_ = Watch(known_);
+    try {
       Open();
       Reset();
     } catch (...) {
@@ -132,7 +142,10 @@ class EdgeStream {
   // Takes in x_t [D]; `others`: u and next_u, where the model is driven. Returns the outputs of `step`.
   Floats Push(const std::vector<float>& x, Floats others = {}) {
     others["x"] = x;
-    return Ask("step", others, !sample_);
+    Floats found = Ask("step", others, !sample_);
+    const std::string warning = watch_(x.data(), x.size());
+    if (!warning.empty()) std::cerr << "WARNING: " << warning << std::endl;
+    return found;
   }
 
   // Draws x_t [D], and goes on from there.
@@ -141,6 +154,7 @@ class EdgeStream {
   const EdgeState& state() const { return state_; }
   void Restore(const EdgeState& state) { state_ = state; }
   const std::string& description() const { return description_; }  // JSON
+  const Known& known() const { return known_; }                      // of the training data
 
  private:
   struct Port {
@@ -313,6 +327,8 @@ class EdgeStream {
   std::mt19937_64 random_;
   std::normal_distribution<float> gaussian_;
   const std::string description_;
+  Known known_;
+  Watch watch_;
   LiteRtEnvironment environment_ = nullptr;
   LiteRtModel model_ = nullptr;
   LiteRtOptions options_ = nullptr;

@@ -7,7 +7,9 @@
 //   float score = stream.Push(frame).at("score").flat<float>()(0);
 //   tfdvae::Tensor x = stream.Generate();              // [B, D], drawn and fed back
 //
-// Everything throws tfdvae::Error, which says what was wrong, and leaves a stream where it was. A SavedModel may be shared
+// Everything throws tfdvae::Error, which says what was wrong, and leaves a stream where it was. `model.known()` says what
+// the description knows of the training data, and compares columns, periods and rates with it (known.h beside this one); a
+// stream warns once, on standard error, of frames far outside of these data. A SavedModel may be shared
 // by threads, a Stream may not. Header only; `python -m export.native --link` prints how to compile what includes it.
 
 #ifndef TFDVAE_SAVED_MODEL_H_
@@ -16,6 +18,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <iostream>
 #include <map>
 #include <memory>
 #include <random>
@@ -28,6 +31,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "json/json.h"
+#include "known.h"
 #include "tensorflow/cc/saved_model/loader.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/platform/env.h"
@@ -93,7 +97,10 @@ class SavedModel {
         description["format"].asString() != "tfdvae.signatures") {
       throw Error(absl::StrCat(folder, "/signatures.json describes no signatures: ", message));
     }
+    known_ = Known(text);
   }
+
+  const Known& known() const { return known_; }  // of the training data
 
   // The outputs of a signature by name.
   Arrays Run(const std::string& name, const Arrays& given) const {
@@ -164,6 +171,7 @@ class SavedModel {
     return found->second;
   }
 
+  Known known_;
   tensorflow::SavedModelBundleLite bundle_;
 };
 
@@ -173,7 +181,8 @@ class Stream {
   // `of_sequence`: context, or given frames, where the model has them; `sample`: latents of pushed frames are drawn.
   explicit Stream(const SavedModel& model, int batch_size = 1, uint64_t seed = 0, bool sample = false,
                   Arrays of_sequence = {})
-      : model_(model), batch_size_(batch_size), sample_(sample), of_sequence_(std::move(of_sequence)), random_(seed) {
+      : model_(model), batch_size_(batch_size), sample_(sample), of_sequence_(std::move(of_sequence)), watch_(model.known()),
+        random_(seed) {
     Reset();
   }
 
@@ -195,9 +204,15 @@ class Stream {
 
   // Takes in x_t [B, D]; `others`: u, next_u and observed, where the model takes them. Returns the outputs of `step`.
   Arrays Push(const Tensor& x, Arrays others = {}) {
+    const bool whole = others.count("observed") == 0;  // what is not observed may hold anything
     others.emplace("x", x);
     Arrays found = Ask("step", others, !sample_);
     state_ = States(found);
+    const int64_t features = x.NumElements() / batch_size_;
+    for (int i = 0; whole && i < batch_size_; ++i) {
+      const std::string warning = watch_(x.flat<float>().data() + i * features, features);
+      if (!warning.empty()) std::cerr << "WARNING: " << warning << std::endl;
+    }
     return found;
   }
 
@@ -259,6 +274,7 @@ class Stream {
   const int batch_size_;
   const bool sample_;
   Arrays of_sequence_, state_;
+  Watch watch_;
   std::mt19937_64 random_;
 };
 

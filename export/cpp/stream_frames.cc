@@ -3,11 +3,14 @@
 //   stream_frames FOLDER LENGTH < frames > scores
 //
 // FOLDER is a SavedModel of `model.export`, or a folder of versions. Each line of input is a frame, its numbers apart by
-// blanks; each gets a line with its score in nats. Then come LENGTH frames that the model draws.
+// blanks; each gets a line with its score in nats. Then come LENGTH frames that the model draws. A first line without
+// numbers names the columns, which are compared with the features that the model knows.
 
 #include <cstdlib>
 #include <iostream>
+#include <iterator>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -22,10 +25,16 @@ int main(int argc, char** argv) {
     const tfdvae::SavedModel model(argv[1]);
     tfdvae::Stream stream(model);
     std::cout.precision(9);
-    for (std::string line; std::getline(std::cin, line);) {
+    bool first = true;
+    for (std::string line; std::getline(std::cin, line); first = false) {
       std::istringstream numbers(line);
       std::vector<float> frame;
       for (float x; numbers >> x;) frame.push_back(x);
+      if (first && frame.empty()) {
+        std::istringstream words(line);
+        model.known().CheckFeatures({std::istream_iterator<std::string>(words), {}});
+        continue;
+      }
       const auto out = stream.Push(tfdvae::Array({1, static_cast<int64_t>(frame.size())}, frame));
       std::cout << out.at("score").flat<float>()(0) << std::endl;
     }
@@ -34,7 +43,7 @@ int main(int argc, char** argv) {
       for (int i = 0; i < x.NumElements(); ++i) std::cout << (i ? " " : "") << x.flat<float>()(i);
       std::cout << std::endl;
     }
-  } catch (const tfdvae::Error& error) {
+  } catch (const std::runtime_error& error) {
     std::cerr << error.what() << std::endl;
     return 1;
   }

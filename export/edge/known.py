@@ -1,15 +1,18 @@
-"""What a .tflite file says of the data that its model was trained on, and the check of frames against it.
+"""What an exported model says of the data that it was trained on, and the check of frames against it.
 
-Needs numpy alone; `model.py` beside it reads both from a file.
+Needs numpy alone; `model.py` beside it reads both from a .tflite file, clients of a server from `signatures.json`.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = ["Known", "Watch"]
+
+OFF = 0.01
+"""How far a period or a rate may be from that of the training data, as a part of it."""
 
 
 class Known(NamedTuple):
@@ -51,6 +54,45 @@ class Known(NamedTuple):
             raise ValueError(f"{content} says nothing of data with {features} features")
         return found
 
+    def check(
+        self,
+        features: Sequence[str] | None = None,
+        *,
+        units: Sequence[str] | None = None,
+        inputs: Sequence[str] | None = None,
+        frame_period: float | None = None,
+        sampling_rate: float | None = None,
+    ) -> None:
+        """Compares what frames are with what those of training were; what is unknown on either side is not compared.
+
+        Args:
+            features, units, inputs: names of the columns of frames, their units (one for all, or one for each), and
+                names of the control inputs, in the order in which they are given.
+            frame_period: from one frame to the next, in `time_unit`.
+            sampling_rate: of the signal that frames are cut from.
+
+        Raises:
+            ValueError: others, or the same in another order; a period or a rate that is off by more than a hundredth.
+        """
+        names = (("features", features, self.features), ("units", units, self.units), ("inputs", inputs, self.inputs))
+        for what, found, there in names:
+            if found is None or not there:
+                continue
+            count = max(len(found), len(there)) if what == "units" else 0
+            one, other = (list(v) * count if count and len(v) == 1 else list(v) for v in (found, there))
+            if one != other:
+                order = ", in another order" if sorted(one) == sorted(other) else ""
+                raise ValueError(
+                    f"The {what} are {', '.join(map(str, found))}, and those of the model {', '.join(there)}{order}."
+                )
+        numbers = (("period", frame_period, self.frame_period), ("sampling rate", sampling_rate, self.sampling_rate))
+        for what, found, there in numbers:
+            if found is not None and there is not None and not abs(found / there - 1.0) <= OFF:
+                unit = f" {self.time_unit}" if what == "period" else ""
+                raise ValueError(
+                    f"The {what} of the frames is {found:g}{unit}, and {there:g}{unit} in training: resample them."
+                )
+
     @property
     def seconds(self) -> float | None:
         """From one frame to the next, where their clock is one of seconds."""
@@ -89,31 +131,35 @@ class Watch:
         self._span: tuple[np.ndarray, np.ndarray] | None = None
         self._frames, self.warned = 0, False
 
-    def __call__(self, x: np.ndarray, known: np.ndarray | None = None) -> None:
-        """Looks at a frame, where it is `known`."""
-        if self.warned:
+    def __call__(self, x: np.ndarray, known: np.ndarray | None = None, stacklevel: int = 4) -> None:
+        """Looks at a frame, or at frames `[..., *frame_shape]` of any number of sequences, where they are `known`."""
+        if self.warned or not x.size:
             return
         outside = (x < self._least) | (x > self._most)
         if known is not None:
             outside &= known
+        shape = self.low.shape
         if outside.any():
-            place = np.unravel_index(int(np.argmax(outside)), x.shape)
-            flat = int(np.ravel_multi_index(place, x.shape))
+            index = np.unravel_index(int(np.argmax(outside)), x.shape)
+            place = index[x.ndim - len(shape) :]
+            flat = int(np.ravel_multi_index(place, shape))
             name = self.names[flat] if self.names else f"feature {flat}"
             low, high = self.low[place], self.high[place]
-            self._warn(f"{name} is {x[place]:.6g}, and was between {low:.6g} and {high:.6g} in training")
+            self._warn(f"{name} is {x[index]:.6g}, and was between {low:.6g} and {high:.6g} in training", stacklevel)
         elif self._frames < self.STILL_FRAMES and known is None:
-            below, above = self._span or (x, x)
-            self._span, self._frames = (np.minimum(below, x), np.maximum(above, x)), self._frames + 1
-            if self._frames == self.STILL_FRAMES and self._moves.any():
+            frames = np.reshape(x, (-1, *shape))
+            below, above = self._span or (frames[0], frames[0])
+            self._span = np.minimum(below, frames.min(axis=0)), np.maximum(above, frames.max(axis=0))
+            self._frames += len(frames)
+            if self._frames >= self.STILL_FRAMES and self._moves.any():
                 span = self._span[1] - self._span[0]
                 if (span < self._still)[self._moves].all():
-                    self._warn(f"{self.STILL_FRAMES} frames changed by less than a hundredth of what is usual")
+                    self._warn(f"{self._frames} frames changed by less than a hundredth of what is usual", stacklevel)
 
-    def _warn(self, what: str) -> None:
+    def _warn(self, what: str, stacklevel: int) -> None:
         self.warned = True
         warnings.warn(
             f"{what}: are frames for {self.path} in the units, the order and the scale of its training data? Scores "
             "and forecasts of others mean nothing.",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )

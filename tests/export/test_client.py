@@ -308,12 +308,15 @@ def test_the_command_line(server: Serving, model: tfdvae.DVAE, tmp_path: Path, c
         assert lines[0] == "version 3: AVAILABLE"
         encode = "encode: mask bool[?, ?], x float32[?, ?, 4] -> z_mean float32[?, ?, 2], z_scale float32[?, ?, 2]"
         assert encode in lines
-        assert client.run([*where, "--signature", "score", *files]) == 0
+        if (tmp_path / "out.npz").exists():
+            assert client.run([*where, "--signature", "score", *files]) == 1
+            assert "out.npz exists. Name a new path, or give --overwrite" in capsys.readouterr().err
+        assert client.run([*where, "--signature", "score", *files, "--overwrite"]) == 0
         assert "elbo float32[3]" in capsys.readouterr().out
         expected = parity.call(serving.declare(model)["score"], score(model))
         with np.load(tmp_path / "out.npz") as found:
             np.testing.assert_allclose(found["elbo"], expected["elbo"], rtol=1e-5)
-        assert client.run([*where, "--signature", "encode", *files]) == 1
+        assert client.run([*where, "--signature", "encode", *files, "--overwrite"]) == 1
         assert "InvalidArgumentError: 'encode' takes" in capsys.readouterr().err
         assert client.run([*where, "--signature", "score"]) == 1
         assert "--inputs and --out are needed" in capsys.readouterr().err

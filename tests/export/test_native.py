@@ -335,6 +335,27 @@ def test_a_program_of_forty_lines_streams_with_the_header(folder: Path, model: t
     assert wrong.returncode == 1 and "'step' takes 'x' as float[?,4], got" in wrong.stderr
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_it_compares_frames_with_those_of_training(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    path = tmp_path / "model" / "signatures.json"
+    usual = {"mean": [0.0], "deviation": [0.7], "low": [-1.5], "high": [1.5]}
+    known = {"data": {"features": list("abcd")}, "statistics": usual}
+    path.write_text(json.dumps(json.loads(path.read_text()) | known))
+
+    def run(text: str) -> subprocess.CompletedProcess:
+        command = [str(native.build(native.EXAMPLE)), str(tmp_path / "model"), "0"]
+        return subprocess.run(command, input=text, capture_output=True, text=True)
+
+    result = run("a b c d\n0 0 1.2 0\n0 0 500 0\n0 0 900 0\n")
+    assert result.returncode == 0 and len(result.stdout.splitlines()) == 3, result.stderr
+    (warning,) = (line for line in result.stderr.splitlines() if "in training" in line)
+    assert "WARNING: c is 500, and was between -1.5 and 1.5 in training" in warning
+    result = run("b a c d\n0 0 1.2 0\n")
+    assert result.returncode == 1 and "those of the model a, b, c, d, in another order." in result.stderr
+
+
 def test_what_it_links_is_told(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     assert native.run(["--link"]) == 0
     arguments = capsys.readouterr().out.split()

@@ -64,6 +64,41 @@ def test_frames_on_another_scale_are_said_once(known: Path) -> None:
         stream.push([0.5, -1.4, 500.0, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"features": ["b", "a"]}, "The features are b, a, and those of the model a, b, in another order"),
+        ({"features": ["a"]}, "The features are a, and those of the model a, b."),
+        ({"units": ["V", "A"]}, "The units are V, A, and those of the model V"),
+        ({"inputs": ["w"]}, "The inputs are w, and those of the model v"),
+        ({"frame_period": 0.52}, "The period of the frames is 0.52 s, and 0.5 s in training: resample"),
+        ({"frame_period": float("nan")}, "The period of the frames is nan s"),
+        ({"sampling_rate": 44100}, "The sampling rate of the frames is 44100, and 8000 in training"),
+    ],
+)
+def test_what_frames_are_said_to_be_is_compared(told: dict, message: str) -> None:
+    known = Known(("a", "b"), ("V",), ("v",), frame_period=0.5, sampling_rate=8000.0)
+    with pytest.raises(ValueError, match=message):
+        known.check(**told)
+    known.check(["a", "b"], units=["V", "V"], inputs=("v",), frame_period=0.5001, sampling_rate=8000)
+    known.check()
+    Known().check(**told)
+
+
+def test_frames_of_many_sequences_are_looked_at_together() -> None:
+    x, watch = np.zeros((2, 3, 2, 2), np.float32), Watch("m.tflite", USUAL, (2, 2), ())
+    x[1, 2, 1, 0], known = 9.0, np.ones(x.shape, bool)
+    known[1, 2] = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watch(x, known)
+        watch(x[:, :0])
+    with pytest.warns(UserWarning, match="feature 2 is 9, and was between -1.5 and 1.5"):
+        watch(x)
+    with pytest.warns(UserWarning, match="120 frames changed by less than a hundredth"):
+        Watch("m.tflite", USUAL, (2, 2), ())(np.zeros((2, 60, 2, 2), np.float32))
+
+
 def test_frames_that_hardly_change_are_said_once() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(scale=0.7e-3, size=(300, 2, 2)).astype("float32")

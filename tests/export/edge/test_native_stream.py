@@ -10,6 +10,7 @@ import pytest
 import tfdvae
 from export import native
 from tests import cases
+from tests.export.edge.conftest import with_data
 
 pytest.importorskip("ai_edge_litert")
 pytestmark = pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler on PATH")
@@ -42,6 +43,24 @@ def test_it_says_what_the_model_says_and_draws(vrnn: tuple[tfdvae.DVAE, Path]) -
 def test_frames_that_it_cannot_take(vrnn: tuple[tfdvae.DVAE, Path], text: str, message: str) -> None:
     result = run(vrnn[1], 0, text)
     assert result.returncode == 1 and message in result.stderr, result.stderr
+
+
+def test_frames_are_compared_with_what_the_file_knows(vrnn: tuple[tfdvae.DVAE, Path], tmp_path: Path) -> None:
+    names, usual = ["flow", 'a "b"', "Δp", "d"], {"mean": [0.0], "deviation": [0.7], "low": [-1.5], "high": [1.5]}
+    known = with_data(vrnn[1], tmp_path / "m.tflite", {"features": [n.replace(" ", "_") for n in names]}, usual)
+    header = 'flow a_"b" Δp d\n'
+    result = run(known, 0, header + "0 0 1.2 0\n0 0 500 0\n0 0 900 0\n")
+    assert result.returncode == 0 and len(result.stdout.splitlines()) == 3, result.stderr
+    # LiteRT says on standard error what accelerators it found.
+    (warning,) = (line for line in result.stderr.splitlines() if "in training" in line)
+    assert "WARNING: Δp is 500, and was between -1.5 and 1.5 in training: are frames for VRNN in the units" in warning
+    result = run(known, 0, header.replace("Δp d", "d Δp") + "0 0 1.2 0\n")
+    assert result.returncode == 1 and result.stdout == ""
+    message = 'The features are flow, a_"b", d, Δp, and those of the model flow, a_"b", Δp, d, in another order.'
+    assert message in result.stderr
+    still = run(known, 0, "0.1 0 0 0\n" * 120)
+    assert "100 frames changed by less than a hundredth of what is usual: are frames for VRNN" in still.stderr
+    assert "in training" not in run(vrnn[1], 0, header + "0 0 500 0\n").stderr
 
 
 def test_files_that_are_none(vrnn: tuple[tfdvae.DVAE, Path], tmp_path: Path) -> None:
