@@ -198,7 +198,8 @@ def main(given: argparse.Namespace) -> int:
     detector = Detector(given.learn, given.tolerance, given.smoothing, given.threshold)
     form = Format(given.delimiter, given.decimal).checked()
     rows = read_rows(sys.stdin, stream.features, given.columns, given.time, given.keep_going, known.features, form)
-    clock = Clock(given.period or known.seconds, given.time_unit) if given.time and not given.no_clock else None
+    timed = given.time and not given.no_clock
+    clock = Clock(given.period or known.seconds, given.time_unit, form.decimal) if timed else None
     try:
         frames, flags = monitor(stream, rows, detector, sys.stdout, scaling, clock)
     except BrokenPipeError:

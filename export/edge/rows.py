@@ -47,6 +47,7 @@ class Clock:
     Args:
         period: time from one frame to the next; None: what is usual in the first lines.
         unit: seconds in one unit of stamps that are numbers; dates are ISO 8601.
+        decimal: what stands before decimals in stamps that are numbers.
 
     Raises:
         ValueError: a period or unit that is not positive.
@@ -57,11 +58,11 @@ class Clock:
 
     FIRST, OFF = 5, 0.2
 
-    def __init__(self, period: float | None = None, unit: float = 1.0):
+    def __init__(self, period: float | None = None, unit: float = 1.0, decimal: str = "."):
         for name, value in (("period", period), ("unit", unit)):
             if value is not None and not (value > 0.0 and math.isfinite(value)):
                 raise ValueError(f"The {name} must be positive, got {value}.")
-        self.period, self.unit, self.given = period, unit, period is not None
+        self.period, self.unit, self.decimal, self.given = period, unit, decimal, period is not None
         self.reads = True
         self._last: float | None = None
         self._steps: list[float] = []
@@ -99,7 +100,7 @@ class Clock:
             )
 
     def _seconds(self, row: Row) -> float | None:
-        found = _number(row.label, ".")
+        found = _number(row.label, self.decimal)
         if found is not None and math.isfinite(found):
             return found * self.unit
         try:

@@ -56,6 +56,7 @@ def test_gaps_between_time_stamps() -> None:
     assert ticks(Clock(0.5), "0", "0.5", "1.02", "3.0", "3.5") == [0, 0, 0, 3, 0]
     assert ticks(Clock(0.5, unit=0.001), "1000", "1500", "3000") == [0, 0, 2]
     dates = [f"2026-01-31T12:{minute:02d}:00" for minute in (0, 1, 2, 5, 6)]
+    assert ticks(Clock(0.5, decimal=","), "0,0", "0,5", "2,0", "2.5") == [0, 0, 2, 0]
     assert ticks(Clock(60.0), *dates) == [0, 0, 0, 2, 0]
     assert ticks(Clock(86400.0), "2026-02-27", "2026-03-01") == [0, 1]
 
