@@ -67,6 +67,15 @@ def test_a_mask_of_such_sequences_leaves_out_further_frames(model: tfdvae.DVAE) 
     assert_equal(found, model.encode(x, mask & (np.arange(max(LENGTHS)) != 1), u))
 
 
+def test_ragged_tensors_may_have_equal_lengths(model: tfdvae.DVAE) -> None:
+    x, u = (np.stack([row[:2] for row in rows(width)]) for width in (3, 2))
+    ragged = {"x": tf.RaggedTensor.from_tensor(x), "u": tf.RaggedTensor.from_tensor(u)}
+    assert_equal(model.encode(ragged), model.encode(x, u=u))
+    assert_equal(model.encode(ragged["x"], u=u), model.encode(x, u=u))
+    with pytest.raises(ValueError, match=r"Expected `u` of the lengths of the sequences in x, \[2, 2, 2\]; got \[4, 2"):
+        model.encode(ragged["x"], u=tf.ragged.stack(rows(2)))
+
+
 def test_what_does_not_belong_together_is_refused(model: tfdvae.DVAE) -> None:
     with pytest.raises(ValueError, match=r"Expected `u` of the lengths of the sequences in x, \[4, 2, 3\]; got \[4, 4"):
         model.encode(rows(3), u=[np.ones((4, 2))] * 3)

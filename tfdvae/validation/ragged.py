@@ -18,14 +18,17 @@ def padded(batch: Batch) -> Batch:
     """The batch as arrays `[B, T, ...]` of the longest sequence, with a mask, where x has unequal lengths.
 
     Everything else of the batch that has a time axis must have the lengths of x, in the same form. A batch of equal
-    lengths comes back as it is.
+    lengths comes back as it is, ragged tensors as arrays.
 
     Raises:
         ValueError: lengths that are not those of x, or frames of different shapes.
     """
     lengths = _lengths(batch.x)
-    if lengths is None or len(set(lengths)) == 1:
+    if lengths is None:
         return batch
+    if len(set(lengths)) == 1:
+        ragged = {name: y for name in SERIES if isinstance(y := getattr(batch, name), tf.RaggedTensor)}
+        return batch._replace(**{name: _padded(name, y, lengths, SERIES[name]) for name, y in ragged.items()})
     found = {name: _padded(name, getattr(batch, name), lengths, fill) for name, fill in SERIES.items()}
     exists = np.arange(max(lengths)) < np.array(lengths)[:, None]
     mask = exists if found["mask"] is None else exists & (found["mask"] != 0)
