@@ -4,7 +4,6 @@ and context give the numbers of Keras in both formats.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,50 +12,14 @@ import tensorflow as tf
 import tfdvae
 from export import parity, running
 from tests import cases
+from tests.contract import extended
 from tests.serving.outputs import check_outputs
 from tfdvae import serving
-from tfdvae.families import Head
-from tfdvae.models import VRNNCell
 from tfdvae.serving import quantisation
-from tfdvae.types import State
 
 TOLERANCE = 1e-5
 FORMATS = {"tf_saved_model": "model", "litert": "model.tflite"}
 SIZES = {"units": 5, **cases.SIZES["vrnn"]}
-
-
-class PairCell(VRNNCell):
-    """A VRNN with a second latent y_t of three dimensions, which is drawn before z_t and joins its features."""
-
-    def __init__(self, latent_dim: int = 2, **options: Any):
-        super().__init__(latent_dim, **options)
-        self.y_prior, self.y_posterior = self.gaussians(3)
-        self.y_head = Head(self.y_posterior, name="y_head")
-        self.y_features = self.mlp(self.phi_z, "phi_y")
-
-    @property
-    def latents(self) -> tuple[tfdvae.Latent, ...]:
-        options = {"posterior": self.posterior_y, "prior": None, "absorb": self.absorb_y}
-        return (self.latent("y", self.y_prior, self.y_posterior, **options), *super().latents)
-
-    def build_parts(self, x_dim: int, u_dim: int) -> None:
-        super().build_parts(x_dim, u_dim)
-        self.y_head.build((None, self.units))
-        self.y_features.build((None, 3))
-
-    def posterior_y(self, state: State, g: Any) -> Any:
-        return self.y_head(state["h"])
-
-    def absorb_y(self, state: State, y: tf.Tensor) -> State:
-        return {**state, "phi_y": self.y_features(y)}
-
-    def absorb_z(self, state: State, z: tf.Tensor) -> State:
-        found = super().absorb_z(state, z)
-        return {**found, "phi_z": found["phi_z"] + state["phi_y"]}
-
-
-class Pair(tfdvae.RecurrentDVAE):
-    cell_class = PairCell
 
 
 def built(model: tfdvae.DVAE, frame_shape: tuple[int, ...] = (cases.X_DIM,), **sizes: int) -> tfdvae.DVAE:
@@ -80,15 +43,20 @@ def autoregressive_in_units() -> tfdvae.DVAE:
     return model
 
 
-def two_latents() -> tfdvae.DVAE:
-    return built(Pair(**SIZES))
+def two_levels() -> tfdvae.DVAE:
+    return built(extended.TwoLevelVRNN(**SIZES))
+
+
+CONVOLUTIONS = dict.fromkeys(("frame_encoder", "frame_decoder"), {"class_name": "conv", "config": {"filters": (3, 2)}})
 
 
 def pictures() -> tfdvae.DVAE:
-    conv = {"class_name": "conv", "config": {"filters": (3, 2)}}
-    networks = {"frame_encoder": conv, "frame_decoder": conv, "encoder_units": (), "decoder_units": ()}
-    options = {**cases.SIZES["kvae"], **networks, "units": 5, "observation": "bernoulli"}
-    return built(tfdvae.KVAE(**options), (8, 4, 2))
+    return built(tfdvae.VRNN(**SIZES, **CONVOLUTIONS, observation="bernoulli"), (8, 4, 2))
+
+
+def pictures_as_a_whole() -> tfdvae.DVAE:
+    options = {**cases.SIZES["kvae"], **CONVOLUTIONS, "encoder_units": (), "decoder_units": ()}
+    return built(tfdvae.KVAE(**{**options, "units": 5, "observation": "bernoulli"}), (8, 4, 2))
 
 
 def partly_observed() -> tfdvae.DVAE:
@@ -108,15 +76,16 @@ KINDS: dict[str, Callable[[], tfdvae.DVAE]] = {
         categorical,
         coupling_with_context,
         autoregressive_in_units,
-        two_latents,
+        two_levels,
         pictures,
+        pictures_as_a_whole,
         partly_observed,
         in_units_of_its_own,
     )
 }
 
 
-EVERYDAY = {"categorical", "coupling_with_context", "pictures", "partly_observed"}
+EVERYDAY = {"categorical", "coupling_with_context", "two_levels", "pictures", "partly_observed"}
 PAIRS = [
     pytest.param(kind, form, marks=() if form == "litert" and kind in EVERYDAY else pytest.mark.exhaustive)
     for kind in KINDS
@@ -148,7 +117,7 @@ def names(signature: serving.Signature, kind: str) -> list[str]:
 
 
 def test_latents_stand_in_signatures_by_name() -> None:
-    declared = serving.declare(two_latents())
+    declared = serving.declare(two_levels())
     assert names(declared["encode"], "outputs") == ["y_mean", "y_scale", "z_mean", "z_scale"]
     assert names(declared["step"], "inputs") == ["x", "noise_y", "noise_z"]
     assert {"y", "y_mean", "y_scale", "z", "z_mean", "z_scale"} <= set(names(declared["step"], "outputs"))
