@@ -144,11 +144,11 @@ PRIMARY = (
     "tcn-u",
     "transformer-u",
 )
-"""Every model once, for what costs a compilation."""
+"""Every model once, in both kinds of cell: what suites run unless they are asked for all of SUITE by --exhaustive, and
+what costs a compilation."""
 
-EVERYDAY = (*PRIMARY, "srnn-filter-u", "dkf-st_l-u")
-"""What the contract suite runs unless it is asked for all of SUITE by --exhaustive: every model, both kinds of cell,
-and causal forms of models that have others."""
+STREAMED = (*PRIMARY, "srnn-filter-u", "dkf-st_l-u")
+"""Those, and causal forms of models that have others, for what speaks of frames one by one."""
 
 
 def kind(name: str) -> type[tfdvae.DVAE]:
@@ -179,7 +179,7 @@ def is_turn(name: str, option: str | None) -> bool:
     return turns.is_turn(TURNS.get(name, name), option)
 
 
-def params(names: Iterable[str] = SUITE, always: Iterable[str] = EVERYDAY) -> list:
+def params(names: Iterable[str] = SUITE, always: Iterable[str] = PRIMARY) -> list:
     """Cases to run a test on, those beside `always` with --exhaustive alone and by turns."""
     return [pytest.param(name, marks=() if name in always else by_turns(name)) for name in names]
 
@@ -190,7 +190,7 @@ def part(number: int, names: Iterable[str] = SUITE, parts: int = 2) -> list:
     For tests that ask much the same of a model as others do: those with another number wait for other cases, so that
     no case goes without.
     """
-    return params(names, EVERYDAY[number::parts])
+    return params(names, PRIMARY[number::parts])
 
 
 def some(number: int, names: Iterable[str] = SUITE) -> pytest.MarkDecorator:

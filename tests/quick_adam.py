@@ -1,8 +1,8 @@
 """Adam's eager update of a variable by the one operation that TensorFlow has for it.
 
 Keras writes it as two dozen, each of which costs as much as one when it runs eagerly: a third of an eager train step.
-The formula is the same (`tests/contract/test_training.py` compares eager training with graphs and XLA, and graphs have
-Keras' own operations everywhere), so that tests of what we train need not wait for it.
+The formula is the same (`tests/contract/test_training.py` compares them), and graphs have Keras' own operations, so
+tests of what we train need not wait for it.
 """
 
 import functools
@@ -12,27 +12,30 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["replace"]
+__all__ = ["original", "replace", "update_step"]
 
-_original = keras.optimizers.Adam.update_step
+original = keras.optimizers.Adam.update_step
+"""Keras' own."""
 
 
 def replace() -> None:
     """Optimizers of type Adam update variables so from now on, in this process."""
-    keras.optimizers.Adam.update_step = _update_step
+    keras.optimizers.Adam.update_step = update_step
 
 
 @functools.lru_cache(maxsize=64)
 def _constants(beta_1: float, beta_2: float, epsilon: float, step: int) -> dict[str, tf.Tensor]:
     one, two = np.float32(beta_1), np.float32(beta_2)
     powers = {"beta1_power": one ** np.float32(step), "beta2_power": two ** np.float32(step)}
-    return {k: tf.constant(v, tf.float32) for k, v in {**powers, "beta1": one, "beta2": two, "epsilon": epsilon}.items()}
+    given = {**powers, "beta1": one, "beta2": two, "epsilon": epsilon}
+    return {name: tf.constant(value, tf.float32) for name, value in given.items()}
 
 
-def _update_step(self: keras.optimizers.Adam, gradient: Any, variable: Any, learning_rate: Any) -> None:
+def update_step(self: keras.optimizers.Adam, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    """Keras' own where there is a graph, replicas, or what the one operation does not know."""
     plain = tf.executing_eagerly() and not tf.distribute.has_strategy() and not self.amsgrad
     if not plain or isinstance(gradient, tf.IndexedSlices) or variable.dtype != tf.float32:
-        _original(self, gradient, variable, learning_rate)
+        original(self, gradient, variable, learning_rate)
         return
     index = self._get_variable_index(variable)
     tf.raw_ops.ResourceApplyAdam(

@@ -38,20 +38,20 @@ def test_the_suite_runs_every_variant_and_every_model_with_and_without_inputs() 
     modes = {(cases.CASES[name].model, bool(cases.CASES[name].u_dim)) for name in cases.SUITE}
     assert modes == {(model, driven) for model in tfdvae.MODELS for driven in (False, True)}
     assert sorted(cases.CASES[name].model for name in cases.PRIMARY) == sorted(tfdvae.MODELS)
-    assert set(cases.PRIMARY) <= set(cases.EVERYDAY) <= set(cases.SUITE)
+    assert set(cases.PRIMARY) <= set(cases.STREAMED) <= set(cases.SUITE)
 
 
 def test_every_case_takes_its_turn_and_no_model_waits() -> None:
     assert set(cases.TURNS) == set(cases.SUITE)
     assert {turn % turns.SHARES for turn in cases.TURNS.values()} == set(range(turns.SHARES))
-    assert waiting(cases.params()) == set(cases.SUITE) - set(cases.EVERYDAY)
+    assert waiting(cases.params()) == set(cases.SUITE) - set(cases.PRIMARY)
 
 
 @pytest.mark.parametrize("parts", [2, 3])
 def test_a_case_that_waits_with_one_part_of_the_tests_has_the_others(parts: int) -> None:
     left_out = [waiting(cases.part(number, parts=parts)) for number in range(parts)]
     for name in cases.SUITE:
-        assert sum(name in names for names in left_out) == (parts - 1 if name in cases.EVERYDAY else parts), name
+        assert sum(name in names for names in left_out) == (parts - 1 if name in cases.PRIMARY else parts), name
     chosen = [p.values for p in cases.pairs(cases.PRIMARY, "ab") if not p.marks]
     assert sorted(name for name, _ in chosen) == sorted(cases.PRIMARY)
     assert {value for _, value in chosen} == {"a", "b"}

@@ -74,7 +74,7 @@ def test_it_trains_with_masks_and_comes_back_from_a_file(name: str, tmp_path: Pa
     data = {**cases.given(batch), "mask": mask}
     model.compile(keras.optimizers.Adam(0.02), run_eagerly=not as_graphs)
     before = model.evaluate(data, verbose=0, return_dict=True)["loss"]
-    history = model.fit(data, epochs=4, batch_size=6, verbose=0).history
+    history = model.fit(data, epochs=4, batch_size=12, verbose=0).history
     assert np.isfinite(history["loss"]).all() and history["skipped_batches"] == [0.0] * 4
     assert model.evaluate(data, verbose=0, return_dict=True)["loss"] < before
     model.save(tmp_path / "model.keras")

@@ -98,7 +98,7 @@ def test_gradients_are_clipped_by_their_global_norm() -> None:
     assert_close(steps[0.1], np.float32(0.1 / norm) * steps[None], 1e-4)
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("mode", ["eager", pytest.param("graph", marks=pytest.mark.exhaustive), "xla"])
 def test_a_fit_over_a_bad_batch_is_the_fit_without_it(mode: str) -> None:
     data = cases.given(cases.frames(NAME, 6))["x"]
     good = tf.data.Dataset.from_tensor_slices(data).batch(2)

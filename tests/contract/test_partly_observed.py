@@ -18,6 +18,13 @@ KINDS = tuple(missing.FILLS)
 PAIRS = pytest.mark.parametrize(("name", "kind"), cases.pairs(cases.PRIMARY, KINDS), indirect=["name"], scope="module")
 """Every model with one way to fill in what was not observed; with --exhaustive with each of them."""
 
+SECOND = {p.values[0] for p in cases.part(1, cases.PRIMARY) if not p.marks}
+TRAINED = [
+    p if p.marks or p.values[0] in SECOND else pytest.param(*p.values, marks=cases.by_turns(p.values[0]))
+    for p in cases.pairs(cases.PRIMARY, KINDS)
+]
+"""Those models that tests/contract/test_partly_observed_data.py does not train every time."""
+
 
 @pytest.fixture(scope="module", params=cases.params(cases.PRIMARY))
 def name(request: pytest.FixtureRequest) -> str:
@@ -90,14 +97,14 @@ def test_padding_and_missing_values_go_together(make: Callable, kind: str) -> No
     missing.check_missing_and_masked(make(kind))
 
 
-@PAIRS
+@pytest.mark.parametrize(("name", "kind"), TRAINED, indirect=["name"], scope="module")
 @pytest.mark.usefixtures("mostly_eager")
 def test_it_trains_evaluates_and_comes_back(name: str, kind: str) -> None:
     model, data = cases.make(name, **missing.FILLS[kind]), cases.training_data(name, length=5)
     data["observed"] = np.random.default_rng(0).random(data["x"].shape) < 0.6
     data["x"] = np.where(data["observed"], data["x"], np.nan)
     model.compile(keras.optimizers.Adam(0.02), run_eagerly=tf.config.functions_run_eagerly())
-    history = model.fit(data, epochs=4, batch_size=16, verbose=0).history
+    history = model.fit(data, epochs=3, batch_size=16, verbose=0).history
     assert np.isfinite(history["loss"]).all() and history["loss"][-1] < history["loss"][0]
     assert model.partly_observed
     observed = {**data, "x": np.where(data["observed"], data["x"], 7.0)}

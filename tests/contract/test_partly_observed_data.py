@@ -44,7 +44,7 @@ def test_training_takes_what_was_hardly_measured_and_is_remembered(name: str, tm
     model.adapt(data["x"], data["mask"], data.get("u"), data["observed"])
     assert model.partly_observed
     model.compile(keras.optimizers.Adam(1e-2), run_eagerly=tf.config.functions_run_eagerly())
-    logs = model.fit(data, batch_size=8, epochs=2, verbose=0).history
+    logs = model.fit(data, batch_size=16, epochs=2, verbose=0).history
     assert np.isfinite(logs["loss"]).all() and logs["skipped_batches"] == [0.0, 0.0]
     imputed = model.impute(**data, num_samples=SAMPLES, num_sweeps=1, seed=0)
     assert np.isfinite(imputed.samples).all()

@@ -12,6 +12,7 @@ from tfdvae.types import Batch
 
 pytestmark = pytest.mark.usefixtures("mostly_eager")
 SOME, OTHERS = (cases.some(number) for number in range(2))
+STREAMED = pytest.mark.parametrize("name", cases.params(always=cases.STREAMED), indirect=True, scope="module")
 
 
 def ragged(name: str) -> tuple[Batch, list[Batch]]:
@@ -24,15 +25,18 @@ def ragged(name: str) -> tuple[Batch, list[Batch]]:
     return Batch(x, mask, u), alone
 
 
-def test_steps_are_the_sequence_call_or_say_why_they_cannot_be(model: tfdvae.DVAE) -> None:
+@STREAMED
+def test_steps_are_the_sequence_call_or_say_why_they_cannot_be(model: tfdvae.DVAE, name: str) -> None:
     streaming.check_steps(model)
 
 
-def test_steps_and_generated_steps_continue_a_prefix_as_generate_does(model: tfdvae.DVAE) -> None:
+@STREAMED
+def test_steps_and_generated_steps_continue_a_prefix_as_generate_does(model: tfdvae.DVAE, name: str) -> None:
     streaming.check_generated_steps(model)
 
 
-def test_steps_and_generated_steps_mix_in_any_order(model: tfdvae.DVAE) -> None:
+@STREAMED
+def test_steps_and_generated_steps_mix_in_any_order(model: tfdvae.DVAE, name: str) -> None:
     streaming.check_mixtures(model)
 
 

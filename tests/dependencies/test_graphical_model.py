@@ -62,7 +62,12 @@ def measured(name: str) -> dict[Target, dict[str, np.ndarray]]:
     return jacobians.jacobians(model, driver.draw_given(model, jacobians.POINTS, LENGTH))
 
 
-@pytest.fixture(scope="module", params=cases.params(filter(cases.has_cell, cases.CASES), always=cases.SUITE))
+WITH_CELL = tuple(filter(cases.has_cell, cases.CASES))
+ONE_OF_EACH = pytest.mark.parametrize("name", cases.params(WITH_CELL), indirect=True, scope="module")
+"""Every model; its further forms by turns, since the Jacobians of each of them are measured every time."""
+
+
+@pytest.fixture(scope="module", params=cases.params(WITH_CELL, always=cases.SUITE))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -94,11 +99,13 @@ def test_the_jacobians_have_the_zeros_of_the_graph_and_no_others(
     jacobians.check_jacobians(model, parents, found, LINEAR.get(case.variant, LINEAR.get(case.model, ())))
 
 
-def test_a_value_reaches_what_the_graph_says_and_nothing_else(model: tfdvae.DVAE, parents: Parents) -> None:
+@ONE_OF_EACH
+def test_a_value_reaches_what_the_graph_says_and_nothing_else(model: tfdvae.DVAE, name: str, parents: Parents) -> None:
     jacobians.check_reach(model, parents)
 
 
-def test_the_half_steps_and_the_model_are_the_same_function(model: tfdvae.DVAE) -> None:
+@ONE_OF_EACH
+def test_the_half_steps_and_the_model_are_the_same_function(model: tfdvae.DVAE, name: str) -> None:
     driver.check_driver(model, LENGTH)
 
 

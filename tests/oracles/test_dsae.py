@@ -120,6 +120,7 @@ def test_the_divergence_of_v_is_the_mean_log_ratio_and_counts_once_whatever_the_
         assert logs["kl_nats_per_frame"] - of_frames == pytest.approx(kl_v / 3.0, rel=1e-4)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_swap_takes_v_from_one_sequence_and_z_from_the_other() -> None:
     for inference in INFERENCES:
         model = make(inference)

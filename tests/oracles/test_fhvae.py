@@ -269,6 +269,7 @@ def test_an_index_travels_beside_frames_and_is_checked(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.sequence_means, model.sequence_means)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_swap_keeps_what_is_said_and_moves_the_voice() -> None:
     model = make(U)
     x, other = frames("gaussian", 2, 5, X, seed=1), frames("gaussian", 2, 4, X, seed=2)
@@ -321,7 +322,11 @@ def test_a_forecast_goes_on_with_the_segment_that_the_past_broke_off() -> None:
         model.step(model.initial_state(2), x[:, 0])
 
 
-@pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}], ids=["lstm", "gru"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"cell": "gru", "num_layers": 2}, marks=pytest.mark.exhaustive)],
+    ids=["lstm", "gru"],
+)
 def test_segments_one_after_the_other_are_segments_side_by_side(options: dict, monkeypatch) -> None:
     """Graphs for LiteRT know how many sequences there are, and not of how many frames."""
     model, x = make(**options), tf.constant(frames("gaussian", 3, 5, X))
