@@ -1,10 +1,13 @@
 """Layers of Keras inside of frame networks: they know when they are trained, and their state is known."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfdvae
 from tests.layers.support import SHAPE, WIDTH, RowMeans, built_encoder, close, data, functional, normalised
 from tfdvae import random
 from tfdvae.layers import frame_encoder
@@ -113,3 +116,23 @@ def test_state_that_training_changes_is_found_at_any_depth() -> None:
     plain = [None, layers.Dense(2), layers.Dropout(0.0), RowMeans(3, 0.0), frozen, layers.LSTM(2), functional()]
     plain += [layers.LayerNormalization(), built_encoder((4,), dropout=0.5), built_encoder("conv", dropout=0.5)]
     assert [layer for layer in plain if uses_training_state(layer)] == []
+
+
+def test_a_fit_trains_them_within_a_model(tmp_path: Path) -> None:
+    """Statistics move in `fit` alone, and come back with the model; dropout drops in `fit` alone."""
+    model = tfdvae.VAE(2, encoder_units=(), decoder_units=(3,), frame_encoder=normalised(), frame_decoder=(4,))
+    model.build_for(SHAPE)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    normaliser, x = model.frames.encoder.network.layers[2], data(8, 2, *SHAPE)
+    start = normaliser.moving_mean.numpy()
+    model.evaluate(x, verbose=0)
+    np.testing.assert_array_equal(normaliser.moving_mean, start)
+    model.fit(x, batch_size=8, verbose=0)
+    assert np.abs(normaliser.moving_mean - start).max() > 1e-4
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.frames.encoder.network.layers[2].moving_mean, normaliser.moving_mean)
+    np.testing.assert_array_equal(again(x), model(x))
+    means = [model.infer(x).latents["z"].q.loc for _ in range(2)]
+    np.testing.assert_array_equal(*means)
+    assert np.any(trained(lambda x: model.infer(x).latents["z"].q.loc, x).numpy() != means[0].numpy())
