@@ -33,8 +33,13 @@ def common(model: str) -> dict[str, Any]:
     return {name: value for name, value in {"units": 5, "dropout": 0.2}.items() if name not in unused}
 
 
+def used(model: str, sizes: dict[str, Any]) -> dict[str, Any]:
+    """Those of the sizes of a model that the other options leave a use."""
+    return {name: value for name, value in sizes.items() if name not in tfdvae.MODELS[model].without_use(sizes)}
+
+
 CASES: dict[str, Case] = {
-    variant + suffix: Case(model, variant, {**common(model), **SIZES[model], **options}, u_dim)
+    variant + suffix: Case(model, variant, used(model, {**common(model), **SIZES[model], **options}), u_dim)
     for variant, (model, options) in VARIANTS.items()
     for suffix, u_dim in (("", 0), ("-u", U_DIM))
 }

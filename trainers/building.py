@@ -24,12 +24,18 @@ Rate = float | keras.optimizers.schedules.LearningRateSchedule
 def build_model(config: ConfigDict) -> DVAE:
     """The model of the section `model`, without weights.
 
+    A config names all options; those that the others leave without use are left out, so that one of them can be
+    changed by itself.
+
     Raises:
         ValueError, TypeError: options that its cell or its observation does not take.
     """
     options = config.model.to_dict()
     observation = {"class_name": options.pop("observation"), "config": options.pop("observation_options")}
     name, precision = options.pop("name"), options.pop("precision")
+    if name not in MODELS:
+        raise ValueError(f"Unknown model {name!r}: expected one of {sorted(MODELS)}.")
+    options = {key: value for key, value in options.items() if key not in MODELS[name].without_use(options)}
     return MODELS[name](observation=observation, seed=config.seed, dtype=precision, **options)
 
 

@@ -172,7 +172,9 @@ MODELS: dict[str, Callable[[], tfdvae.DVAE]] = {
     "coupling": lambda: vrnn(posterior_flow=2),
     "autoregressive": lambda: vrnn(latent_dim=3, posterior_flow=2, flow="autoregressive"),
     "flow_dsae": lambda: tfdvae.DSAE(units=5, **cases.SIZES["dsae"], posterior_flow=2),
-    "flow_dkf": lambda: tfdvae.DKF(units=5, **cases.SIZES["dkf"], posterior_flow=2, inference="mf_l"),
+    "flow_dkf": lambda: tfdvae.DKF(
+        **cases.used("dkf", {"units": 5, **cases.SIZES["dkf"], "inference": "mf_l"}), posterior_flow=2
+    ),
     "flow_kvae": lambda: tfdvae.KVAE(units=5, **cases.SIZES["kvae"], posterior_flow=2),
     "flow_srnn": lambda: tfdvae.SRNN(units=5, **cases.SIZES["srnn"], posterior_flow=2, inference="filter"),
     "two_levels": lambda: TwoLevelVRNN(units=5, **cases.SIZES["vrnn"]),

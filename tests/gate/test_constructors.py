@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tfdvae
+from configs.defaults import model_options as configs_of
 from tests.gate.support import D, frames
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -46,6 +47,51 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 def test_arguments_of_another_kind(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tfdvae.MODELS[name](**options)
+
+
+IDLE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("vrnn", {"flow": "autoregressive"}, {"posterior_flow": 2}),
+    ("vrnn", {"conditional_prior": False, "prior_units": (4,)}, {"conditional_prior": True}),
+    ("lvrnn", {"conditional_prior": False, "prior_units": (4,)}, {"conditional_prior": True}),
+    ("svg", {"learned_prior": False, "prior_units": (4,)}, {"learned_prior": True}),
+    ("dkf", {"inference": "mf_l", "combiner_units": (4,)}, {"inference": "st_l"}),
+    ("dkf", {"inference": "local", "units": 4}, {"inference": "mf_lr"}),
+    ("dkf", {"inference": "frame", "cell": "gru"}, {"inference": "st_r"}),
+    ("dkf", {"inference": "tridiagonal", "num_layers": 2}, {"inference": "st_lr"}),
+    ("dkf", {"transition": "linear", "transition_units": (4,)}, {"transition": "gated"}),
+    ("dsae", {"inference": "factorized", "posterior_cell": "rnn"}, {"inference": "full"}),
+    ("dvbf", {"num_sequences": 4}, {"bayesian": True}),
+    ("dvbf", {"initial": "filter", "units": 4}, {"initial": "smooth"}),
+    ("gpvae", {"units": 4}, {"inference": "recurrent"}),
+    ("gpvae", {"cell": "gru"}, {"inference": "recurrent"}),
+    ("gpvae", {"window": 5, "inference": "recurrent"}, {"inference": "convolution"}),
+    ("switching_lds", {"inference": "filter", "rounds": 2}, {"inference": "smooth"}),
+    ("zforcing_vrnn", {"backward_weight": 0.5}, {"reconstruct_backward": "gaussian"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "change"), IDLE)
+def test_arguments_that_others_leave_without_use(name: str, options: dict[str, Any], change: dict[str, Any]) -> None:
+    made = tfdvae.MODELS[name]
+    (other,) = change
+    (wrong,) = made.without_use(options).keys() & options.keys() - {other}
+    expected = f"has no use for `{wrong}`, which is read where `{other}` is .*, and it is .*: leave it out"
+    with pytest.raises(ValueError, match=expected):
+        made(2, **options)
+    made(2, **{**options, **change})
+    made(2, **{key: value for key, value in options.items() if key != wrong})
+    # Files of models that were written before hold them.
+    assert made.from_config({**options, "latent_dim": 2}).get_config()[wrong] == made(2).get_config()[wrong]
+
+
+@pytest.mark.parametrize("name", tfdvae.MODELS)
+def test_what_others_decide_about_are_arguments_and_defaults_are_never_refused(name: str) -> None:
+    made = tfdvae.MODELS[name]
+    known = configs_of(name)
+    made(**known)
+    for one in (*made.__mro__, *getattr(made, "cell_class", made).__mro__):
+        for argument, (other, _) in vars(one).get("used_with", {}).items():
+            assert {argument, other} - made.without_use().keys() <= known.keys()
 
 
 OF_CELLS = [row for row in REFUSED if row[0] != "kvae" and not row[1].keys() & {"given_frames", "indicator", "seed"}]

@@ -99,7 +99,9 @@ def set_observation(observation: Any, system: System) -> None:
 def linear_dkf(system: System, inference: str = "st_r", **options: Any) -> tfdvae.DKF:
     """A DKF whose gate is shut and whose variances are constant; q is tiny and as initialised."""
     networks = {"units": 3, "encoder_phi_x": (3,), "combiner_units": (2,), "posterior_units": (3,), **options}
-    model = tfdvae.DKF(system.latent_dim, decoder_units=(), transition_units=(), inference=inference, **networks)
+    networks |= {"decoder_units": (), "transition_units": (), "inference": inference}
+    idle = tfdvae.DKF.without_use(networks)
+    model = tfdvae.DKF(system.latent_dim, **{k: v for k, v in networks.items() if k not in idle})
     model.build_for(system.x_dim)
     transition, z = model.cell.transition_net, system.latent_dim
     set_weights(transition.gate_output, np.zeros([z, z]), np.full(z, -100.0))

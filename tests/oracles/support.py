@@ -74,8 +74,8 @@ def tiny(variant: str, x_dim: int, u_dim: int = 0, *, spread: float = 0.5, seed:
     """A built model of one variant whose weights, biases included, are all drawn from N(0, spread^2)."""
     name, own = VARIANTS.get(variant, (variant, {}))
     made = getattr(tfdvae, name)
-    units = {} if "units" in made.cell_class.unused else {"units": 3}
-    model = made(**NETWORKS[name], **own, **{**units, **options})
+    sizes = {"units": 3, **NETWORKS[name], **own, **options}
+    model = made(**{k: v for k, v in sizes.items() if k in options or k not in made.without_use(sizes)})
     model.build_for(x_dim, u_dim)
     randomise(model, spread, seed)
     return model

@@ -22,7 +22,9 @@ NETWORKS = {"encoder_phi_x": (4,), "posterior_units": (5,), "decoder_units": (3,
 
 
 def make(u_dim: int = 0, **options: Any) -> tfdvae.DKF:
-    model = tfdvae.DKF(Z, inference="tridiagonal", **{**NETWORKS, **options})
+    networks = {"inference": "tridiagonal", **NETWORKS, **options}
+    idle = tfdvae.DKF.without_use(networks)
+    model = tfdvae.DKF(Z, **{name: value for name, value in networks.items() if name not in idle})
     model.build_for(X, u_dim)
     randomise(model, 0.4, 0)
     return model

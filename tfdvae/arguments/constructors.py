@@ -3,14 +3,26 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from tfdvae.arguments.scalars import plain, switch, whole
 
-__all__ = ["CheckedArguments", "like_defaults", "refuse_unused"]
+__all__ = ["CheckedArguments", "Only", "idle", "like_defaults", "refuse_unused"]
+
+
+class Only(NamedTuple):
+    """What an argument needs of another one to have a use.
+
+    Attributes:
+        argument: the name of the other one.
+        values: those of its values with which there is a use; None: all but its default.
+    """
+
+    argument: str
+    values: tuple[Any, ...] | None = None
 
 
 class CheckedArguments:
@@ -19,6 +31,8 @@ class CheckedArguments:
 
     unused: ClassVar[Mapping[str, str]] = {}
     """Arguments that a class inherits and has no use for, each with the reason, as the end of a sentence."""
+    used_with: ClassVar[Mapping[str, Only]] = {}
+    """Arguments that have a use with some values of another argument alone; those of bases hold as well."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -27,16 +41,19 @@ class CheckedArguments:
 
 
 def _checked(constructor: Callable) -> Callable:
-    names = [name for name, p in inspect.signature(constructor).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    parameters = inspect.signature(constructor).parameters
+    names = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
 
     @functools.wraps(constructor)
     def __init__(self: CheckedArguments, *args: Any, **options: Any) -> None:
         given = dict(zip(names[1:], args, strict=False))
         if len(given) < len(args) or given.keys() & options.keys():
-            return constructor(self, *args, **options)  # which Python refuses
+            constructor(self, *args, **options)  # which Python refuses
         options = like_defaults(type(self), given | options)
-        refuse_unused(type(self), options)
-        return constructor(self, **options)
+        refuse_unused(type(self), options, self.unused)
+        constructor(self, **options)
+        # Once the values that decide are known to be any that there are.
+        refuse_unused(type(self), options, idle(type(self), options, parameters))
 
     # Keras reads arguments without looking behind what is wrapped.
     __init__.__signature__ = inspect.signature(constructor)
@@ -60,13 +77,37 @@ def like_defaults(made: type, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _like(name, plain(value), defaults.get(name)) for name, value in options.items()}
 
 
-def refuse_unused(made: type[CheckedArguments], options: Mapping[str, Any]) -> None:
-    """Raises ValueError where an argument without use is given another value than its default."""
+def refuse_unused(made: type[CheckedArguments], options: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
+    """Raises ValueError where an argument without use, of which there is a reason, is given another value than its
+    default."""
     defaults = _defaults(made)
-    given = [name for name in made.unused if name in options and options[name] != defaults[name]]
+    given = [name for name in reasons if name in options and options[name] != defaults[name]]
     if given:
-        told, why = ", ".join(f"`{name}`" for name in given), made.unused[given[0]]
+        told, why = ", ".join(f"`{name}`" for name in given), reasons[given[0]]
         raise ValueError(f"{made.__name__.removesuffix('Cell')} has no use for {told}, {why}: leave it out.")
+
+
+def idle(
+    made: type[CheckedArguments], options: Mapping[str, Any], names: Collection[str] | None = None
+) -> dict[str, str]:
+    """Arguments that the values of others leave without use (`used_with`), each with the reason.
+
+    Args:
+        made: the class.
+        options: arguments that were given.
+        names: others that have their defaults; None: all others.
+    """
+    defaults, found = _defaults(made), {}
+    for one in reversed(made.__mro__):
+        for name, (other, values) in vars(one).get("used_with", {}).items():
+            if other not in options and names is not None and other not in names:
+                continue
+            value = options.get(other, defaults[other])
+            used = value != defaults[other] if values is None else value in values
+            if not used:
+                wanted = "another value" if values is None else " or ".join(map(repr, values))
+                found[name] = f"which is read where `{other}` is {wanted}, and it is {value!r}"
+    return found
 
 
 def _defaults(made: type) -> dict[str, Any]:

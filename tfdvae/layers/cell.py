@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import segments
-from tfdvae.arguments import CheckedArguments
+from tfdvae.arguments import CheckedArguments, Only
 from tfdvae.families import Family
 from tfdvae.layers.cell_parts import CellParts
 from tfdvae.layers.latent import DeclaresLatents, Evidence, Latent, check_latents, check_state, hold_over_segments
@@ -106,6 +106,8 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
         posterior_flow: flow layers that Gaussian posteriors are pushed through (Kingma et al. 2016); 0 for none.
         flow: "coupling" or "autoregressive".
     """
+
+    used_with: ClassVar[Mapping[str, Only]] = {"flow": Only("posterior_flow")}
 
     prior_reads: ClassVar[Sequence[str]] = ()
     """Entries of the state that `prior` reads. The loop keeps them, so that the prior runs once for all frames."""

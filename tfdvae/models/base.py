@@ -149,9 +149,10 @@ class DVAE(
         return False
 
     @classmethod
-    def without_use(cls) -> Mapping[str, str]:
-        """Options that such models inherit and refuse, each with the reason."""
-        return cls.unused
+    def without_use(cls, options: Mapping[str, Any] | None = None) -> Mapping[str, str]:
+        """Options that such models inherit and refuse, or, where `options` are told, that these make useless, each with
+        the reason."""
+        return {**cls.unused, **({} if options is None else validation.idle(cls, options))}
 
     @property
     def states(self) -> dict[str, int]:
@@ -168,6 +169,12 @@ class DVAE(
         """Whether p(x_t | .) or the prior of a latent reads earlier frames, beside the latents; known once the model is
         built."""
         return False
+
+    @property
+    def splits_kl(self) -> bool:
+        """Whether the KL of every latent has one gradient by its posterior and another by its prior, which `kl_balance`
+        of `compile` weighs."""
+        return True
 
     @property
     def indexed_sequences(self) -> int:
@@ -330,6 +337,11 @@ class DVAE(
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return tuple(input_shape["x"] if isinstance(input_shape, Mapping) else input_shape)
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "DVAE":
+        # Files from before these options were refused hold them.
+        return cls(**{k: v for k, v in config.items() if k not in ("trainable", *cls.without_use(config))})
 
     def get_config(self) -> dict:
         frames = self.frames.get_config()

@@ -268,6 +268,11 @@ class CompilingMixin:
             raise ValueError(f"`free_bits_per` must be 'group', 'latent' or 'frame', got {free_bits_per!r}.")
         if kl_balance is not None and not 0.0 <= kl_balance <= 1.0:
             raise ValueError(f"`kl_balance` must be in [0, 1] or None, got {kl_balance}.")
+        if kl_balance is not None and not self.splits_kl:
+            raise ValueError(
+                f"`kl_balance` divides the gradient of the KL between posterior and prior, which the closed form of a "
+                f"{type(self).__name__} does not tell apart: compile without it."
+            )
 
     def _check_micro_batch(self, free_bits: Any, free_bits_per: str, jit_compile: bool) -> None:
         """Raises ValueError where parts of a batch would not add up to the update of all of it."""

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import masks
+from tfdvae.arguments import Only
 from tfdvae.layers.cell import Hoisted, StochasticCell, concat
 from tfdvae.layers.gated_transition import GatedTransition
 from tfdvae.layers.latent import Evidence, Latent
@@ -58,6 +59,11 @@ class DKFCell(StochasticCell):
         parallel: of "tridiagonal": blocks and paths come from associative scans, in log2 T rounds, in place of loops.
     """
 
+    used_with = {
+        "transition_units": Only("transition", ("gated",)),
+        "combiner_units": Only("inference", ("st_r", "st_l", "st_lr")),
+        **dict.fromkeys(("units", "cell", "num_layers"), Only("inference", ("st_r", "st_l", "st_lr", "mf_l", "mf_lr"))),
+    }
     prior_reads = ("z", "first")
     observe_reads = ("z",)
     inferences = {

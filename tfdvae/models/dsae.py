@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import masks, random, validation
+from tfdvae.arguments import Only
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.frame_shapes import restore_frames
 from tfdvae.layers.latent import Evidence, Latent
@@ -39,6 +40,7 @@ class DSAECell(StochasticCell):
         decoder_units: hidden layers on [z_t, v], before p(x_t | .).
     """
 
+    used_with = {"posterior_cell": Only("inference", ("full",))}
     prior_reads = ("h",)
     observe_reads = ("z", "v")
 

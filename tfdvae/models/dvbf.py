@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdvae.arguments import Only
 from tfdvae.families.numerics import linear, reshape_last
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.latent import Evidence, Latent
@@ -58,6 +59,10 @@ class DVBFCell(StochasticCell):
         decoder_units: hidden layers of p(x_t | z_t).
     """
 
+    used_with = {
+        "num_sequences": Only("bayesian"),
+        **dict.fromkeys(("units", "cell", "num_layers"), Only("initial", ("smooth",))),
+    }
     observe_reads = ("z",)
     states = ("z",)
 

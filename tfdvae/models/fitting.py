@@ -38,7 +38,10 @@ class FittingMixin:
         options = _by_name(super().fit, args, kwargs)
         if options.get("validation_data") is not None:
             options["validation_data"] = self._checked(options["validation_data"])
-        given, x = x, self._checked(x, y, options.pop("sample_weight", None), options.pop("class_weight", None))
+        given, x = (
+            x,
+            self._checked(x, y, options.pop("sample_weight", None), options.pop("class_weight", None), learning=True),
+        )
         self._learn_about(given)
         self._stamp()
         if not isinstance(x, Mapping | keras.utils.PyDataset):
@@ -63,7 +66,7 @@ class FittingMixin:
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """As in Keras, one step on arrays; see `fit`."""
-        batch = self._one_batch(x, y, sample_weight, class_weight)
+        batch = self._one_batch(x, y, sample_weight, class_weight, learning=True)
         self._build_optimizer()
         return super().train_on_batch(batch, return_dict=return_dict)
 
@@ -91,12 +94,19 @@ class FittingMixin:
     # The gate.
 
     def _checked(
-        self, data: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, weighed: bool = True
+        self,
+        data: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        weighed: bool = True,
+        learning: bool = False,
     ) -> Any:
         """Data as Keras takes them, each batch a dict, checked; the model built for them.
 
         Args:
             weighed: whether weights of sequences have a meaning.
+            learning: whether the model learns from them, and must know which of its training sequences these are.
 
         Raises:
             ValueError: targets, weights of classes, data of an unknown kind, or such as cannot be right.
@@ -128,8 +138,20 @@ class FittingMixin:
             first, checked = validation.first_of(data, one)
         else:
             checked = first = self._checked_arrays(data, sample_weight, weighed)
-        self.build_as(validation.as_training_data(first)[0])
+        batch, beside = validation.as_training_data(first)
+        if learning:
+            self._check_indexed(beside)
+        self.build_as(batch)
         return checked
+
+    def _check_indexed(self, beside: validation.Beside) -> None:
+        """Raises ValueError where nobody says which training sequences these are, to a model that learns something of
+        each."""
+        if beside.sequence_index is None and self.indexed_sequences:
+            raise ValueError(
+                f"{type(self).__name__} learns something of each of {self.indexed_sequences} training sequences: say "
+                'which they are, by "sequence_index" of shape [batch] beside "x" in the data.'
+            )
 
     def _checked_arrays(self, data: Any, sample_weight: Any = None, weighed: bool = True) -> dict[str, np.ndarray]:
         """Arrays as one dict, checked."""

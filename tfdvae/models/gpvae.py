@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdvae import families, masks, observations, validation
+from tfdvae.arguments import Only
 from tfdvae.layers.cell import concat
 from tfdvae.layers.gaussian_process import KERNELS, Factors, GaussianProcess
 from tfdvae.layers.latent import Latent, no_state
@@ -71,6 +72,11 @@ class GPVAE(SequenceDVAE):
         ValueError: for an unknown kernel or inference, numbers that are not positive, another number of length scales,
             and `times_in_u` without inputs.
     """
+
+    used_with = {
+        "window": Only("inference", ("convolution",)),
+        **dict.fromkeys(("units", "cell"), Only("inference", ("recurrent",))),
+    }
 
     def __init__(
         self,
@@ -161,6 +167,10 @@ class GPVAE(SequenceDVAE):
     def features_dim(self) -> int:
         beside = self.u_dim + self.context_dim - int(self.times_in_u)
         return self.decoder.output_dim(self.latent_dim + beside)
+
+    @property
+    def splits_kl(self) -> bool:
+        return False
 
     @property
     def latents(self) -> tuple[Latent, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfdvae.arguments import Only
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.layers.mlp import SplitNetwork
@@ -42,6 +43,7 @@ class LVRNNCell(StochasticCell):
         conditional_prior: whether p(z_t) depends on d_t.
     """
 
+    used_with = {"prior_units": Only("conditional_prior", (True,))}
     prior_reads = ("d_h",)
     observe_reads = ("h",)
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from tfdvae import masks, random, recurrence, simulation
+from tfdvae import masks, random, recurrence, simulation, validation
 from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import StochasticCell
@@ -60,8 +60,9 @@ class RecurrentDVAE(DVAE):
         return self.cell.latent_dim
 
     @classmethod
-    def without_use(cls) -> Mapping[str, str]:
-        return cls.cell_class.unused
+    def without_use(cls, options: Mapping[str, Any] | None = None) -> Mapping[str, str]:
+        idle = {} if options is None else validation.idle(cls.cell_class, options)
+        return {**cls.cell_class.unused, **idle}
 
     @property
     def latents(self) -> tuple[Latent, ...]:
@@ -315,7 +316,3 @@ class RecurrentDVAE(DVAE):
         cell = self.cell.get_config()
         options = {k: v for k, v in cell.items() if k not in ("name", "dtype", "trainable", *self.without_use())}
         return {**super().get_config(), **options}
-
-    @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "RecurrentDVAE":
-        return cls(**{k: v for k, v in config.items() if k not in ("trainable", *cls.without_use())})

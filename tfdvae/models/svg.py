@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import masks
+from tfdvae.arguments import Only
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.latent import Evidence, Latent
 from tfdvae.models.recurrent import RecurrentDVAE
@@ -44,6 +45,7 @@ class SVGCell(StochasticCell):
         prior_units, posterior_units: hidden layers between the other two recurrences and their heads.
     """
 
+    used_with = {"prior_units": Only("learned_prior", (True,))}
     observe_reads = ("h",)
     encode_state = ("q_h", "q_memory")
 

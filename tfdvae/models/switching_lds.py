@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdvae import families, masks
+from tfdvae.arguments import Only
 from tfdvae.families import CategoricalGroups, numerics
 from tfdvae.families.triangular import Triangular
 from tfdvae.layers import switching
@@ -73,6 +74,7 @@ class SwitchingLDSCell(LatentLDSCell):
         **options: of `LatentLDSCell`, but for `parallel`; `transition_scale` is also the length of b_k at the start.
     """
 
+    used_with = {"rounds": Only("inference", ("smooth",))}
     unused = {**LatentLDSCell.unused, "parallel": "since its rounds run frame by frame"}
 
     def __init__(

@@ -37,11 +37,7 @@ class TrainingMixin(CompilingMixin, FittingMixin):
             ValueError: the model learns something of single training sequences, and nobody says which these are.
         """
         batch, beside, rows = self._unpack(data)
-        if beside.sequence_index is None and self.indexed_sequences:
-            raise ValueError(
-                f"{type(self).__name__} learns something of each of {self.indexed_sequences} training sequences: say "
-                'which they are, by "sequence_index" of shape [batch] beside "x" in the data.'
-            )
+        self._check_indexed(beside)
         self._clear_losses()  # of a call before, which has added its own
         self.partly_observed |= batch.observed is not None or self.hide > 0.0
         seed = random.fold_in(random.make_seed(self.seed), _batches_given(self.optimizer))

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfdvae.arguments import Only
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.latent import Evidence
 from tfdvae.layers.mlp import SplitNetwork
@@ -33,6 +34,7 @@ class VRNNCell(StochasticCell):
         conditional_prior: whether p(z_t) depends on h_t.
     """
 
+    used_with = {"prior_units": Only("conditional_prior", (True,))}
     prior_reads = ("h",)
     observe_reads = ("h", "phi_z")
 

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfdvae import masks, observations
+from tfdvae.arguments import Only
 from tfdvae.layers.cell import StochasticCell, concat
 from tfdvae.layers.latent import Evidence
 from tfdvae.layers.mlp import SplitNetwork
@@ -42,6 +43,7 @@ class ZForcingVRNNCell(StochasticCell):
         backward_weight: weight of that term relative to the other penalty.
     """
 
+    used_with = {"backward_weight": Only("reconstruct_backward")}
     prior_reads = ("h", "x")
     observe_reads = ("h",)
     penalty_reads = ("z", "before")

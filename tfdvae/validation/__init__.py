@@ -8,6 +8,8 @@ in exported signatures, `check_static` and the assertions of `value_checks` say 
 
 from tfdvae.arguments import (
     CheckedArguments,
+    Only,
+    idle,
     like_defaults,
     plain,
     real,
@@ -39,6 +41,7 @@ __all__ = [
     "CheckedArguments",
     "CheckedPyDataset",
     "NO_TARGETS",
+    "Only",
     "Sizes",
     "Support",
     "after",
@@ -55,6 +58,7 @@ __all__ = [
     "finite_check",
     "first_of",
     "flat",
+    "idle",
     "is_symbolic",
     "like_defaults",
     "named",
