@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import tfdvae
 from tests.gate.support import B, D, T, compiled, dataset, frames, rolls, vae
+from tfdvae.observations.values import BINARY, COUNTS, contained
 
 WRONG = {
     "bernoulli": 255.0 * rolls(),
@@ -142,3 +143,14 @@ def test_seeds_and_counts_are_whole_numbers() -> None:
         with pytest.raises(ValueError, match=message):
             model.log_prob(frames(), **options)
     assert np.array_equal(model.log_prob(frames(), seed=np.int64(3)), model.log_prob(frames(), seed=3))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, tf.constant], ids=["arrays", "tensors"])
+def test_zero_and_one_alone_are_asked_for_in_a_shorter_way_that_says_the_same(kind: Any) -> None:
+    right = [0, 1, -0.0, 5e-7, 1 - 5e-7, 1 + 5e-7, -5e-7]
+    wrong = [2e-6, 1 + 2e-6, -2e-6, 0.5, 2, -1, 255, 3e38, np.nan]
+    given = np.array([*right, *wrong])
+    x = kind(np.stack([given, np.zeros_like(given)], axis=1).astype(np.float32))
+    found, expected = (np.asarray(contained(row, x))[:, 0] for row in ([BINARY], [BINARY, COUNTS]))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, [True] * len(right) + [False] * len(wrong))
