@@ -43,6 +43,12 @@ class Learning(NamedTuple):
     updates: int = 800
     batch_size: int = 64
 
+    def checked(self) -> "Learning":
+        """The same with Python's own numbers; ValueError for a number that is none, or too small."""
+        counts = {name: whole(name, getattr(self, name), at_least=1) for name in ("length", "updates", "batch_size")}
+        season = None if self.season is None else whole("season", self.season, at_least=0)
+        return self._replace(season=season, seasons=whole("seasons", self.seasons, at_least=1), **counts)
+
 
 class Detector:
     """Scores steps of series by -log p(x_t | x_<t) of a model, in nats; high where a step is unusual.
@@ -72,12 +78,14 @@ class Detector:
     """
 
     def __init__(self, model: DVAE, learning: Learning | None = None, views: Sequence[Views] = ()):
+        if not isinstance(model, DVAE):
+            raise TypeError(f"Expected a DVAE to score by, got {type(model).__name__}.")
         if not model.causal:
             raise ValueError(
                 f"A {type(model).__name__} as configured infers latents from frames that are yet to come, so it cannot "
                 f"score a step when it comes. Choose {CAUSAL_FORMS}."
             )
-        self.model, self.learning, self.views = model, learning or Learning(), tuple(views)
+        self.model, self.learning, self.views = model, (learning or Learning()).checked(), tuple(views)
         self._run = tf.function(self._scores, reduce_retracing=True, autograph=False)
 
     def fit(
@@ -125,7 +133,7 @@ class Detector:
                 f"A training window has {learning.length} steps, and the clean part of series {stops.index(short)} has "
                 f"{short}: give a longer clean part, or shorter windows (length=)."
             )
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(whole("seed", seed, at_least=0))
         # An epoch goes over windows that were drawn once: enough of them, and no more than `updates` will take.
         each = -(-min(64, learning.updates) * learning.batch_size // len(parts))
         windows: list[dict[str, np.ndarray]] = []
@@ -198,6 +206,7 @@ class Detector:
             ValueError: no such series, or the detector was never fitted.
         """
         self._fitted()
+        index = whole("index", index)
         if not 0 <= index < len(self.views):
             raise ValueError(f"`index` must be from 0 to {len(self.views) - 1}, got {index}.")
         return DetectorStream(self.model, self.views[index])
@@ -277,8 +286,18 @@ def _checked(views: Views) -> Views:
 
 
 def singles(series: TimeSeries | Sequence[TimeSeries]) -> list[TimeSeries]:
-    """Each series by itself."""
+    """Each series by itself.
+
+    Raises:
+        TypeError: neither a `TimeSeries` nor a list of them.
+    """
     if not isinstance(series, TimeSeries):
+        if not isinstance(series, list | tuple) or not all(isinstance(one, TimeSeries) for one in series):
+            raise TypeError(
+                f"Expected a TimeSeries of tfdvae.data.regular_series, or a list of them, got {type(series).__name__}."
+            )
+        if not series:
+            raise ValueError("Expected a TimeSeries, or a list of them, got an empty list.")
         return [single for one in series for single in singles(one)]
     return [
         series._replace(

@@ -164,9 +164,10 @@ def clean_stops(series: Sequence[TimeSeries], stop: int | Sequence[int] | None) 
         ValueError: it is empty, goes beyond the series, or there are not as many stops as series.
     """
     lengths = [len(one.x[0]) for one in series]
-    stops = [length if stop is None else stop for length in lengths] if np.ndim(stop) == 0 else list(stop)
-    if len(stops) != len(lengths):
-        raise ValueError(f"Expected one `stop`, or one for each of {len(lengths)} series, got {len(stops)}.")
+    given = list(stop) if isinstance(stop, list | tuple | np.ndarray) and np.ndim(stop) else [stop] * len(lengths)
+    if len(given) != len(lengths):
+        raise ValueError(f"Expected one `stop`, or one for each of {len(lengths)} series, got {len(given)}.")
+    stops = [length if own is None else whole("stop", own) for length, own in zip(lengths, given, strict=True)]
     for one, length, own in zip(series, lengths, stops, strict=True):
         if not 1 <= own <= length:
             of = f" of {one.names[0]!r}" if one.names[0] else ""
@@ -174,7 +175,7 @@ def clean_stops(series: Sequence[TimeSeries], stop: int | Sequence[int] | None) 
                 f"The clean part must have from 1 to {length} steps, as many as the series{of} has, got {own}: a "
                 "detector learns what is usual from steps that are known to be so."
             )
-    return [int(own) for own in stops]
+    return stops
 
 
 def _check_clean(series: TimeSeries, x: np.ndarray, observed: np.ndarray) -> None:

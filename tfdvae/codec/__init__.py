@@ -62,8 +62,14 @@ def decompress(model: DVAE, coded: Coded, *, max_values: int = MAX_VALUES) -> Se
     Raises:
         ValueError: another model, a model that computes other numbers here, more numbers than `max_values`, or frames
             other than were written.
+        TypeError: no model, or something else than `Coded`.
         ImportError: the package `constriction` is not installed.
     """
+    if not (isinstance(model, DVAE) and isinstance(coded, Coded)):
+        raise TypeError(
+            "Expected a model and what `compress` or `read_coded` returned, got "
+            f"{type(model).__name__} and {type(coded).__name__}."
+        )
     header = coded.header
     if header.num_values > max_values:
         raise ValueError(

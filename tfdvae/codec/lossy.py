@@ -8,6 +8,7 @@ The step of each dimension is `step` times the usual deviation of its posterior:
 without consequence. Rates are those of an entropy coder, to which nothing but the numbers themselves is written.
 """
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -127,7 +128,7 @@ def rate_distortion(
 
 
 def _check_step(step: float) -> None:
-    if not 1e-3 <= step <= 1e3:
+    if isinstance(step, bool) or not isinstance(step, numbers.Real) or not 1e-3 <= step <= 1e3:
         raise ValueError(f"`step` must be from 0.001 to 1000 deviations, got {step!r}.")
 
 

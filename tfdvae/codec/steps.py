@@ -24,7 +24,9 @@ PROBE_FRAMES = 3
 
 
 def check_model(model: DVAE) -> None:
-    """Raises ValueError where sequences of this model cannot be coded frame by frame."""
+    """Raises ValueError where sequences of this model cannot be coded frame by frame, TypeError where it is none."""
+    if not isinstance(model, DVAE):
+        raise TypeError(f"Expected a DVAE to code by, got {type(model).__name__}.")
     name, reason = type(model).__name__, None
     if not model.built:
         raise ValueError(f"The {name} was never built: call `build_for`, or fit it.")

@@ -167,6 +167,6 @@ def _number(name: str, given: Any) -> float:
 
 
 def _texts(name: str, given: Any) -> tuple[str, ...]:
-    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+    if not isinstance(given, list | tuple | np.ndarray) or not all(isinstance(one, str) for one in given):
         raise TypeError(f"`{name}` must be names, got {given!r}.")
     return tuple(given)

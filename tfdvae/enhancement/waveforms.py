@@ -1,7 +1,7 @@
 """The gate for recordings that are to be denoised, and their spectra."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,6 +58,8 @@ def checked_recordings(waveforms: Sequence[np.ndarray], transform: Transform, ra
         ValueError: another rate, several channels, NaN or infinity, silence, or a recording that is shorter than one
             window or longer than `MOST_SECONDS`; says which recording.
     """
+    if not isinstance(waveforms, list | tuple | np.ndarray):
+        raise ValueError(f"Expected a list of waveforms, got {type(waveforms).__name__}.")
     if rate is not None and rate != transform.rate:
         raise ValueError(f"Expected recordings at {transform.rate} Hz, got {rate} Hz: resample them first.")
     if isinstance(waveforms, np.ndarray) and waveforms.ndim < 2:
@@ -66,7 +68,7 @@ def checked_recordings(waveforms: Sequence[np.ndarray], transform: Transform, ra
         raise ValueError("Expected at least one recording, got none.")
     found = []
     for i, waveform in enumerate(waveforms):
-        array = np.asarray(waveform)
+        array = _array(i, waveform)
         if array.ndim != 1 or array.dtype.kind not in "fiu":
             raise ValueError(
                 f"Recording {i}: expected samples of one channel [L], got shape {list(array.shape)} of {array.dtype}; "
@@ -83,3 +85,10 @@ def checked_recordings(waveforms: Sequence[np.ndarray], transform: Transform, ra
             raise ValueError(f"Recording {i} is digital silence: all samples are zero.")
         found.append(array)
     return found
+
+
+def _array(i: int, waveform: Any) -> np.ndarray:
+    try:
+        return np.asarray(waveform)
+    except ValueError:
+        raise ValueError(f"Recording {i}: expected samples of one channel [L], got lists of several lengths.") from None
