@@ -236,3 +236,20 @@ CONSTRUCT: Mapping[str, list[Value]] = {
     "seed": constants([0, np.int64(3)], [1.5, "a", np.nan, True, None], [-1]),
     "none_such": constants(bad=[1]),
 }
+
+
+def like_default(default: Any) -> list[Value]:
+    """Of an argument of a constructor, by the kind of its default: some that may fit, and such as cannot."""
+    if isinstance(default, bool):
+        return constants(either=[True, False], bad=["no", None, 2, np.nan])
+    if isinstance(default, int):
+        return constants(either=[1, 2, np.int64(3), -1, 0, None], bad=[2.5, "3", np.nan, True, [1]])
+    if isinstance(default, float):
+        return constants(either=[0.5, 1, np.float32(0.25), -1.0, 0.0], bad=[np.nan, np.inf, "a", None, [0.5]])
+    if isinstance(default, tuple) and all(isinstance(item, int) for item in default):
+        return constants(either=[(3,), [4, 3], np.array([3])], bad=[3, (0,), (2.5,), "a", None, (np.nan,)])
+    if isinstance(default, str):
+        return constants(bad=["none such", 3, ("a",)])
+    return constants(
+        either=[None, 1, 0.5, "mean", "gaussian", (3,), {"class_name": "none such", "config": {}}, object()]
+    )
