@@ -29,11 +29,6 @@ VERBS: dict[str, Mapping[str, Any]] = {
     "encode": SERIES,
     "log_prob": {**SERIES, **PATHS, "chunk": values.COUNT},
     "particle_log_prob": {**SERIES, **PATHS},
-    "refine": {**SERIES, **PATHS, "steps": values.COUNT},
-    "annealed_log_prob": {
-        **{**SERIES, "num_chains": values.COUNT, "num_steps": values.COUNT, "leapfrog_steps": values.COUNT},
-        "seed": values.SEED,
-    },
     "reconstruct": {**SERIES, "mode": values.MODE, "sample": values.SWITCH, "seed": values.SEED},
     "forecast": {**SERIES, **PATHS, "horizon": values.COUNT},
     "impute": {**SERIES, **PATHS, "num_sweeps": values.COUNT},
