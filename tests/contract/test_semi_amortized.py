@@ -96,20 +96,12 @@ def test_the_gradient_passes_through_the_steps(bound: bounds.Bound) -> None:
     assert np.abs(errors["through"]).max() < 0.2 * np.abs(errors["fixed"]).max(), errors
 
 
-@pytest.mark.parametrize(
-    ("name", "modes"),
-    [
-        ("vae-u", ("eager", "graph")),
-        pytest.param("vrnn", ("eager", "graph", "xla"), marks=pytest.mark.exhaustive),
-    ],
-)
-def test_a_graph_makes_the_updates_of_eager_training(name: str, modes: tuple[str, ...]) -> None:
+def test_a_graph_makes_the_updates_of_eager_training() -> None:
+    name, modes = "vae-u", ("eager", "graph")
     found, data = {}, cases.training_data(name, length=4)
     for mode in modes:
         model = cases.make(name)
-        model.compile(
-            keras.optimizers.SGD(0.05), semi_amortized=STEPS, run_eagerly=mode == "eager", jit_compile=mode == "xla"
-        )
+        model.compile(keras.optimizers.SGD(0.05), semi_amortized=STEPS, run_eagerly=mode == "eager", jit_compile=False)
         history = model.fit(data, batch_size=8, shuffle=False, verbose=0).history
         found[mode] = [*model.get_weights(), *history["loss"]]
     for mode in modes[1:]:
