@@ -46,10 +46,11 @@ def test_detectors(model: tfdvae.DVAE, call: Any, error: type, message: str) -> 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (None, "Expected sequences as arrays .*; got None"),
-        ({}, r"or a dict with 'x' and optionally 'mask', .*; got the keys \[\]"),
-        ({"x": np.ones([1, 2, D]), "none": 1}, r"got the keys \['none', 'x'\]"),
-        ([1.0], r"x\[0\]"),
+        (None, "Expected frames of shape .*, or a dict with 'x'; got None"),
+        ({"x": None}, "Expected frames of shape .*, or a dict with 'x'; got None"),
+        ({}, r"Expected a dict with 'x' and optionally 'mask', .*, got the keys \[\]"),
+        ({"x": np.ones([1, 2, D]), 1: 1}, r"got the keys \['1', 'x'\]"),
+        ([1.0], r"Expected frames of shape .*, got shape \[1\]"),
         ([[1.0, [2.0]]], "Expected arrays of numbers"),
     ],
 )

@@ -89,6 +89,7 @@ UNUSABLE = {
     ),
     "text": (np.full([B, T, D], "1"), "arrays of numbers, got `x`"),
     "nothing": (None, r"frames of shape \[batch, time, features\].*got None"),
+    "nothing in a dict": ({"x": None}, r"frames of shape \[batch, time, features\].*got None"),
 }
 
 

@@ -70,6 +70,15 @@ def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, cont
     if isinstance(x, Sequences):
         x = pad(x._replace(index=None))
     given = x if isinstance(x, Batch) else Batch(x, mask, u, observed, context)
+    if isinstance(x, Mapping):
+        known = Batch._fields[1:]
+        if "x" not in x or set(x) - set(Batch._fields):
+            optional, got = ", ".join(map(repr, known)), sorted(map(str, x))
+            raise ValueError(f"Expected a dict with 'x' and optionally {optional}, got the keys {got}.")
+        twice = [name for name in known if name in x and getattr(given, name) is not None]
+        if twice:
+            raise ValueError(f"Got {', '.join(twice)} twice: in the dict and as an argument.")
+        given = Batch(x["x"], *(x.get(name, getattr(given, name)) for name in known))
     if given.x is None:
         raise ValueError("Expected frames of shape [batch, time, features], or a dict with 'x'; got None.")
     if hasattr(given.x, "columns"):
@@ -77,16 +86,7 @@ def as_batch(x: Any, mask: Any = None, u: Any = None, observed: Any = None, cont
             f"Expected frames of shape [batch, time, features], got a table ({type(given.x).__name__}): say by "
             "tfdvae.data.from_table(table, values, time=..., group=...) which columns are what, and pass that."
         )
-    if isinstance(x, Batch) or not isinstance(x, Mapping):
-        return padded(given)
-    unknown = sorted(set(x) - set(Batch._fields))
-    if unknown or "x" not in x:
-        known = ", ".join(repr(name) for name in Batch._fields[1:])
-        raise ValueError(f"Expected a dict with 'x' and optionally {known}, got the keys {sorted(x)}.")
-    twice = [name for name in Batch._fields[1:] if name in x and getattr(given, name) is not None]
-    if twice:
-        raise ValueError(f"Got {', '.join(twice)} twice: in the dict and as an argument.")
-    return padded(Batch(x["x"], *(x.get(name, getattr(given, name)) for name in Batch._fields[1:])))
+    return padded(given)
 
 
 def as_training_data(data: Any, sample_weight: Any = None) -> tuple[Batch, Beside]:
