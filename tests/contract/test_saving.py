@@ -53,3 +53,19 @@ def test_an_unbuilt_model_saves_its_config(tmp_path: Path) -> None:
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert not again.built and again.cell.units == 5
     assert np.isfinite(again(cases.frames("vrnn").x)).all()
+
+
+@pytest.mark.parametrize("made", [tfdvae.VRNN, tfdvae.KVAE])
+def test_a_model_that_was_frozen_stays_so_and_so_does_a_part_that_is_another(
+    made: type[tfdvae.DVAE], tmp_path: Path
+) -> None:
+    part = keras.layers.Dense(3, trainable=False)
+    model = made(2, frame_encoder=part)
+    again = made.from_config(model.get_config())
+    assert again.trainable and not again.frames.get_config()["frame_encoder"]["config"]["trainable"]
+    model.trainable = False
+    model.build_for(cases.X_DIM)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert not again.trainable and again.trainable_variables == []
+    assert_equal(again.get_weights(), model.get_weights())

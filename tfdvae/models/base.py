@@ -341,7 +341,10 @@ class DVAE(
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> "DVAE":
         # Files from before these options were refused hold them.
-        return cls(**{k: v for k, v in config.items() if k not in ("trainable", *cls.without_use(config))})
+        model = cls(**{k: v for k, v in config.items() if k not in ("trainable", *cls.without_use(config))})
+        if not config.get("trainable", True):
+            model.trainable = False  # of all parts; true would thaw a part that was frozen alone
+        return model
 
     def get_config(self) -> dict:
         frames = self.frames.get_config()
