@@ -217,6 +217,17 @@ def test_frames_pass_the_gate_of_verbs(rnn: tfdvae.RNN) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(found.x, TEST.x[:3], strict=True))
 
 
+def test_a_model_that_reads_nan_as_missing_takes_frames_without_any(eagerly: None) -> None:
+    given = waves(2, 3, 2, 4)
+    model = built(tfdvae.RNN(observation="bernoulli", missing="nan", **SMALL), given)
+    batch = tfdvae.data.pad(given)
+    batch["x"][~batch["mask"]] = np.nan
+    assert equal(codec.decompress(model, codec.compress(model, batch)), given)
+    batch["x"][0, 0, 1] = np.nan
+    with pytest.raises(ValueError, match="wholly observed"):
+        codec.compress(model, batch)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("latents", [False, True])
 def test_chorales_take_the_bits_of_the_bound(latents: bool, tfdvae_data) -> None:

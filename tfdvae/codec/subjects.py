@@ -28,7 +28,7 @@ def whole_sequences(model: DVAE, given: Any) -> Sequences:
         parts, batch = (given.observed, given.u, given.context), None
     else:
         batch = validation.check_arrays(validation.as_batch(given), model.built_sizes, model.missing, model.frames)
-        parts = (batch.observed, batch.u, batch.context)
+        parts = (_gaps(batch), batch.u, batch.context)
     if any(part is not None for part in parts):
         raise ValueError("Expected sequences that were wholly observed, without inputs and context.")
     if batch is not None:
@@ -38,6 +38,14 @@ def whole_sequences(model: DVAE, given: Any) -> Sequences:
     for x in given.x:
         model.frames.validate(x)
     return given
+
+
+def _gaps(batch: Batch) -> np.ndarray | None:
+    """`observed` of a checked batch, None where all that exists was: models with missing="nan" mark every frame."""
+    if batch.observed is None:
+        return None
+    exists = True if batch.mask is None else batch.mask.reshape(*batch.mask.shape, *[1] * (batch.x.ndim - 2))
+    return batch.observed if np.any(~batch.observed & exists) else None
 
 
 def as_batch(sequences: Sequences) -> Batch:
