@@ -70,7 +70,7 @@ def as_json(config: ConfigDict) -> dict[str, Any]:
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:
-    """Makes `workdir` the folder of this config's run.
+    """Makes `workdir` the folder of this config's run; keys that a run was begun without had their default values.
 
     Raises:
         ValueError: it is that of another config, or its config cannot be read. Nothing has been written then.
@@ -80,6 +80,10 @@ def claim(workdir: Path, config: ConfigDict) -> None:
         write_json(path, as_json(config))
         return
     here, there = _flat(as_json(config)), _flat(read_json(path, NO_CONFIG))
+    usual = defaults.base().to_dict()
+    usual["model"] |= defaults.model_options(config.model.name)
+    left_out = {key: value for key, value in _flat(usual).items() if key in here.keys() - there.keys()}
+    there |= json.loads(json.dumps(left_out))
     different = [
         f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
         for key in sorted(here.keys() | there.keys())

@@ -123,6 +123,18 @@ def test_the_folder_of_another_run_is_left_alone(finished: Path, config: ConfigD
     assert contents(finished) == before
 
 
+def test_a_run_from_before_there_were_options_is_that_of_their_defaults(config: ConfigDict, tmp_path: Path) -> None:
+    settings.claim(tmp_path, config)
+    found = json.loads((tmp_path / "config.json").read_text())
+    del found["training"]["semi_amortized"], found["model"]["posterior_flow"]
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    settings.claim(tmp_path, config)
+    config = config.copy_and_resolve_references()
+    config.training.semi_amortized = 1
+    with pytest.raises(ValueError, match=r"training\.semi_amortized is 0 there, 1 here\. Choose"):
+        settings.claim(tmp_path, config)
+
+
 def test_a_folder_with_a_damaged_config_is_left_alone(config: ConfigDict, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model": {')
     with pytest.raises(ValueError, match=r"config\.json is no config of a run"):
