@@ -248,7 +248,7 @@ def check_beside_static(beside: Beside, batch: Batch, sizes: Sizes | None = None
     if sizes is not None and sizes.num_sequences == 0:
         raise ValueError(
             "The model learns nothing of single training sequences: leave out `sequence_index`, or make a model that "
-            "does, such as FHVAE(num_sequences=...)."
+            "does, such as FHVAE(num_sequences=...) and FVAE(num_sequences=..., table=True)."
         )
 
 
