@@ -65,6 +65,8 @@ IDLE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("gpvae", {"units": 4}, {"inference": "recurrent"}),
     ("gpvae", {"cell": "gru"}, {"inference": "recurrent"}),
     ("gpvae", {"window": 5, "inference": "recurrent"}, {"inference": "convolution"}),
+    ("draw", {"attention": False, "read_size": 3}, {"attention": True}),
+    ("draw", {"attention": False, "write_size": 3}, {"attention": True}),
     ("switching_lds", {"inference": "filter", "rounds": 2}, {"inference": "smooth"}),
     ("zforcing_vrnn", {"backward_weight": 0.5}, {"reconstruct_backward": "gaussian"}),
 ]

@@ -163,7 +163,8 @@ FORMS = {
 
 
 def make(form: Form, **options: Any) -> tfdvae.DRAW:
-    sizes = {"num_glimpses": GLIMPSES, "read_size": 2, "write_size": 3, "units": 4, **form.options}
+    windows = {"read_size": 2, "write_size": 3} if form.options.get("attention", True) else {}
+    sizes = {"num_glimpses": GLIMPSES, "units": 4, **windows, **form.options}
     model = tfdvae.DRAW(Z, **{**sizes, **options})
     model.build_for(form.shape, form.u_dim, form.context_dim)
     randomise(model, 0.4, 0)
@@ -332,6 +333,8 @@ def test_pixels_that_the_canvas_holds_start_at_their_frequency() -> None:
         ({"dropout": 1.0}, (4,), r"`dropout` must be in \[0, 1\), got 1.0"),
         ({"picture": (2, 3)}, (4,), r"`picture` must be height and width of frames of shape \(4,\), got \(2, 3\)"),
         ({"picture": (2, 2, 1)}, (4,), r"`picture` must be height and width .* got \(2, 2, 1\)"),
+        ({"picture": 2}, (4,), r"`picture` must be a sequence of whole numbers such as \(8,\), got 2"),
+        ({}, (4, 1), r"got frames of shape \(4, 1\), of one column: still pictures need an axis of time, x\[:, None\]"),
         ({}, (2, 2, 1, 3), r"Expected frames that are pictures, .* got frames of shape \(2, 2, 1, 3\)"),
     ],
 )
@@ -345,3 +348,6 @@ def test_vectors_are_squares_or_rows_or_as_told() -> None:
         model = tfdvae.DRAW(2, num_glimpses=1, units=3, picture=picture)
         model.build_for(width)
         assert (model.canvas.height, model.canvas.columns) == expected
+    model = tfdvae.DRAW(2, num_glimpses=1, units=3, picture=np.array([4, 1]))
+    model.build_for((4, 1))
+    assert (model.canvas.height, model.canvas.columns) == (4, 1) and model.get_config()["picture"] == (4, 1)

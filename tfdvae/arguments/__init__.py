@@ -3,7 +3,7 @@
 It knows nothing of the rest of the package, so that everything in it may ask; `tfdvae.validation` offers the same.
 """
 
-from tfdvae.arguments.constructors import CheckedArguments, Only, idle, like_defaults, refuse_unused
+from tfdvae.arguments.constructors import CheckedArguments, Only, idle, like_defaults, refuse_unused, widths
 from tfdvae.arguments.scalars import plain, real, scheduled, switch, whole
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "scheduled",
     "switch",
     "whole",
+    "widths",
 ]

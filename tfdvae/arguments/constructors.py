@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdvae.arguments.scalars import plain, switch, whole
 
-__all__ = ["CheckedArguments", "Only", "idle", "like_defaults", "refuse_unused"]
+__all__ = ["CheckedArguments", "Only", "idle", "like_defaults", "refuse_unused", "widths"]
 
 
 class Only(NamedTuple):
@@ -128,7 +128,7 @@ def _like(name: str, value: Any, default: Any) -> Any:
     if isinstance(default, float):
         return _finite(name, value)
     if isinstance(default, tuple) and all(isinstance(item, int) for item in default):
-        return _widths(name, value)
+        return widths(name, value)
     return value
 
 
@@ -139,7 +139,8 @@ def _finite(name: str, value: Any) -> Any:
     return value
 
 
-def _widths(name: str, value: Any) -> tuple[int, ...]:
+def widths(name: str, value: Any) -> tuple[int, ...]:
+    """A sequence of whole numbers from 1 on, as Python's own; ValueError for anything else."""
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
         raise ValueError(f"`{name}` must be a sequence of whole numbers such as (8,), got {value!r}.")
     return tuple(whole(f"{name}[{i}]", item, at_least=1) for i, item in enumerate(value))

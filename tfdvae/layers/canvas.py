@@ -7,8 +7,6 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from tfdvae import validation
-
 __all__ = ["Canvas", "ContextOnCanvas"]
 
 
@@ -33,11 +31,17 @@ class Canvas(NamedTuple):
             picture: height and width of frames `(D,)`; None for squares where D is one, and else a row of D pixels.
 
         Raises:
-            ValueError: frames of another shape, or not of as many pixels as `picture`.
+            ValueError: frames of another shape, or not of as many pixels as `picture`, or of one column without it.
         """
         shape = tuple(frame_shape)
+        if picture is None and len(shape) == 2 and shape[1] == 1:
+            # What is left of [batch, height, width, 1], whose rows would be learned as pictures without a word.
+            raise ValueError(
+                f"Expected pictures [batch, time, height, width, channels], got frames of shape {shape}, of one "
+                f"column: still pictures need an axis of time, x[:, None]; or say picture={shape}, if they are that "
+                "narrow."
+            )
         if picture is not None:
-            picture = tuple(validation.whole(f"picture[{i}]", n, at_least=1) for i, n in enumerate(picture))
             if len(picture) != 2 or math.prod(picture) != math.prod(shape) or shape[:-1] not in ((), picture[:1]):
                 raise ValueError(f"`picture` must be height and width of frames of shape {shape}, got {picture}.")
         if len(shape) == 1:

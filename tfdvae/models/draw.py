@@ -10,13 +10,14 @@ from tfdvae import families, observations, random, validation
 from tfdvae.layers import glimpses
 from tfdvae.layers.canvas import Canvas, ContextOnCanvas
 from tfdvae.layers.cell import concat
-from tfdvae.layers.latent import Latent
+from tfdvae.layers.latent import Latent, no_state
 from tfdvae.layers.recurrent import Recurrent, RecurrentState
 from tfdvae.loop import scan
 from tfdvae.models.base import Packed
 from tfdvae.models.drawings import DrawingsMixin, Seen, each_picture, flattened
 from tfdvae.models.sequence import SequenceDVAE
-from tfdvae.types import Gaussian, LatentPath, State, Trajectory
+from tfdvae.types import Gaussian, LatentPath, Trajectory
+from tfdvae.validation import Only
 
 __all__ = ["DRAW"]
 
@@ -45,18 +46,19 @@ class DRAW(DrawingsMixin, SequenceDVAE):
 
     Gregor et al. (2015), "DRAW: a recurrent neural network for image generation", sections 2 and 3 (their numbering
     from memory), whose T is the number of glimpses. A still picture is a sequence of one frame, `[B, 1, D]` or `[B, 1,
-    H, W, C]`: `x[:, None]` of pictures `[B, D]` or `[B, H, W, C]`. Frames of longer sequences are drawn independently,
-    so that `forecast` and new frames of `generate` are drawn from the prior whatever came before; there is no `step`.
-    All glimpses of a frame are one latent "z" of G Z numbers, the first glimpse in front, with the conditionals of q
-    along the path: its KL is the sum over glimpses of (10), and log q that of z_1, ..., z_G together.
+    H, W, C]`: `x[:, None]` of pictures `[B, D]` or `[B, H, W, C]`, whose rows would be taken for frames without that
+    axis. Frames of longer sequences are drawn independently, so that `forecast` and new frames of `generate` are drawn
+    from the prior whatever came before; there is no `step`. All glimpses of a frame are one latent "z" of G Z numbers,
+    the first glimpse in front, with the conditionals of q along the path: its KL is the sum over glimpses of (10), and
+    log q that of z_1, ..., z_G together.
 
     With `attention` read and write look through windows of N x N Gaussian filters, (19)-(29), told by the decoder's
-    state; without, they are the whole pictures (17) and a linear layer (18). c_0 is the bias of p(x | .), and the
-    first states of the recurrences are learned as well. Deviations: E[x | c] for a sigmoid, so that any observation
-    goes, whose parameters the canvas holds (of M D parameters, M pictures; where they are no whole pictures, the
-    observation maps a canvas of D to them). What was not observed has no error where the networks see the `indicator`,
-    which is read as a third picture. Inputs u_t, which the paper has none of, join both recurrences; the context of a
-    sequence moves the first canvas as well.
+    state; without, they are the whole pictures (17) and a linear layer (18). c_0 is the bias of p(x | .), and the first
+    states of both recurrences are learned as well: that the paper learns all three is from memory too. Deviations: E[x
+    | c] for a sigmoid, so that any observation goes, whose parameters the canvas holds (of M D parameters, M pictures;
+    where they are no whole pictures, the observation maps a canvas of D to them). What was not observed has no error
+    where the networks see the `indicator`, which is read as a third picture. Inputs u_t, which the paper has none of,
+    join both recurrences; the context of a sequence moves the first canvas as well.
 
     Example:
         model = tfdvae.DRAW(**tfdvae.presets.papers.draw_mnist)
@@ -67,7 +69,7 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         latent_dim: Z, of each glimpse.
         num_glimpses: G.
         attention: whether windows are read and written, or whole pictures.
-        read_size, write_size: N of the windows that are read and written.
+        read_size, write_size: N of the windows that are read and written, with `attention`.
         picture: height and width of frames that are vectors; None for squares where they can be, and else one row.
         units, cell, num_layers: of both recurrences; "lstm", "gru" or "rnn".
         dropout: rate on what is read and between recurrent layers, one mask per picture.
@@ -77,9 +79,12 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         **options: how frames enter and leave the model, see `DVAE`.
 
     Raises:
-        ValueError: numbers below 1, a rate outside of [0, 1), frame networks, since pixels are read and written; when
-            built, frames that are no pictures of that size.
+        ValueError: numbers below 1, a rate outside of [0, 1), frame networks, since pixels are read and written; sizes
+            of windows without `attention`; when built, frames that are no pictures of that size, or of one column where
+            `picture` does not say so.
     """
+
+    used_with = {"read_size": Only("attention", (True,)), "write_size": Only("attention", (True,))}
 
     def __init__(
         self,
@@ -112,7 +117,7 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"`dropout` must be in [0, 1), got {dropout}.")
         self.attention = attention
-        self.picture = None if picture is None else tuple(picture)
+        self.picture = None if picture is None else validation.widths("picture", picture)
         self.units = units
         self.cell = cell
         self.num_layers = num_layers
@@ -157,11 +162,7 @@ class DRAW(DrawingsMixin, SequenceDVAE):
     @property
     def latents(self) -> tuple[Latent, ...]:
         """All glimpses of a frame, each of which sees those before it, in a loop of its own."""
-        return (Latent("z", self.of_frame, self.of_frame, self.infer_pictures, self._no_state),)
-
-    @staticmethod
-    def _no_state(state: State, z: tf.Tensor) -> State:
-        return state
+        return (Latent("z", self.of_frame, self.of_frame, self.infer_pictures, no_state),)
 
     # Equations, for N pictures.
 

@@ -17,6 +17,7 @@ from tfdvae.arguments import (
     scheduled,
     switch,
     whole,
+    widths,
 )
 from tfdvae.validation.batches import (
     NO_TARGETS,
@@ -72,5 +73,6 @@ __all__ = [
     "switch",
     "value_checks",
     "whole",
+    "widths",
     "with_missing",
 ]
