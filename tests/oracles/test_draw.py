@@ -302,6 +302,13 @@ def test_a_drawing_ends_in_what_is_reconstructed() -> None:
     assert np.abs(one - two).max() > 1e-4
 
 
+def test_a_picture_is_no_stream_and_errors_say_so() -> None:
+    model, x = make(FORMS["grey"]), np.zeros([1, 1, 3, 2], np.float32)
+    for ask in (lambda: model.step({}, x[:, 0]), lambda: model.refine(x, by="frame")):
+        with pytest.raises(ValueError, match="DRAW as configured draws every frame as a picture by itself"):
+            ask()
+
+
 def test_made_up_drawings_are_those_of_generate() -> None:
     form = FORMS["colours"]
     model, batch = make(form), data(form)

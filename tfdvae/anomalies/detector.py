@@ -82,8 +82,8 @@ class Detector:
             raise TypeError(f"Expected a DVAE to score by, got {type(model).__name__}.")
         if not model.causal:
             raise ValueError(
-                f"A {type(model).__name__} as configured infers latents from frames that are yet to come, so it cannot "
-                f"score a step when it comes. Choose {CAUSAL_FORMS}."
+                f"A {type(model).__name__} as configured {model.not_causal}, so it cannot score a step when it comes. "
+                f"Choose {CAUSAL_FORMS}."
             )
         self.model, self.learning, self.views = model, (learning or Learning()).checked(), tuple(views)
         self._run = tf.function(self._scores, reduce_retracing=True, autograph=False)

@@ -85,6 +85,7 @@ class DRAW(DrawingsMixin, SequenceDVAE):
     """
 
     used_with = {"read_size": Only("attention", (True,)), "write_size": Only("attention", (True,))}
+    not_causal = "draws every frame as a picture by itself, whatever came before"
 
     def __init__(
         self,

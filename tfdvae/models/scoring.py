@@ -170,7 +170,7 @@ class ScoringMixin:
     def not_by_frames(self) -> str | None:
         """What keeps this model from inferring and scoring one frame after the other; None where nothing does."""
         if not self.causal:
-            return "infers latents from frames that are yet to come"
+            return self.not_causal
         if self.sequence_latents:
             return "has latents that exist once per sequence, which no resampling can renew"
         if not all(latent.in_loop for latent in self.latents):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -28,6 +28,9 @@ class StreamingMixin:
     A state is a dict of tensors `[B, .]`. What a model needs to remember beside the entries of its own equations stands
     in it as well: "context", and with fill="last" the "last" values that were observed.
     """
+
+    not_causal: ClassVar[str] = "infers latents from frames that are yet to come"
+    """What a model that is not `causal` does instead, as a part of a sentence."""
 
     @property
     def stepwise(self) -> bool:
@@ -332,6 +335,6 @@ class StreamingMixin:
         self._require_built("step")
         if not self.causal:
             raise ValueError(
-                f"{type(self).__name__} as configured infers latents from frames that are yet to come, so frames "
-                f"cannot be streamed. Choose {CAUSAL_FORMS}."
+                f"{type(self).__name__} as configured {self.not_causal}, so frames cannot be streamed. Choose "
+                f"{CAUSAL_FORMS}."
             )

@@ -58,7 +58,7 @@ def check_steps(model: Any) -> None:
     batch, own = frames(model), noise(model)
     if not model.causal:
         state = model.initial_state(BATCH, context=batch.context) if model.stepwise else {}
-        message = "infers latents from frames that are yet to come, so frames cannot be"
+        message = f"{model.not_causal}, so frames cannot be"
         _require_refusal(lambda: model.step(state, *at(batch, 0, model)), message)
         return
     own = {latent.name: own[latent.name] for latent in model.frame_latents}
