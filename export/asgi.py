@@ -6,7 +6,8 @@ python -m export.asgi --path served/balls --port 8501
 `export.client.RestClient` and all that speaks to TensorFlow Serving's REST in columns ("inputs") finds the same paths,
 bodies and codes here. Any ASGI server runs `App`. A version that was written with --batching has requests that come
 within `--wait` milliseconds merged: up to `--max_batch_size` sequences are one run of the model. There is one version,
-no gRPC and no monitoring: it is for machines where a container is too much.
+no gRPC and no monitoring: it is for machines where a container is too much. It warns once, on standard error, of frames
+far outside of the training data, whoever sent them.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from export import program
+from export.client_known import TrainingData, frames
 from export.client_many import join, part
 from export.client_rest import DTYPES
 from export.client_types import Arrays, InvalidArgumentError, SignatureSpec, TensorSpec, checked, described
@@ -83,6 +85,7 @@ class App:
         self.version = int(folder.name) if folder.name.isdecimal() else 1
         self.name = name or (folder.parent if folder.name.isdecimal() else folder).name
         self.specs = described(folder / "signatures.json")
+        self._data = TrainingData(folder / "signatures.json")
         self.max_batch_size, self.wait = max_batch_size, wait
         self._merges = self._artefact.target.merged
         self._pool = ThreadPoolExecutor(num_threads or os.cpu_count(), "model")
@@ -136,6 +139,8 @@ class App:
             given = checked(name, spec, {key: _read(key, value, spec.inputs.get(key)) for key, value in inputs.items()})
         except InvalidArgumentError as error:
             raise Refusal(400, str(error)) from error
+        for x, known in frames(given):
+            self._data.watch(x, known)
         outputs = await (self._merged(name, spec, given) if self._merges else self._run(name, given))
         written = {key: value.tolist() for key, value in outputs.items()}
         return {"outputs": written if len(written) > 1 else next(iter(written.values()))}

@@ -6,7 +6,7 @@
 //
 // What `export/edge/stream.py` is in Python: a place in a sequence, which frames that come in, or are drawn, move on. Any
 // error is a tfdvae::EdgeError and leaves the stream where it was. Not for several threads at once. Memory is constant.
-// `stream.known()` says what the file knows of the training data, and compares columns, periods and rates with it
+// `stream.known()` says what the file knows of the training data, and compares columns, units, periods and rates with it
 // (known.h beside this one); a frame far outside of these data is warned of on standard error, once.
 //
 // Link libLiteRt.so, of LiteRT 2.1 or later; that of the wheel ai-edge-litert will do (`python -m export.native --link

@@ -3,6 +3,7 @@
 //
 //   tfdvae::Known known = model.known();               // of a SavedModel or an EdgeStream
 //   known.CheckFeatures({"flow", "pressure"});         // std::runtime_error for other columns, or another order
+//   known.CheckUnits({"l/s", "kPa"});                  // one for all features, or one for each
 //   known.CheckPeriod(0.5);                            // in known.time_unit, "s" as a rule
 //   known.CheckRate(16000.0);
 //   std::vector<float> x = known.Scaled(measured);     // as the frames of training were scaled
@@ -159,6 +160,10 @@ struct Known {
   }
 
   void CheckFeatures(const std::vector<std::string>& found) const { CheckNames("features", found, features); }
+  void CheckUnits(const std::vector<std::string>& found) const {
+    const size_t count = std::max(found.size(), units.size());
+    if (Each(found, count) != Each(units, count)) CheckNames("units", found, units);
+  }
   void CheckInputs(const std::vector<std::string>& found) const { CheckNames("inputs", found, inputs); }
   void CheckPeriod(double found) const { CheckNumber("period", found, period, " " + time_unit); }
   void CheckRate(double found) const { CheckNumber("sampling rate", found, rate, ""); }
@@ -177,6 +182,11 @@ struct Known {
     std::string text;
     for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
     return text;
+  }
+
+  // One name for all, as one for each.
+  static std::vector<std::string> Each(const std::vector<std::string>& names, size_t count) {
+    return names.size() == 1 ? std::vector<std::string>(count, names[0]) : names;
   }
 
   static void CheckNames(const std::string& what, std::vector<std::string> found, std::vector<std::string> there) {

@@ -7,10 +7,11 @@
 //   float score = stream.Push(frame).at("score").flat<float>()(0);
 //   tfdvae::Tensor x = stream.Generate();              // [B, D], drawn and fed back
 //
-// Everything throws tfdvae::Error, which says what was wrong, and leaves a stream where it was. `model.known()` says what
-// the description knows of the training data, and compares columns, periods and rates with it (known.h beside this one); a
-// stream warns once, on standard error, of frames far outside of these data. A SavedModel may be shared
-// by threads, a Stream may not. Header only; `python -m export.native --link` prints how to compile what includes it.
+// Everything throws tfdvae::Error, which says what was wrong, and leaves a stream where it was. `model.known()` says
+// what the description knows of the training data, and compares columns, units, periods and rates with it (known.h
+// beside this one); a stream warns once, on standard error, of frames far outside of these data. A SavedModel may be
+// shared by threads, a Stream may not. Header only; `python -m export.native --link` prints how to compile what
+// includes it.
 
 #ifndef TFDVAE_SAVED_MODEL_H_
 #define TFDVAE_SAVED_MODEL_H_

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -146,8 +148,12 @@ def test_what_is_not_declared_for_it_cannot_be_merged(model: tfdvae.DVAE) -> Non
 
 
 @pytest.fixture(scope="module")
-def app(served: Path) -> asgi.App:
-    return asgi.App(served, wait=0.05)
+def app(served: Path, tmp_path_factory: pytest.TempPathFactory) -> asgi.App:
+    """Of a version that knows its training data."""
+    folder = shutil.copytree(served, tmp_path_factory.mktemp("known") / "vrnn")
+    path, usual = folder / "12" / "signatures.json", {"mean": [0.0], "deviation": [1.0], "low": [-9.0], "high": [9.0]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"statistics": usual}))
+    return asgi.App(folder, wait=0.05)
 
 
 async def ask(app: asgi.App, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
@@ -211,6 +217,26 @@ def test_requests_that_come_at_once_are_one_run(app: asgi.App, model: tfdvae.DVA
         expected = parity.call(declared["reconstruct"], given)["mean"]
         assert code == 200
         np.testing.assert_allclose(json.loads(body)["outputs"]["mean"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_it_warns_once_of_frames_far_outside_of_the_training_data(app: asgi.App) -> None:
+    x = np.zeros([1, 3, cases.X_DIM])
+    x[0, 2, 1] = 500.0
+
+    def told(**inputs: object) -> list[str]:
+        body = json.dumps({"inputs": {"x": x.tolist(), "length": [3], **inputs}}).encode()
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            code, _ = asyncio.run(ask(app, "POST", "/v1/models/vrnn:predict", body))
+        codes.append(code)
+        return [str(one.message) for one in found if one.category is UserWarning]
+
+    codes: list[int] = []
+    assert told(mask=[[True, True, False]]) == []
+    assert told(mask=[[True, True]]) == []
+    (message,) = told(mask=[[True, True, True]])
+    assert "feature 1 is 500, and was between -9 and 9 in training" in message
+    assert told(mask=[[True, True, True]]) == [] and codes == [200, 400, 200, 200]
 
 
 @pytest.mark.parametrize(

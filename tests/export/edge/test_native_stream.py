@@ -1,5 +1,6 @@
 """A stream over a .tflite file in C++, by LiteRT's own library, without headers, Python and TensorFlow."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 import tfdvae
 from export import native
+from export.edge.known import Known
 from tests import cases
 from tests.export.edge.conftest import with_data
 
@@ -61,6 +63,38 @@ def test_frames_are_compared_with_what_the_file_knows(vrnn: tuple[tfdvae.DVAE, P
     still = run(known, 0, "0.1 0 0 0\n" * 120)
     assert "100 frames changed by less than a hundredth of what is usual: are frames for VRNN" in still.stderr
     assert "in training" not in run(vrnn[1], 0, header + "0 0 500 0\n").stderr
+
+
+UNITS = """
+#include "known.h"
+int main(int argc, char** argv) {
+  try {
+    tfdvae::Known(argv[1]).CheckUnits(std::vector<std::string>(argv + 2, argv + argc));
+  } catch (const std::runtime_error& error) {
+    std::cout << error.what();
+  }
+}
+"""
+
+
+def test_units_are_compared_as_in_python(tmp_path: Path) -> None:
+    (tmp_path / "units.cc").write_text(UNITS)
+    program = tmp_path / "units"
+    command = [str(native.compiler()), "-std=c++17", f"-I{native.SOURCE_FOLDER}", str(tmp_path / "units.cc")]
+    subprocess.run([*command, "-o", str(program)], check=True)
+    refused = 0
+    for there in ((), ("V",), ("l/s", "kPa")):
+        known = Known(("flow", "pressure"), there)
+        description = json.dumps({"data": known._asdict()})
+        for found in (("V",), ("V", "V"), ("l/s", "kPa"), ("kPa", "l/s"), ("l/s",), ("l/s", "kPa", "V")):
+            said = subprocess.run([str(program), description, *found], capture_output=True, text=True, check=True)
+            try:
+                known.check(units=found)
+                assert said.stdout == ""
+            except ValueError as error:
+                assert said.stdout == str(error)
+                refused += 1
+    assert refused == 9
 
 
 def test_files_that_are_none(vrnn: tuple[tfdvae.DVAE, Path], tmp_path: Path) -> None:
