@@ -1,14 +1,15 @@
 """Live anomaly scores of a sensor: CSV lines come in on standard input, a line with its score goes out for each.
 
-tail -f sensor.csv | python -m export.edge.anomaly --model m.tflite --standardise scale.json
+tail -n +1 -f sensor.csv | python -m export.edge.anomaly --model m.tflite --standardise scale.json
 python -m export.edge.anomaly --model m.tflite --columns pressure flow --time timestamp < log.csv
 
 A line is a frame, its columns are the features; a first line with names is recognised, and must have those that the
 model's file knows, in their order. Frames are scaled as its training data were. Out comes CSV, flushed line by line:
-number of the frame (or its column `--time`), score in nats, smoothed score, and a flag, 1 where the smoothed score is
-below the threshold. That is learnt from the first `--learn` frames that have a score, in which up to a tenth
-may be anomalies: median - tolerance * (median - lower quartile) of the smoothed scores; until then the flag is empty.
-Or it is known already (`--threshold`), as minus that of `tfdvae.anomalies.AlarmRule`, whose scores are minus these.
+number of the frame (or its column `--time`, quoted where it has a comma), score in nats, smoothed score, and a flag, 1
+where the smoothed score is below the threshold. That is learnt from the first `--learn` frames that have a score, in
+which up to a tenth may be anomalies: median - tolerance * (median - lower quartile) of the smoothed scores; until then
+the flag is empty. Or it is known already (`--threshold`), as minus that of `tfdvae.anomalies.AlarmRule`, whose scores
+are minus these.
 
 Empty fields and "nan" are values that are missing. A model of partly observed frames takes them for unobserved; in
 others its own prediction takes their place, so that time goes on (from the first whole frame on). Either way the line
@@ -19,6 +20,7 @@ counts as missing.
 """
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -137,6 +139,8 @@ def monitor(
     mean, scale = scaling or (0.0, 1.0)
     expected: np.ndarray | None = None
     frames = flags = 0
+    # Time stamps may hold decimal commas, which the writer quotes.
+    table = csv.writer(out, lineterminator="\n")
     print("time,score,smoothed,flag", file=out, flush=True)
     for row in rows:
         expected = _pass_over(stream, expected, row, 0 if clock is None else clock(row))
@@ -154,7 +158,8 @@ def monitor(
                 cells = (f"{pushed.score:.4f}", f"{smoothed:.4f}", "" if flag is None else str(int(flag)))
                 flags += bool(flag)
         frames += 1
-        print(row.label, *cells, sep=",", file=out, flush=True)
+        table.writerow((row.label, *cells))
+        out.flush()
     return frames, flags
 
 

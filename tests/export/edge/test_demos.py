@@ -113,6 +113,14 @@ def test_columns_by_name(vrnn, signal, monkeypatch, capsys) -> None:
     assert [row["time"] for row in rows] == [f"12:0{t}" for t in range(5)]
 
 
+def test_time_stamps_with_decimal_commas_stay_one_field(vrnn, signal, monkeypatch, capsys) -> None:
+    text = "t;a;b;c;d\n" + "".join(f"{t / 2};{';'.join(map(str, row))}\n" for t, row in enumerate(signal[:3].tolist()))
+    form = ("--delimiter", ";", "--decimal", ",", "--time", "t")
+    assert score(vrnn[1], text.replace(".", ","), monkeypatch, *form) == 0
+    rows = table(capsys.readouterr().out)
+    assert [row["time"] for row in rows] == ["0,0", "0,5", "1,0"] and all(float(row["score"]) for row in rows)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
