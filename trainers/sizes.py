@@ -53,9 +53,10 @@ SIZES: dict[str, Size] = {
 
 def build_model(name: str, size: Size, jit_compile: bool = False) -> DVAE:
     """The model `name` of `tfdvae.MODELS` with the networks of `size`, built and compiled for training."""
-    unused = MODELS[name].without_use()
+    own = size.options.get(name, {})
+    unused = MODELS[name].without_use({**size.common, **own})
     common = {key: value for key, value in size.common.items() if key not in unused}
-    model = MODELS[name](**{**common, **size.options.get(name, {})})
+    model = MODELS[name](**{**common, **own})
     model.compile(keras.optimizers.Adam(size.learning_rate), jit_compile=jit_compile)
     model.build_for(size.x_dim)
     model.optimizer.build(model.trainable_variables)
