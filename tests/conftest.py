@@ -109,15 +109,6 @@ def settled_imports() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_adam() -> None:
-    """Eager updates by Adam cost one operation for each variable."""
-    if "keras" in sys.modules:
-        from tests import quick_adam
-
-        quick_adam.replace()
-
-
-@pytest.fixture(scope="session", autouse=True)
 def warm_converter() -> Iterator[None]:
     """Conversions to LiteRT are forks of one process, which the first of them starts."""
     process = warm.Warm()

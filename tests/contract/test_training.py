@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfdvae
-from tests import cases, quick_adam
+from tests import cases
 from tfdvae.testing import assert_close, assert_equal, differs, evaluate
 
 COMPILED = cases.params(cases.PRIMARY, always=["vrnn"])
@@ -74,20 +74,6 @@ def test_training_in_a_graph_and_under_xla_is_eager_training(primary: str) -> No
     assert set(found["eager"]["history"]) == logs | {"kl_weight"} | {f"val_{log}" for log in logs}
     assert_close(found["graph"], found["eager"], 1e-4)
     assert_close(found["xla"], found["eager"], 1e-4)
-
-
-def test_the_eager_update_of_adam_in_these_tests_is_that_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    start, *gradients = np.random.default_rng(0).normal(size=(5, 3, 2)).astype("float32")
-    found = []
-    for update in (quick_adam.original, quick_adam.update_step):
-        monkeypatch.setattr(keras.optimizers.Adam, "update_step", update)
-        rate = keras.optimizers.schedules.PolynomialDecay(0.1, 4, 0.05)
-        variable, optimizer = keras.Variable(start), keras.optimizers.Adam(rate, beta_1=0.8, epsilon=1e-2)
-        for gradient in gradients:
-            optimizer.apply([tf.constant(gradient)], [variable])
-        found.append([v.numpy() for v in (variable, *optimizer.variables)])
-    assert_close(*found, 1e-6)
-    assert differs(found[0][0], start)
 
 
 @SOME
