@@ -98,3 +98,10 @@ def test_the_recipe_takes_any_model_and_observation() -> None:
         tfdvae.recipes.forecaster(24, model="lstm")
     with pytest.raises(ValueError, match="lag of 12 steps is not known"):
         tfdvae.recipes.forecaster(24, lags=(12,))
+
+
+def test_what_is_no_series_is_refused() -> None:
+    made = tfdvae.recipes.forecaster(12, 6, given=4, latent_dim=2, units=3)
+    for verb in (made.fit, made.forecast):
+        with pytest.raises(TypeError, match="Expected a TimeSeries of tfdvae.data.regular_series, got NoneType"):
+            verb(None)

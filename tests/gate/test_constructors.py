@@ -284,3 +284,9 @@ def test_another_backend_is_named() -> None:
     assert "tfdvae runs on Keras' TensorFlow backend, and Keras is set to 'jax': set KERAS_BACKEND=tensorflow" in (
         found.stderr
     )
+
+
+@pytest.mark.parametrize("model", ["rvae_noncausal", "rnn", "gpvae"])
+def test_an_activation_that_does_not_exist_is_refused_where_no_layer_would_use_it(model: str) -> None:
+    with pytest.raises(ValueError, match="none such"):
+        tfdvae.MODELS[model](activation="none such")

@@ -80,7 +80,9 @@ class Forecaster(NamedTuple):
 
         Raises:
             ValueError: no series that is long enough, or what `forecast_windows` refuses.
+            TypeError: no `TimeSeries`.
         """
+        _require_series(series)
         hop, batch_size = (whole(n, v, at_least=1) for n, v in (("hop", hop), ("batch_size", batch_size)))
         first, span = self._past(), self.seasons.horizon
         origins = rolling_origins(series, span, start=first, stop=valid_from or stop, stride=hop)
@@ -116,8 +118,10 @@ class Forecaster(NamedTuple):
 
         Raises:
             ValueError: as `forecast_inputs`.
+            TypeError: no `TimeSeries`.
         """
         batch_size = whole("batch_size", batch_size, at_least=1)
+        _require_series(series)
         if origins is None:
             origins = [Origin(i, len(x)) for i, x in enumerate(series.x)]
         batch, future_u = forecast_inputs(series, self.seasons, origins)
@@ -180,6 +184,11 @@ def load_forecaster(folder: str | os.PathLike) -> Forecaster:
         lists = {name: tuple(found.pop(name)) for name in ("lags", "calendar")}
         seasons = Seasons(**found, **lists).checked()
     return Forecaster(load_model(folder / MODEL), seasons, updates)
+
+
+def _require_series(series: Any) -> None:
+    if not isinstance(series, TimeSeries):
+        raise TypeError(f"Expected a TimeSeries of tfdvae.data.regular_series, got {type(series).__name__}.")
 
 
 def _arrays(series: TimeSeries, seasons: Seasons, origins: Sequence[Origin]) -> dict[str, np.ndarray]:

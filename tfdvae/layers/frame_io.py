@@ -99,6 +99,7 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         self.indicator = indicator
         self.frame_encoder = spec_config(frame_encoder)
         self.frame_decoder = spec_config(frame_decoder)
+        keras.activations.get(activation)  # networks without hidden layers would never ask what it is
         self.activation = activation
         self.dropout = dropout
         self.presence = presence
