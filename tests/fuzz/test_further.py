@@ -150,7 +150,9 @@ def targets() -> Iterator[list[Target]]:
 
     refine = {**FRAMED, "steps": COUNT, "num_samples": COUNT, "learning_rate": RATE, "seed": SEED}
     swapped = {"sample": SWITCH, "seed": SEED}
-    detect = {"length": COUNT, "updates": COUNT, "batch_size": COUNT, "season": COUNT, "seed": SEED}
+    # A season of None is that of a day.
+    season = [value for value in COUNT if value.make(None) is not None]
+    detect = {"length": COUNT, "updates": COUNT, "batch_size": COUNT, "season": season, "seed": SEED}
     pushed = constants(good=[[0.0, 1.0], np.ones(2), [np.nan, np.nan]], bad=[[1.0], None, "a", [np.inf, 0.0], [[1, 2]]])
     coding = {"sequences": BITS, "seed": constants(good=[0, np.int64(3)], bad=[-1, 1.5, "a", None, 2**70, True])}
     yield [

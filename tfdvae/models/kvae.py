@@ -1,12 +1,13 @@
 """KVAE: Kalman variational autoencoder (Fraccaro et al. 2017; survey chapter 6)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from tfdvae import families, loop, masks, observations, random, validation
+from tfdvae.arguments import Only
 from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import concat
@@ -69,6 +70,8 @@ class KVAE(SequenceDVAE):
     Raises:
         ValueError: for sizes and scales that are not positive.
     """
+
+    used_with: ClassVar[Mapping[str, Only]] = {"flow": Only("posterior_flow")}
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ LENGTH = 6
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["two_latents", "pictures", "partly_observed", "coupling_with_context", "in_units_of_its_own"]
+    "kind", ["two_levels", "pictures", "partly_observed", "coupling_with_context", "in_units_of_its_own"]
 )
 def test_pushes_are_one_call(kind: str, tmp_path: Path) -> None:
     tf.keras.utils.set_random_seed(4)
