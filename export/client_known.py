@@ -56,7 +56,9 @@ def frames(inputs: Arrays) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         x, known = inputs[name], inputs.get(observed)
         exists = inputs.get("mask") if name == "x" else None
         if name == "given" and "given_length" in inputs:
-            exists = np.arange(x.shape[1]) < inputs["given_length"][:, None]
+            exists = np.arange(x.shape[1]) < np.reshape(inputs["given_length"], [-1, 1])
+        if any(part is not None and part.shape != x.shape[: part.ndim] for part in (known, exists)):
+            continue  # Which the server refuses, with the lengths that it expects.
         if exists is not None:
             exists = np.broadcast_to(exists.reshape(exists.shape + (1,) * (x.ndim - exists.ndim)), x.shape)
             known = exists if known is None else known & exists

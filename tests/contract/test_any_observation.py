@@ -42,9 +42,8 @@ def data(observation: str) -> dict[str, np.ndarray]:
 
 def make(model: str, observation: str | dict | Observation, **options) -> tfdvae.DVAE:
     keras.utils.set_random_seed(0)
-    return tfdvae.MODELS[model](
-        **{**cases.common(model), "dropout": 0.0, **cases.SIZES[model]}, observation=observation, **options
-    )
+    sizes = {**cases.common(model), "dropout": 0.0, **cases.SIZES[model], **options}
+    return tfdvae.MODELS[model](**cases.used(model, sizes), observation=observation)
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -167,6 +167,8 @@ def test_what_only_the_server_can_refuse(one: client.Client, model: tfdvae.DVAE)
         one.predict("score", {**score(model), "num_samples": 0})
     with pytest.raises(client.InvalidArgumentError):
         one.predict("score", {**score(model), "mask": np.ones([3, 6], bool)})
+    with pytest.raises(client.InvalidArgumentError):
+        one.predict("score", {**score(model), "observed": np.ones([3, 6, cases.X_DIM], bool)})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -35,8 +35,13 @@ def test_memory_is_constant_and_the_state_stays_bounded(request: pytest.FixtureR
     run(max(200, count // 20))
     gc.collect()
     blocks, before = sys.getallocatedblocks(), resident()
-    run(count)
-    gc.collect()
+    grown = []
+    for _ in range(4):
+        run(count // 4)
+        gc.collect()
+        grown.append(resident() - before)
+        before = resident()
     assert sys.getallocatedblocks() - blocks < 500
-    assert resident() - before < 2**22
+    # What leaks grows in every quarter; the allocator may take some megabytes for itself in one of them.
+    assert min(grown) < 2**20
     assert all(np.abs(y).max() < 1e3 for y in tf.nest.flatten(state))

@@ -26,7 +26,9 @@ NETWORKS = {
 
 
 def make(u_dim: int = 0, *, x_dim: int = X, spread: float = 0.5, **options: Any) -> tfdvae.DVBF:
-    sizes = {"latent_dim": Z, "noise_dim": W, "num_matrices": M, "units": 3}
+    sizes = {"latent_dim": Z, "noise_dim": W, "num_matrices": M}
+    if options.get("initial") != "filter":
+        sizes["units"] = 3
     model = tfdvae.DVBF(**NETWORKS, **{**sizes, **options})
     model.build_for(x_dim, u_dim)
     if spread:

@@ -28,8 +28,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 def test_terms_follow_the_equations(variant: str, shape: str, driven: bool) -> None:
     observation = "bernoulli" if shape == "lstm" else "gaussian"
     u_dim = U if driven else 0
-    recurrent = () if variant == "VAE" else ("cell", "num_layers")
-    options = {k: v for k, v in SHAPES[shape].items() if k == "scale" or k in recurrent}
+    made, own = VARIANTS[variant]
+    idle = getattr(tfdvae, made).without_use(own)
+    options = {k: v for k, v in SHAPES[shape].items() if k not in idle}
     model = tiny(variant, X, u_dim, latent_dim=Z, observation=observation, **options)
     rng = np.random.default_rng(5)
     x = frames(observation, BATCH, LENGTH, X)

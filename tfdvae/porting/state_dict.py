@@ -66,8 +66,10 @@ def from_dvae_state_dict(
     heads = {head: state.head(head) for network in networks.values() for head in getattr(network, "heads", ())}
     state.refuse(all_read=True)
     usual = {"activation": "tanh", "scale": "exp", "scale_floor": "clip", "observation": "gamma", "standardize": None}
-    sizes = _sizes(networks, found, heads)
-    model = MODELS[name](**{**usual, **CONVENTIONS.get(name, {}), **sizes, **options})
+    ours = {**usual, **CONVENTIONS.get(name, {}), **_sizes(networks, found, heads)}
+    # Widths of parts that the options leave out are dropped, so that the part itself is what is refused below.
+    idle = MODELS[name].without_use({**ours, **options})
+    model = MODELS[name](**{**{key: value for key, value in ours.items() if key not in idle}, **options})
     model.build_for(len(heads["output"].bias))
     widths = _widths(model)
     for part, network in networks.items():
