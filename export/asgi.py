@@ -28,6 +28,7 @@ from export.client_known import TrainingData, frames
 from export.client_many import join, part
 from export.client_rest import DTYPES
 from export.client_types import Arrays, InvalidArgumentError, SignatureSpec, TensorSpec, checked, described
+from export.saved_model import warmup_requests
 
 __all__ = ["App", "run"]
 
@@ -90,12 +91,26 @@ class App:
         self._merges = self._artefact.target.merged
         self._pool = ThreadPoolExecutor(num_threads or os.cpu_count(), "model")
         self._queues: dict[str, list[Waiting]] = {}
+        self._warm = False
         self.runs = 0
+
+    def warm_up(self) -> None:
+        """Runs the version's warm-up requests once, as TensorFlow Serving does, so that no caller waits for the first
+        runs of a signature, which trace and plan it; a server calls it before it takes requests.
+
+        Without tensorflow-serving-api there are no such requests, and nothing to read them by.
+        """
+        if self._warm:
+            return
+        self._warm = True
+        for name, given in warmup_requests(self._artefact.path):
+            self._artefact.functions[name](given)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answers one request; see the ASGI specification."""
         if scope["type"] == "lifespan":
             while (await receive())["type"] != "lifespan.shutdown":
+                await asyncio.get_running_loop().run_in_executor(self._pool, self.warm_up)
                 await send({"type": "lifespan.startup.complete"})
             self._pool.shutdown()
             await send({"type": "lifespan.shutdown.complete"})
@@ -227,6 +242,7 @@ def main(given: argparse.Namespace) -> int:
     except ImportError as error:
         raise ImportError(f"An ASGI server is needed, such as: pip install uvicorn ({error}).") from error
     app = App(given.path, given.name, given.max_batch_size, given.wait / 1000.0)
+    app.warm_up()
     print(f"Serving {app.name} at http://{given.host}:{given.port}/v1/models/{app.name}", flush=True)
     uvicorn.run(app, host=given.host, port=given.port, log_level="warning")
     return 0

@@ -24,9 +24,11 @@ import argparse
 import itertools
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from export import deployment, program
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from tfdvae.models import DVAE
     from tfdvae.serving import Signature
 
-__all__ = ["batching_params", "run", "write_version", "write_warmup"]
+__all__ = ["batching_params", "run", "warmup_requests", "write_version", "write_warmup"]
 
 WARMUP = "tf_serving_warmup_requests"
 WARMUP_LENGTHS, MOST_WARMUPS = (1, 7, 64), 1000
@@ -172,6 +174,23 @@ def write_warmup(
                 writer.write(record)
                 written.add(record)
     return path
+
+
+def warmup_requests(folder: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Signature and inputs of each request that `write_warmup` wrote to a version; none where there is no such file, or
+    no tensorflow-serving-api to read it by."""
+    path = folder / "assets.extra" / WARMUP
+    if not path.is_file():
+        return
+    try:
+        from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+    except ImportError:
+        return
+    import tensorflow as tf
+
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = PredictionLog.FromString(record).predict_log.request
+        yield request.model_spec.signature_name, {n: tf.make_ndarray(proto) for n, proto in request.inputs.items()}
 
 
 def main(given: argparse.Namespace) -> int:

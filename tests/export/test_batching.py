@@ -173,6 +173,30 @@ async def ask(app: asgi.App, method: str, path: str, body: bytes = b"") -> tuple
     return sent[0]["status"], sent[1]["body"]
 
 
+def test_every_signature_has_run_before_the_server_takes_requests(served: Path) -> None:
+    pytest.importorskip("tensorflow_serving", reason="tensorflow-serving-api is not installed")
+    fresh, ran, sent = asgi.App(served), [], []
+    for name, function in fresh._artefact.functions.items():
+        fresh._artefact.functions[name] = lambda given, name=name, function=function: (
+            ran.append((name, sorted(given))),
+            function(given),
+        )[1]
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> dict:
+        return next(messages)
+
+    async def send(message: dict) -> None:
+        sent.append((message["type"], len(ran)))
+
+    asyncio.run(fresh({"type": "lifespan"}, receive, send))
+    assert {name for name, _ in ran} == set(fresh.specs)
+    assert all(given == sorted(fresh.specs[name].inputs) for name, given in ran)
+    assert sent == [("lifespan.startup.complete", len(ran)), ("lifespan.shutdown.complete", len(ran))]
+    fresh.warm_up()
+    assert sent[-1][1] == len(ran)
+
+
 class InProcess(client.RestClient):
     """The client of TensorFlow Serving's REST, with the application at the other end."""
 
