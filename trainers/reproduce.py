@@ -47,7 +47,8 @@ def run(
         changes: "section.key=value" for every row, such as training.epochs=2.
 
     Raises:
-        ValueError: no such row, a change that no config has, or other changes than those `workdir` was begun with.
+        ValueError: no such row, a change that no config has or that leaves nothing to measure, or other changes than
+            those `workdir` was begun with.
         ImportError: a package that the table needs is not installed. Nothing has been trained then.
     """
     chosen = _choose(table, rows)
@@ -57,6 +58,12 @@ def run(
     configs = {(row.labels, seed): config_of(row, workdir, seed, changes) for row in chosen for seed in seeds}
     for config in configs.values():
         settings.check(config)
+        for key in table.above_zero:
+            section, _, name = key.partition(".")
+            if not config[section][name] > 0:
+                raise ValueError(
+                    f"{key} must be above 0, got {config[section][name]}: this table measures what it hides."
+                )
     _claim(workdir, changes)
     for count, ((labels, seed), config) in enumerate(configs.items(), 1):
         folder = _folder(workdir, labels, seed)

@@ -307,6 +307,8 @@ def test_factors_need_individuals_or_a_table() -> None:
     model, x = make(), frames("gaussian", 2, 5, X)
     with pytest.raises(ValueError, match="table=True"):
         model.factors()
+    with pytest.raises(ValueError, match="`mask` belongs to the individuals `x`"):
+        model.factors(mask=np.ones([2, 5], bool))
     found = model.factors(x)
     np.testing.assert_allclose(found.individuals, model.encode(x)["individual"].loc, **CLOSE)
     np.testing.assert_allclose(found.times, times_of(model, TIMES), **CLOSE)

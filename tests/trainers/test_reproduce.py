@@ -112,6 +112,13 @@ def test_what_does_not_exist_is_refused_before_anything_is_written(options: dict
     assert not (tmp_path / "table").exists()
 
 
+@pytest.mark.parametrize("name", ["factors", "healing"])
+def test_what_hides_nothing_is_refused_by_tables_of_what_is_hidden(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data.missing_rate must be above 0, got 0.0: this table measures"):
+        reproduce.run(TABLES[name], tmp_path / "table", changes=["data.missing_rate=0.0"])
+    assert not (tmp_path / "table").exists()
+
+
 def test_rows_without_a_figure_are_left_out() -> None:
     text = markdown(table(), {("VRNN", "tuned"): [{"ELBO": None, "parts": 1.25}]})
     assert "| VRNN | tuned |  |  | 1.2 |" in text and "RNN | plain" not in text

@@ -249,9 +249,12 @@ class FVAE(RecurrentDVAE):
             x, mask, u, observed, context: individuals, as everywhere; None for those of the table.
 
         Raises:
-            ValueError: neither individuals nor a table.
+            ValueError: neither individuals nor a table, or what belongs to individuals without them.
         """
         self._require_built("factors")
+        parts = {"mask": mask, "u": u, "observed": observed, "context": context}
+        if x is None and (given := [name for name, part in parts.items() if part is not None]):
+            raise ValueError(f"`{given[0]}` belongs to the individuals `x`, which `factors` was not given.")
         if x is not None:
             individuals = self.encode(x, mask, u, observed, context)["individual"].loc
         elif self.cell.table:

@@ -77,13 +77,17 @@ def _told(model: "DVAE", path: Trajectory, moves: Mapping[str, Move], noise: Map
     for latent in model.moved_latents:
         own = latents[latent.name]
         if own.terms is not None or own.average is not None:
-            raise ValueError(
-                f"`semi_amortized` moves posteriors frame by frame, and {type(model).__name__} has a KL of "
-                f"{latent.name!r} that knows them as a whole: compile without it, and use `refine` after training."
-            )
+            raise _known_as_a_whole(model, latent.name)
         q = latent.q.moved(own.q, *moves[latent.name])
         latents[latent.name] = own._replace(q=q, noise=noise[latent.name])
     return path._replace(latents=latents)
+
+
+def _known_as_a_whole(model: "DVAE", name: str) -> ValueError:
+    return ValueError(
+        f"`semi_amortized` moves posteriors frame by frame, and {type(model).__name__} has a KL of {name!r} that knows "
+        "them as a whole: compile without it, and use `refine` after training."
+    )
 
 
 def check(model: "DVAE", bound: Bound) -> None:
@@ -99,6 +103,8 @@ def check(model: "DVAE", bound: Bound) -> None:
                 f"`semi_amortized` needs posteriors that have parameters wherever they are moved, which "
                 f"{type(latent.q).__name__} of {latent.name!r} has not: use `refine` after training."
             )
+        if not model.splits_kl or latent.average is not None:
+            raise _known_as_a_whole(model, latent.name)
     if not bound.by_path or getattr(bound, "chunk", None) is not None:
         raise ValueError(
             f"`semi_amortized` moves whole paths that are held together, and {type(bound).__name__} as configured "

@@ -122,6 +122,7 @@ FACTORS = Table(
         Column("ELBO", 2),
     ),
     measure=_measure,
+    above_zero=("data.missing_rate",),
     rows=(
         Row(("FVAE",), "configs/faces/fvae.py"),
         Row(("FVAE, table of U",), "configs/faces/fvae.py", {"model.table": True}),

@@ -73,6 +73,7 @@ HEALING = Table(
         Column("ELBO", 2),
     ),
     measure=_measure,
+    above_zero=("data.missing_rate",),
     rows=tuple(
         Row((name,), f"configs/healing_digits/{config}.py", {}, PUBLISHED.get(name, {}))
         for name, config in MODELS.items()

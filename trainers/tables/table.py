@@ -74,6 +74,8 @@ class Table(NamedTuple):
         rows: the experiments.
         notes: what a reader must know to compare with the papers.
         needs: packages that loading or measuring imports, as (package, extra).
+        above_zero: settings, "section.key", without which there is nothing to measure, such as the share of a split
+            that is hidden.
     """
 
     title: str
@@ -84,6 +86,7 @@ class Table(NamedTuple):
     rows: tuple[Row, ...]
     notes: str = ""
     needs: tuple[tuple[str, str], ...] = ()
+    above_zero: tuple[str, ...] = ()
 
 
 def bound_columns(unit: str) -> tuple[tuple[Column, ...], Callable[[Finished], dict[str, float | None]]]:
