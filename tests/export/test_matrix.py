@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from export import matrix, native, parity
+from export import matrix, parity
 from tests import cases
+from tests.export.compiler import needs_compiler
 
 
 def difference(signature: str, largest: float, relative: float) -> parity.Difference:
@@ -30,7 +31,7 @@ def test_formats_that_a_model_has_nothing_for_are_left_out(monkeypatch: pytest.M
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-@pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler on PATH")
+@needs_compiler
 def test_the_table_of_two_models(tmp_path: Path, capsys) -> None:
     pytest.importorskip("ai_edge_litert")
     for name in ("vrnn", "vrae"):

@@ -15,9 +15,10 @@ import tensorflow as tf
 import tfdvae
 from export import native, parity, running, verify
 from tests import cases
+from tests.export.compiler import needs_compiler
 from tfdvae import serving
 
-pytestmark = pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler on PATH")
+pytestmark = needs_compiler
 
 ALONE = """
 import sys

@@ -12,10 +12,11 @@ import tfdvae
 from export import native
 from export.edge.known import Known
 from tests import cases
+from tests.export.compiler import needs_compiler
 from tests.export.edge.conftest import with_data
 
 pytest.importorskip("ai_edge_litert")
-pytestmark = pytest.mark.skipif(native.compiler() is None, reason="there is no C++ compiler on PATH")
+pytestmark = needs_compiler
 
 
 def run(path: Path, length: int, text: str) -> subprocess.CompletedProcess:
