@@ -12,6 +12,8 @@ from export.edge.known import Known, Watch
 __all__ = ["TrainingData", "frames"]
 
 OBSERVED = {"x": "observed", "given": "given_observed"}
+COUNTS = {"x": "length", "given": "given_length"}
+"""How many frames of each row exist, where a server merges rows; what stands after them may be anything."""
 
 
 class TrainingData:
@@ -54,12 +56,13 @@ def frames(inputs: Arrays) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         if name not in inputs:
             continue
         x, known = inputs[name], inputs.get(observed)
-        exists = inputs.get("mask") if name == "x" else None
-        if name == "given" and "given_length" in inputs:
-            exists = np.arange(x.shape[1]) < np.reshape(inputs["given_length"], [-1, 1])
-        if any(part is not None and part.shape != x.shape[: part.ndim] for part in (known, exists)):
+        exists = [inputs["mask"]] if name == "x" and "mask" in inputs else []
+        if COUNTS[name] in inputs:
+            exists.append(np.arange(x.shape[1]) < np.reshape(inputs[COUNTS[name]], [-1, 1]))
+        parts = exists if known is None else [known, *exists]
+        if any(part.shape != x.shape[: part.ndim] for part in parts):
             continue  # Which the server refuses, with the lengths that it expects.
-        if exists is not None:
-            exists = np.broadcast_to(exists.reshape(exists.shape + (1,) * (x.ndim - exists.ndim)), x.shape)
-            known = exists if known is None else known & exists
+        for part in exists:
+            part = np.broadcast_to(part.reshape(part.shape + (1,) * (x.ndim - part.ndim)), x.shape)
+            known = part if known is None else known & part
         yield x, None if known is None or known.all() else known

@@ -71,6 +71,14 @@ def test_frames_that_are_no_data_are_left_out() -> None:
     np.testing.assert_array_equal(known, observed & mask[:, :, None])
     ((_, known),) = frames({"given": x, "given_length": np.array([1, 3])})
     np.testing.assert_array_equal(known, np.broadcast_to([[[1], [0], [0]], [[1], [1], [1]]], x.shape))
+    length = np.array([1, 3])
+    for given in ({}, {"mask": np.ones((2, 3), bool)}):
+        ((_, known),) = frames({"x": x, "length": length, **given})
+        np.testing.assert_array_equal(known, np.broadcast_to([[[1], [0], [0]], [[1], [1], [1]]], x.shape))
+    ((_, known),) = frames({"x": x, "length": length, "mask": mask, "observed": observed})
+    np.testing.assert_array_equal(known, observed & mask[:, :, None] & (np.arange(3) < length[:, None])[..., None])
+    assert not list(frames({"x": x, "length": np.array([3])}))
+    assert not list(frames({"x": x, "length": length, "mask": np.ones((2, 2), bool)}))
 
 
 def test_descriptions_that_are_damaged_name_the_file(description: Path) -> None:
