@@ -44,12 +44,14 @@ from tfdvae.anomalies import (
 )
 from tfdvae.anomalies.baselines import require_packages
 from tfdvae.anomalies.detector import SETTINGS
+from tfdvae.anomalies.thresholds import peaks_over
 from tfdvae.data import TimeSeries, read_csv, regular_series, snap_to_grid
 from tfdvae.data.files import atomic_write, import_extra
 from tfdvae.markdown import markdown_table
 from tfdvae.metrics import NAB_PROFILES, nab_score, point_scores, window_scores
 from tfdvae.plots import plot_alarms
 from trainers import settings
+from trainers.detect_methods import METHODS, Setting
 from trainers.generate import save_figure
 from trainers.writing import write_json, write_text
 
@@ -57,38 +59,6 @@ __all__ = ["HALVES", "METHODS", "Labelled", "Setting", "read_series", "run"]
 
 HALVES = {"all": slice(None), "choose": slice(0, None, 2), "report": slice(1, None, 2)}
 """Which series, in the order of their names."""
-
-
-class Setting(NamedTuple):
-    """How a method is used.
-
-    Attributes:
-        risk, smoothing: see `AlarmRule`.
-        hold: seasons within which a flag belongs to the alarm of the one before it.
-        window: seasons in a baseline's window.
-        learn: part of the clean steps that the method learns from.
-        fit: part of the clean steps behind which thresholds are fitted.
-    """
-
-    risk: float = 1e-3
-    smoothing: tuple[float, ...] = (0.0, 0.98)
-    hold: float = 0.25
-    window: float = 0.25
-    learn: float = 0.6
-    fit: float = 0.6
-
-
-METHODS: dict[str, Setting] = {
-    "model": Setting(),
-    "rolling z-score": Setting(risk=1e-4, window=1.0),
-    "Isolation Forest": Setting(risk=1e-4, hold=1.0, window=1.0 / 24.0, learn=1.0, fit=0.5),
-    "matrix profile": Setting(risk=1e-4, hold=1.0, window=1.0),
-}
-"""The settings of each that had the best mean score by the standard profile on the half "choose" of the benchmark's
-series: of the baselines among windows of 1/24, 1/4 and 1 day, risks of 1e-2 to 1e-5, smoothing (0,), (0.98,) and both,
-holds of 1/4 and 1 day, and thresholds from steps that were learned (the second half of all) or not (the last 40%); of
-the model, whose thresholds are from steps that it has not learned, among risks and holds by the mean of three seeds. An
-Isolation Forest is better off with all of the clean part."""
 
 
 class Labelled(NamedTuple):
@@ -211,13 +181,14 @@ def run(
     """
     import_extra("matplotlib", "Drawing alarms", "plots")
     require_packages(methods)
-    stops = [_learned(item, methods["model"]) for item in items]
-    detector = _detector(items, stops, workdir / "detector", {"model": model, "seed": seed, **options})
     chosen = range(len(items))[HALVES[half]]
     if not chosen:
         raise ValueError(f"There is no series in the half {half!r} of {len(items)}.")
-    detector, items = detector.of(chosen), [items[i] for i in chosen]
     named = {model if name == "model" else name: setting for name, setting in methods.items()}
+    _check_lengths([items[i] for i in chosen], named)
+    stops = [_learned(item, methods["model"]) for item in items]
+    detector = _detector(items, stops, workdir / "detector", {"model": model, "seed": seed, **options})
+    detector, items = detector.of(chosen), [items[i] for i in chosen]
     nats = detector.score([item.series for item in items])
     alarms: dict[str, list[Alarms]] = {name: [] for name in named}
     for name, setting in named.items():
@@ -252,6 +223,18 @@ def run(
     return table
 
 
+def _check_lengths(items: Sequence[Labelled], methods: Mapping[str, Setting]) -> None:
+    """Raises ValueError where clean parts are too short for thresholds, before a detector is trained in vain."""
+    for item in items:
+        for name, setting in methods.items():
+            start = int(setting.fit * item.stop)
+            if peaks_over(np.arange(start, item.stop), AlarmRule().level) is None:
+                raise ValueError(
+                    f"{item.name}, {name}: clean steps {start} to {item.stop} are too few for a threshold: give more "
+                    "(--clean_part), or let the model learn fewer (--learn_part)."
+                )
+
+
 def _learned(item: Labelled, setting: Setting) -> int:
     """Where the steps end that a method learns from."""
     return max(1, int(setting.learn * item.stop))
@@ -270,7 +253,8 @@ def _detector(items: Sequence[Labelled], stops: Sequence[int], folder: Path, opt
             )
         if found.views != found.follow(series, stops).views:
             raise ValueError(
-                f"The detector in {folder} was fitted to other series or clean parts: choose another --workdir."
+                f"The detector in {folder} was fitted to other series, --clean_part or --learn_part: choose another "
+                "--workdir."
             )
         return found
     asked.fit(series, stops, seed=options["seed"], verbose=2)

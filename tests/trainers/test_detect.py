@@ -62,6 +62,17 @@ def test_packages_are_asked_for_before_anything_is_trained(
         detect.run(items, tmp_path, **SMALL)
 
 
+def test_what_no_score_can_mend_is_said_before_anything_is_trained(
+    items: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detect.recipes, "detector", lambda **options: pytest.fail("it began to work"))
+    methods = {"model": detect.METHODS["model"]}
+    with pytest.raises(ValueError, match="b, rnn: clean steps 180 to 300 are too few for a threshold.*--learn_part"):
+        detect.run([items[0], items[1]._replace(stop=300)], tmp_path, methods=methods, **SMALL)
+    with pytest.raises(ValueError, match="no series in the half 'report' of 1"):
+        detect.run(items[:1], tmp_path, methods=methods, half="report", **SMALL)
+
+
 def test_what_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"c\.csv: Column 'timestamp' falls from .* \(--snap puts"):
         detect.read_series(folder, folder / "labels.json")
@@ -135,5 +146,5 @@ def test_a_run_is_scored_beside_what_needs_no_model(items: list, tmp_path: Path,
     for other, message in others:
         with pytest.raises(ValueError, match=f"was made with {message} is asked for"):
             detect.run(items, tmp_path, methods={"model": rule}, **{**SMALL, **other})
-    with pytest.raises(ValueError, match="was fitted to other series or clean parts"):
+    with pytest.raises(ValueError, match="was fitted to other series, --clean_part or --learn_part"):
         detect.run(items[:2], tmp_path, methods={"model": rule}, **SMALL)
