@@ -143,6 +143,21 @@ def test_a_swap_takes_v_from_one_sequence_and_z_from_the_other() -> None:
         np.testing.assert_allclose(itself, model.reconstruct(dynamics, mask), **CLOSE)
 
 
+@pytest.mark.exhaustive
+def test_a_swap_of_masked_sequences_is_the_same_as_a_graph() -> None:
+    model = make("full")
+    content, dynamics = frames("gaussian", 2, 6, X, seed=1), frames("gaussian", 2, 4, X, seed=2)
+    options = {"mask_content": np.array([[1, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1]], bool)}
+    options["mask_dynamics"] = np.array([[1, 1, 1, 1], [1, 0, 1, 0]], bool)
+    graph = model.swap(content, dynamics, **options)
+    tf.config.run_functions_eagerly(True)
+    try:
+        eager = model.swap(content, dynamics, **options)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    np.testing.assert_allclose(graph, eager, **CLOSE)
+
+
 def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> None:
     model = make("full", U)
     x, u = frames("gaussian", 2, 4, X), frames("gaussian", 2, 4, U)

@@ -296,6 +296,21 @@ def test_a_swap_keeps_what_is_said_and_moves_the_voice() -> None:
         model.swap(x, other[:1], u=u, u_other=u_other[:1])
 
 
+@pytest.mark.exhaustive
+def test_a_swap_is_the_same_as_a_graph() -> None:
+    model = make(U)
+    x, other = frames("gaussian", 2, 5, X, seed=1), frames("gaussian", 2, 4, X, seed=2)
+    u, u_other = frames("gaussian", 2, 5, U, seed=3), frames("gaussian", 2, 4, U, seed=4)
+    options = {"mask": np.array([[1, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool), "u": u, "u_other": u_other}
+    graph = model.swap(x, other, **options)
+    tf.config.run_functions_eagerly(True)
+    try:
+        eager = model.swap(x, other, **options)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    np.testing.assert_allclose(graph, eager, **CLOSE)
+
+
 def test_drawn_segments_stay_close_to_the_mean_of_their_sequence() -> None:
     model = make()
     mu2 = np.tile(np.random.default_rng(3).normal(size=[1, Z2]).astype(np.float32), [20_000, 1])
