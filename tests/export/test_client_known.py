@@ -100,3 +100,11 @@ def test_the_program_compares_before_it_calls(description: Path, capsys) -> None
         assert message in capsys.readouterr().err
         assert client.run([*known[:4], *wrong]) == 1
         assert "are compared with is in --description" in capsys.readouterr().err
+
+
+def test_the_program_says_where_there_is_nothing_to_compare_with(description: Path, capsys) -> None:
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"data": {}}))
+    known = ["--rest", NOWHERE, "--model", "vrnn", "--description", str(description)]
+    for option in (["--columns", "flow", "pressure"], ["--frame_period", "1"], ["--sampling_rate", "44100"]):
+        assert client.run([*known, *option]) == 1
+        assert f"signatures.json has nothing that {option[0]} is compared with: leave it out" in capsys.readouterr().err
