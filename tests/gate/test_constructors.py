@@ -40,6 +40,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("vae", {"cell": "gru", "num_layers": 3}, "VAE has no use for `cell`, `num_layers`"),
     ("vae", {"units": 64}, "VAE has no use for `units`, since it has no recurrent layers: leave it out"),
     ("rnn", {"scale": "exp", "min_scale": 0.1}, "RNN has no use for `scale`, `min_scale`, since it has no latent"),
+    ("rnn", {"family": "categorical"}, "RNN has no use for `family`, since it has no latent variables: leave it out"),
+    ("rnn", {"posterior_flow": 1}, "RNN has no use for `posterior_flow`, since it has no latent variables: leave"),
 ]
 
 
@@ -84,6 +86,16 @@ def test_arguments_that_others_leave_without_use(name: str, options: dict[str, A
     made(2, **{key: value for key, value in options.items() if key != wrong})
     # Files of models that were written before hold them.
     assert made.from_config({**options, "latent_dim": 2}).get_config()[wrong] == made(2).get_config()[wrong]
+
+
+def test_each_argument_without_use_is_refused_for_its_own_reason() -> None:
+    with pytest.raises(ValueError) as found:
+        tfdvae.DKF(2, inference="mf_l", combiner_units=(4,), transition="linear", transition_units=(4,))
+    assert str(found.value) == (
+        "DKF has no use for `transition_units`, which is read where `transition` is 'gated', and it is 'linear'; nor "
+        "for `combiner_units`, which is read where `inference` is 'st_r' or 'st_l' or 'st_lr', and it is 'mf_l': leave "
+        "them out."
+    )
 
 
 @pytest.mark.parametrize("name", tfdvae.MODELS)

@@ -81,10 +81,16 @@ def refuse_unused(made: type[CheckedArguments], options: Mapping[str, Any], reas
     """Raises ValueError where an argument without use, of which there is a reason, is given another value than its
     default."""
     defaults = _defaults(made)
-    given = [name for name in reasons if name in options and options[name] != defaults[name]]
-    if given:
-        told, why = ", ".join(f"`{name}`" for name in given), reasons[given[0]]
-        raise ValueError(f"{made.__name__.removesuffix('Cell')} has no use for {told}, {why}: leave it out.")
+    told: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        if name in options and options[name] != defaults[name]:
+            told.setdefault(why, []).append(f"`{name}`")
+    if told:
+        parts = [f"{', '.join(names)}, {why}" for why, names in told.items()]
+        which = "it" if sum(map(len, told.values())) == 1 else "them"
+        raise ValueError(
+            f"{made.__name__.removesuffix('Cell')} has no use for {'; nor for '.join(parts)}: leave {which} out."
+        )
 
 
 def idle(

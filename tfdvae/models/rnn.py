@@ -30,7 +30,9 @@ class RNNCell(StochasticCell):
     """
 
     observe_reads = ("h",)
-    unused = dict.fromkeys(("scale", "min_scale", "scale_floor"), "since it has no latent variables")
+    unused = dict.fromkeys(
+        ("scale", "min_scale", "scale_floor", "family", "posterior_flow", "flow"), "since it has no latent variables"
+    )
 
     def __init__(
         self, latent_dim: int = 0, *, phi_x: Sequence[int] = (256,), decoder_units: Sequence[int] = (), **kwargs
@@ -38,7 +40,6 @@ class RNNCell(StochasticCell):
         super().__init__(latent_dim, **kwargs)
         if latent_dim != 0:
             raise ValueError(f"RNN has no latent variables: `latent_dim` must be 0, got {latent_dim}.")
-        self.require_gaussian("RNN has no latent variables, thus neither family nor flow")
         self.phi_x = tuple(phi_x)
         self.decoder_units = tuple(decoder_units)
         self.x_features = self.mlp(self.phi_x, "phi_x")
