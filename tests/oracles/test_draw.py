@@ -336,6 +336,7 @@ def test_pixels_that_the_canvas_holds_start_at_their_frequency() -> None:
     ("options", "shape", "message"),
     [
         ({"frame_encoder": "conv"}, (4,), "no use for `frame_encoder`, since it reads and writes pixels"),
+        ({"frame_networks": {"dropout": 0.5}}, (4,), "no use for `frame_networks`, since it reads and writes pixels"),
         ({"num_glimpses": 0}, (4,), "`num_glimpses` must be at least 1"),
         ({"dropout": 1.0}, (4,), r"`dropout` must be in \[0, 1\), got 1.0"),
         ({"picture": (2, 3)}, (4,), r"`picture` must be height and width of frames of shape \(4,\), got \(2, 3\)"),

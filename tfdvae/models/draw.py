@@ -107,7 +107,7 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         seed: int = 0,
         **options,
     ):
-        for name in ("frame_encoder", "frame_decoder"):
+        for name in ("frame_encoder", "frame_decoder", "frame_networks"):
             if options.get(name) is not None:
                 raise ValueError(f"DRAW has no use for `{name}`, since it reads and writes pixels: leave it out.")
         super().__init__(observation, seed, **options)
