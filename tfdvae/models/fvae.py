@@ -156,10 +156,6 @@ class FVAECell(StochasticCell):
         place = tf.broadcast_to(tf.range(length)[:, None], [size, length, 1])
         return {"place": tf.ensure_shape(place, [*e.shape[:2], 1])}
 
-    def embed(self, x: tf.Tensor) -> tf.Tensor:
-        """x_t itself, without the column that tells whether there is one."""
-        return super().embed(x[..., : self.x_dim - 1])
-
     def log_time(self, place: tf.Tensor) -> tf.Tensor:
         """log V_t, by the numbers of frames from 0 on `[..., 1]`: `[..., Z]`."""
         rows = before_loop(
