@@ -11,7 +11,7 @@ import pytest
 
 __all__ = ["SHARES", "chosen_share", "commit", "is_chosen", "is_turn", "params"]
 
-SHARES = 4
+SHARES = 6
 """How many runs it takes until each of those tests had its turn, which is what keeps `.ci/run` below an hour."""
 
 
@@ -51,8 +51,11 @@ def is_chosen(item: pytest.Item, option: str | None) -> bool:
     """Whether a test runs: one that is marked exhaustive has to wait for its turn.
 
     The mark may name the turn, `exhaustive(turn=number)`, which keeps the tests of one variant of a model together;
-    without one it follows from the test's name.
+    without one it follows from the test's name. Of a test that is marked `alternating` every second combination of its
+    parameters waits, like the black squares of a board, so that any two values still meet every time where there are
+    three parameters, and each value where there are fewer.
     """
     marks = list(item.iter_markers("exhaustive"))
-    turns = [mark.kwargs["turn"] for mark in marks if "turn" in mark.kwargs] or [item.nodeid] * bool(marks)
-    return not marks or any(is_turn(turn, option) for turn in turns)
+    waits = bool(marks) or (item.get_closest_marker("alternating") and sum(item.callspec.indices.values()) % 2 == 1)
+    turns = [mark.kwargs["turn"] for mark in marks if "turn" in mark.kwargs] or [item.nodeid]
+    return not waits or any(is_turn(turn, option) for turn in turns)

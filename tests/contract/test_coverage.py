@@ -1,6 +1,8 @@
 """The cases are complete: a model, or a variant of one, cannot be added without joining the contract suite."""
 
 import functools
+import itertools
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,3 +104,25 @@ def test_cells_of_both_kinds_stacks_and_both_scales_are_met() -> None:
     assert {c.cell for c in cells} == {"lstm", "gru", "rnn"}
     assert {c.num_layers for c in cells} == {1, 2}
     assert {c.scale for c in cells} == {"softplus", "exp"}
+
+
+def test_alternating_tests_meet_every_second_combination_and_the_others_in_one_turn_each(monkeypatch) -> None:
+    def item(*indices: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            nodeid=f"tests/one.py::test[{indices}]",
+            callspec=SimpleNamespace(indices=dict(enumerate(indices))),
+            iter_markers=lambda name: iter(()),
+            get_closest_marker=lambda name: name == "alternating" or None,
+        )
+
+    combinations = list(itertools.product(range(3), range(2), range(2)))
+    always = [one for one in combinations if turns.is_chosen(item(*one), None)]
+    for axes in itertools.combinations(range(3), 2):
+        pairs = {tuple(one[axis] for axis in axes) for one in combinations}
+        assert {tuple(one[axis] for axis in axes) for one in always} == pairs
+    assert len(always) == 6
+    met = []
+    for share in range(turns.SHARES):
+        monkeypatch.setattr(turns, "chosen_share", lambda share=share: share)
+        met += [one for one in combinations if one not in always and turns.is_chosen(item(*one), "share")]
+    assert sorted(met) == sorted(set(combinations) - set(always))

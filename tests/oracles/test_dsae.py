@@ -61,6 +61,7 @@ def drawn(batch: int, length: int, scale: float = 1.0) -> dict[str, np.ndarray]:
     return {k: (scale * rng.normal(size=shape)).astype(np.float32) for k, shape in shapes.items()}
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2, "scale": "exp"}], ids=["lstm", "gru"])
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 @pytest.mark.parametrize("inference", INFERENCES)

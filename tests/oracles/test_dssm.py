@@ -71,6 +71,7 @@ def inputs(u_dim: int, length: int = 4) -> np.ndarray | None:
     return frames("gaussian", 3, length, u_dim, seed=8) if u_dim else None
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2, "scale": "exp"}], ids=["lstm", "gru"])
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 def test_terms_follow_the_equations(u_dim: int, options: dict) -> None:

@@ -122,6 +122,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 def test_terms_follow_the_equations(u_dim: int, variant: str) -> None:

@@ -22,6 +22,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("driven", [False, True], ids=["undriven", "driven"])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -74,6 +75,7 @@ def test_the_prior_is_evaluated_on_the_posterior_sample(variant: str) -> None:
     assert np.abs(along_prior.p[0] - along_posterior.p[0])[:, 1:].max() > 500.0 * CLOSE["atol"]
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_masked_sequences_are_the_short_sequences(variant: str) -> None:
     """Frames that do not exist, holding NaN, in front, in between and behind."""

@@ -93,6 +93,7 @@ def divergences(expected: Followed) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return mu2, z2, reference.normal_divergence(expected.q_z1, reference.standard(expected.z1)).sum(-1)
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2, "scale": "exp"}], ids=["lstm", "gru"])
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 def test_terms_follow_the_equations(u_dim: int, options: dict) -> None:

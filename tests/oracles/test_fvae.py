@@ -83,6 +83,7 @@ def divergence(loc: np.ndarray, scale: np.ndarray, mean: Any = 0.0) -> np.ndarra
     return 0.5 * (scale**2 + (loc - mean) ** 2 - 1.0 - 2.0 * np.log(scale)).sum(axis=-1)
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("u_dim", [0, U])
 @pytest.mark.parametrize("length", [3, 6])
 def test_paths_and_terms(u_dim: int, length: int) -> None:

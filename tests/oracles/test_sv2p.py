@@ -36,6 +36,7 @@ def decoded(model: Any, v: np.ndarray, x: np.ndarray, u: np.ndarray | None = Non
     return features @ array(model.observation.head.kernel) + array(model.observation.bias)
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 @pytest.mark.parametrize("shape", [{}, {"cell": "gru", "num_layers": 2}], ids=["lstm", "gru, two layers"])
 def test_terms_follow_the_equations(shape: dict[str, Any], u_dim: int) -> None:

@@ -86,6 +86,7 @@ def follow(model: tfdvae.TCNDVAE, x: np.ndarray, u: np.ndarray | None, noise: di
     return found._replace(params=mlp(cell.decoder, h) @ reference.array(head.head.kernel) + reference.array(head.bias))
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("driven", [False, True], ids=["undriven", "driven"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_terms_follow_the_equations(variant: str, driven: bool) -> None:

@@ -78,6 +78,7 @@ def follow(model: tfdvae.TransformerDVAE, x: np.ndarray, u: np.ndarray | None, n
     return reference.Path(z, q, p, mlp(cell.decoder, h) @ array(head.head.kernel) + array(head.bias))
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("driven", [False, True], ids=["undriven", "driven"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_terms_follow_the_equations(variant: str, driven: bool) -> None:

@@ -60,6 +60,7 @@ def decoded(model: Any, s: np.ndarray, x: np.ndarray, u: np.ndarray | None = Non
     return np.stack(states, axis=1), np.stack(params, axis=1)
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_terms_follow_the_equations(shape: str, u_dim: int) -> None:

@@ -105,6 +105,7 @@ def inputs(driven: bool) -> tuple[np.ndarray, np.ndarray | None]:
     return frames("gaussian", BATCH, LENGTH, X), u
 
 
+@pytest.mark.alternating
 @pytest.mark.parametrize("options", [{}, {"cell": "lstm", "num_layers": 2, "scale": "exp"}], ids=["gru", "lstm2"])
 @pytest.mark.parametrize("driven", [False, True], ids=["undriven", "driven"])
 def test_terms_follow_the_equations(options: dict[str, Any], driven: bool) -> None:
