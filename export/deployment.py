@@ -15,8 +15,8 @@ called, without a new one: a server that polls models.config follows within a mi
 Without policy the server serves the newest version. `--keep N` serves the newest N. With `--label` it serves the
 versions that have a label, and those of `--versions`, at first the one that was the newest; labels that are not named
 stay where they are. A label moves only
-to a version that is served already, since the server refuses others: label it canary first. The two files of models are
-written anew where a policy is asked for, the others once: edit them at will.
+to a version that is served already, since the server refuses others: serve it first, with --versions or a label that
+is new. The two files of models are written anew where a policy is asked for, the others once: edit them at will.
 """
 
 import argparse
@@ -89,9 +89,11 @@ def changed(before: Policy, labels: Mapping[str, int], versions: Sequence[int], 
     """
     for label, number in labels.items():
         if before.labels.get(label, number) != number and number not in before.served:
+            first = " ".join(map(str, sorted({*before.versions, number})))
             raise ValueError(
                 f"The label {label!r} cannot move from version {before.labels[label]} to {number}, which is not served "
-                f"yet, and no server would follow. Serve it first, as with --label canary={number}."
+                f"yet, and no server would follow. Serve it first, with --versions {first}, or with a label that "
+                "is new, and move the label when it is loaded."
             )
     after = Policy(keep or before.keep, tuple(versions), {**before.labels, **labels})
     if keep is not None and after.served:
@@ -225,7 +227,8 @@ def main(given: argparse.Namespace) -> int:
     if not out.is_dir():
         raise FileNotFoundError(f"There is no folder {out} of versions: export.saved_model makes one.")
     name = given.name or out.resolve().name
-    print("\n".join(write(out, name, asked(given, out))))
+    for remark in write(out, name, asked(given, out)):
+        print(remark)
     print((out / FOLDER / "models.config").read_text(encoding="utf-8"), end="")
     return 0
 

@@ -141,7 +141,8 @@ def test_the_health_check_tells_whether_the_model_answers(out: Path) -> None:
 
 def test_a_canary_and_its_promotion(out: Path, capsys) -> None:
     assert run(out, "--label", "stable=1", "--label", "canary=2") == 0
-    assert 'key: "stable" value: 1' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("model_config_list {") and 'key: "stable" value: 1' in said
     for file in ("models.config", "models.host.config"):
         one = served(out, file)
         assert dict(one.version_labels) == {"stable": 1, "canary": 2}
@@ -161,6 +162,17 @@ def test_a_canary_and_its_promotion(out: Path, capsys) -> None:
     # Another export leaves all of that alone.
     assert deployment.write(out, "Bach_1") == []
     assert dict(served(out).version_labels) == {"stable": 1, "canary": 2}
+
+
+def test_the_next_canary_is_served_before_its_label_moves(out: Path, capsys) -> None:
+    """What a refusal advises does what was asked for, though the label in question is the canary's."""
+    assert run(out, "--label", "stable=1", "--label", "canary=2", "--versions", "1") == 0
+    assert run(out, "--label", "canary=3") == 1
+    advised = re.search(r"with (--versions [\d ]*\d)", capsys.readouterr().err)
+    assert advised and run(out, *advised[1].split()) == 0
+    assert list(served(out).model_version_policy.specific.versions) == [1, 2, 3]
+    assert run(out, "--label", "canary=3") == 0
+    assert dict(served(out).version_labels) == {"stable": 1, "canary": 3}
 
 
 def test_the_newest_versions(out: Path) -> None:
