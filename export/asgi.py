@@ -6,8 +6,8 @@ python -m export.asgi --path served/balls --port 8501
 `export.client.RestClient` and all that speaks to TensorFlow Serving's REST in columns ("inputs") finds the same paths,
 bodies and codes here. Any ASGI server runs `App`. A version that was written with --batching has requests that come
 within `--wait` milliseconds merged: up to `--max_batch_size` sequences are one run of the model. There is one version,
-no gRPC and no monitoring: it is for machines where a container is too much. It warns once, on standard error, of frames
-far outside of the training data, whoever sent them.
+without a label, no gRPC and no monitoring: it is for machines where a container is too much. It warns once, on standard
+error, of frames far outside of the training data, whoever sent them.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from export.saved_model import warmup_requests
 
 __all__ = ["App", "run"]
 
-PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata|:predict)?")
+PATH = re.compile(r"/v1/models/([^/:]+)(?:/(versions/\d+|labels/[^/:]+))?(/metadata|:predict)?")
 NAMES = {numpy: name for name, numpy in DTYPES.items()}
 DEFAULT = "reconstruct"
 MOST = 1 << 28
@@ -128,7 +128,10 @@ class App:
         found = PATH.fullmatch(path)
         if found is None or (method == "POST") != (found[3] == ":predict"):
             raise Refusal(400, f"Malformed request: {method} {path}")
-        if found[1] != self.name or (found[2] is not None and int(found[2]) != self.version):
+        which, _, value = (found[2] or "").partition("/")
+        if which == "labels":
+            raise Refusal(404, f"There are no labels of versions here, such as {value!r}: leave it out.")
+        if found[1] != self.name or (which and int(value) != self.version):
             raise Refusal(
                 404, f"There is no model {found[1]!r} of that version here, only {self.name}, {self.version}."
             )

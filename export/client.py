@@ -34,6 +34,7 @@ from export.client_types import (
     UnavailableError,
     VersionStatus,
 )
+from export.edge.files import load_arrays
 
 __all__ = [
     "Client",
@@ -86,7 +87,7 @@ def main(given: argparse.Namespace) -> int:
         if not given.signature:
             print(listing(client.status(), client.signatures()))
             return 0
-        outputs = client.predict(given.signature, program.read_arrays(given.inputs))
+        outputs = client.predict(given.signature, load_arrays(given.inputs))
     with Path(given.out).open("wb") as file:
         np.savez(file, **outputs)
     print("\n".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in outputs.items()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.client_types import Arrays
+from export.client_types import Arrays, read_description
 from export.edge.known import Known, Watch
 
 __all__ = ["TrainingData", "frames"]
@@ -33,15 +33,14 @@ class TrainingData:
         self.known, self._watch, self._lock = Known(), None, threading.Lock()
         if path is None:
             return
-        from tfdvae.data.files import named_damage
-        from tfdvae.serving.fields import parse
-
-        with named_damage(path, "cannot be read as the description of an export"):
-            content = parse(path.read_bytes(), path)
+        content = read_description(path)
+        try:
             self.known = Known.read(content.get("data", {}), content["features"])
             if content.get("statistics"):
                 frame = tuple(content["frame_shape"])
                 self._watch = Watch(content["model"], content["statistics"], frame, self.known.features)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read as the description of an export: {error!r}") from error
 
     def watch(self, x: np.ndarray, known: np.ndarray | None) -> None:
         """Warns, in the name of the caller of the caller, where frames are far outside of the training data."""

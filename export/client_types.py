@@ -1,5 +1,6 @@
 """What goes to a model server and comes back: tensors and their types, deadlines, and what may go wrong."""
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -21,7 +22,11 @@ __all__ = [
     "VersionStatus",
     "checked",
     "described",
+    "read_description",
 ]
+
+FORMAT, VERSION = "tfdvae.signatures", 2
+"""Of a `signatures.json` that can be read here."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -85,9 +90,31 @@ class Deadline:
         return max(0.0, self._end - time.monotonic())
 
 
-def described(path: Path) -> dict[str, SignatureSpec]:
-    from tfdvae.serving.fields import parse
+def read_description(path: Path) -> dict[str, Any]:
+    """What a `signatures.json` says, read without TensorFlow, which takes seconds to import.
 
+    Raises:
+        ValueError: it is something else, or of another version; names the file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        found = content["format"], content["version"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{path} holds no description of signatures: {error}") from error
+    if found != (FORMAT, VERSION):
+        raise ValueError(
+            f"{path} was written as {found[0]} version {found[1]}, this client reads {FORMAT} version {VERSION}: "
+            "export the model again."
+        )
+    return content
+
+
+def described(path: Path) -> dict[str, SignatureSpec]:
+    """The signatures of a `signatures.json`.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file; it is something else or damaged.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"There is no description {path}. It is the signatures.json beside saved_model.pb.")
 
@@ -102,8 +129,12 @@ def described(path: Path) -> dict[str, SignatureSpec]:
             for field in fields
         }
 
-    content = parse(path.read_bytes(), path)["signatures"]
-    return {name: SignatureSpec(specs(one["inputs"]), specs(one["outputs"])) for name, one in content.items()}
+    content = read_description(path)
+    try:
+        signatures = content["signatures"].items()
+        return {name: SignatureSpec(specs(one["inputs"]), specs(one["outputs"])) for name, one in signatures}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read as the description of an export: {error!r}") from error
 
 
 def checked(signature: str, spec: SignatureSpec, inputs: Mapping[str, Any]) -> Arrays:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from export import client, program
+from export.edge.files import load_arrays
 
 __all__ = ["Load", "measure", "run", "table"]
 
@@ -111,7 +112,7 @@ def table(loads: Sequence[Load]) -> str:
 def main(given: argparse.Namespace) -> int:
     """Measures, and prints a table; 1 where calls failed."""
     kind, address = (client.RestClient, given.rest) if given.rest else (client.GrpcClient, given.grpc)
-    inputs = program.read_arrays(given.inputs)
+    inputs = load_arrays(given.inputs)
 
     def connect() -> client.Client:
         return kind(address, given.model, timeout=given.timeout, retries=0)

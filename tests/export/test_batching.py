@@ -268,6 +268,8 @@ def test_it_warns_once_of_frames_far_outside_of_the_training_data(app: asgi.App)
     [
         ("GET", "/v1/models/other", b"", 404, "There is no model 'other'"),
         ("GET", "/v1/models/vrnn/versions/3", b"", 404, "only vrnn, 12"),
+        ("GET", "/v1/models/vrnn/labels/stable", b"", 404, "There are no labels of versions here, such as 'stable'"),
+        ("GET", "/v1/models/vrnn/labels/stable/metadata", b"", 404, "There are no labels of versions here"),
         ("GET", "/", b"", 400, "Malformed request"),
         ("GET", "/v1/models/vrnn:predict", b"", 400, "Malformed request"),
         ("POST", "/v1/models/vrnn:predict", b"no JSON", 400, "A request is an object"),

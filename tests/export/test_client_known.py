@@ -1,15 +1,19 @@
 """Clients compare frames with what the description of an export says of the training data; no server is needed."""
 
 import json
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from export import client
+from export import client, client_types
 from export.client_known import TrainingData, frames
 from export.edge.known import Known
+from tests.trainers.helpers import ROOT
+from tfdvae.serving import fields
 
 NOWHERE = "http://127.0.0.1:9"
 STATISTICS = {"mean": [0.0], "deviation": [0.7], "low": [-1.5], "high": [1.5]}
@@ -83,10 +87,37 @@ def test_frames_that_are_no_data_are_left_out() -> None:
 
 def test_descriptions_that_are_damaged_name_the_file(description: Path) -> None:
     content = json.loads(description.read_text())
+    description.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="signatures.json holds no description of signatures"):
+        client.RestClient(NOWHERE, "vrnn", description=description)
+    description.write_text(json.dumps(content | {"version": 1}))
+    with pytest.raises(ValueError, match="signatures.json was written as tfdvae.signatures version 1, this client"):
+        client.RestClient(NOWHERE, "vrnn", description=description)
+    for signatures in (None, [], {"score": {}}):
+        description.write_text(json.dumps(content | {"signatures": signatures}))
+        with pytest.raises(ValueError, match="signatures.json cannot be read as the description of an export"):
+            client.RestClient(NOWHERE, "vrnn", description=description)
     for change in ({"data": {"features": ["one"]}}, {"statistics": {"low": [0.0]}}, {"features": None}):
         description.write_text(json.dumps(content | change))
         with pytest.raises(ValueError, match="signatures.json cannot be read as the description of an export"):
             TrainingData(description)
+
+
+def test_what_is_read_here_is_what_exports_write() -> None:
+    assert (client_types.FORMAT, client_types.VERSION) == (fields.FORMAT, fields.VERSION)
+
+
+@pytest.mark.parametrize("program", ["client", "load"])
+def test_rest_needs_numpy_alone(description: Path, tmp_path: Path, program: str) -> None:
+    """Whoever asks a server waits for no import of TensorFlow, and need not have it."""
+    np.savez(tmp_path / "in.npz", x=np.zeros([1, 3, 2], np.float32), mask=np.ones([1, 3], bool))
+    given = ["--rest", NOWHERE, "--model", "vrnn", "--signature", "score", "--inputs", str(tmp_path / "in.npz")]
+    if program == "client":
+        given += ["--out", str(tmp_path / "out.npz"), "--description", str(description), "--timeout", "0.5"]
+    absent = "import sys\nfor name in ('tensorflow', 'keras', 'tfdvae'):\n    sys.modules[name] = None\n"
+    code = f"{absent}from export import {program}\nsys.exit({program}.run({given!r}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert found.returncode == 1 and f"{NOWHERE} cannot be reached" in found.stderr, found.stderr
 
 
 def test_the_program_compares_before_it_calls(description: Path, capsys) -> None:
