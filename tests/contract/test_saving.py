@@ -10,6 +10,9 @@ import tfdvae
 from tests import cases
 from tfdvae.testing import assert_equal, saving
 
+SOME = cases.some(0)
+"""Those that do not fit in a graph in `test_training.py`, of the models that need not wait."""
+
 
 def test_a_config_is_json_and_makes_the_same_model(model: tfdvae.DVAE) -> None:
     saving.check_config(model)
@@ -22,6 +25,7 @@ def test_a_cell_comes_back_from_its_config(model: tfdvae.DVAE, name: str) -> Non
     saving.check_arguments(model.cell)
 
 
+@SOME
 def test_a_saved_model_gives_the_same_numbers_and_trains_on_as_if_never_stopped(name: str) -> None:
     saving.check_saved(lambda: cases.make(name), cases.training_data(name, count=8, length=5))
 
