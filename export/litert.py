@@ -234,12 +234,18 @@ def main(given: argparse.Namespace) -> int:
         held_out, representative = (type(held_out)(*(y if y is None else y[i::2] for y in held_out)) for i in (0, 1))
         if not len(representative.x):
             raise ValueError(f"{given.data} holds one sequence: ranges and errors need different ones.")
-    for precision in given.precision:
-        for names, suffix in _files(model, precision, given):
-            path = Path(f"{given.out}_{precision}{suffix}.tflite")
-            sizes = {"batch": given.batch, "time": given.time, "overwrite": given.overwrite}
-            print(write(model, path, precision, held_out, given.tolerance, names, representative, **sizes))
-            print(f"Wrote {path}", flush=True)
+    files = [
+        (precision, names, Path(f"{given.out}_{precision}{suffix}.tflite"))
+        for precision in given.precision
+        for names, suffix in _files(model, precision, given)
+    ]
+    for _, _, path in files:
+        # Before minutes of work on the others.
+        program.check_new(path, given.overwrite)
+    sizes = {"batch": given.batch, "time": given.time, "overwrite": given.overwrite}
+    for precision, names, path in files:
+        print(write(model, path, precision, held_out, given.tolerance, names, representative, **sizes))
+        print(f"Wrote {path}", flush=True)
     return 0
 
 

@@ -25,14 +25,19 @@ NOISE = re.compile(
     r"|[IW]\d{4} \d\d:\d\d:\d"
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] "
     r"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU\."
+    r"|(?:INFO|WARNING): \[\w+\.cc:\d+\] |└ Could not load shared library \S*libLiteRt"
     r"|To enable the following instructions: "
+    r"|E\d{4} .*oneDNN supports DT_BOOL only on platforms with AVX-512"
+    r"|E\d{4} .*(?:tfg_optimizer_hook|meta_optimizer)\.cc:\d+\] .* failed: "
+    r"|\twhen importing GraphDef to MLIR module in Grappler"
     r"|E\d{4} .*Unable to register cu\w+ factory"
     r"|E\d{4} .*failed call to cuInit: .*(?:UNKNOWN ERROR \(303\)|CUDA_ERROR_NO_DEVICE|no CUDA-capable device)"
 )
 
 
 def is_noise(line: str) -> bool:
-    """Whether a line says what is so on every start: levels below an error, and that there is no GPU."""
+    """Whether a line says what is so on every start: levels below an error, what the machine has not, a GPU for one,
+    and which of TensorFlow's graph optimizers gave up (what they leave alone runs as it is)."""
     return NOISE.match(line) is not None
 
 

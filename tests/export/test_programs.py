@@ -182,6 +182,16 @@ def test_smaller_weights_are_worth_their_error(larger: tfdvae.DVAE, tmp_path: Pa
     assert errors[0] < 1e-5 < errors[1] < errors[2] < 0.05
 
 
+def test_all_files_are_refused_where_one_is_there(model: tfdvae.DVAE, tmp_path: Path, capsys) -> None:
+    """Before any of them is made, which takes minutes."""
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "m_float16.tflite").write_bytes(b"mine")
+    given = ["--model", str(tmp_path / "model.keras"), "--out", str(tmp_path / "m")]
+    assert litert.run([*given, "--precision", "float32", "float16"]) == 1
+    assert "m_float16.tflite exists" in capsys.readouterr().err
+    assert not (tmp_path / "m_float32.tflite").exists() and (tmp_path / "m_float16.tflite").read_bytes() == b"mine"
+
+
 @pytest.mark.slow
 def test_a_file_that_is_too_inaccurate_is_not_written(larger: tfdvae.DVAE, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="too inaccurate:\n.*int8_dynamic.*(\n.*)*reconstruct"):
