@@ -95,3 +95,7 @@ def run(
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    finally:
+        if arguments is None and "ai_edge_litert.compiled_model" in sys.modules:
+            # It tells what it gives up after Python has ended.
+            startup.no_noise_to_the_end()

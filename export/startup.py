@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-__all__ = ["calm", "is_noise", "without_noise"]
+__all__ = ["calm", "is_noise", "no_noise_to_the_end", "without_noise"]
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 NOISE = re.compile(
@@ -53,9 +53,32 @@ def calm() -> None:
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
     """Standard error, of C++ as well, without lines that are noise, where there are processes to do that."""
-    if not hasattr(os, "fork"):
+    if not _can_leave_out():
         yield
         return
+    own, child = _divert()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(own, 2)
+        os.close(own)
+        os.waitpid(child, 0)
+
+
+def no_noise_to_the_end() -> None:
+    """The same from now on, for what libraries say while the process ends: nobody is there any more to wait for what
+    passes lines on, or to put standard error back."""
+    if _can_leave_out():
+        _divert()
+
+
+def _can_leave_out() -> bool:
+    return hasattr(os, "fork") and os.environ.get(LEVEL) != "0"
+
+
+def _divert() -> tuple[int, int]:
+    """Standard error goes to a process that leaves out lines; returns what it was, and the number of the process."""
     sys.stderr.flush()
     own, (read, write) = os.dup(2), os.pipe()
     child = os.fork()
@@ -66,13 +89,7 @@ def without_noise() -> Iterator[None]:
     os.close(read)
     os.dup2(write, 2)
     os.close(write)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(own, 2)
-        os.close(own)
-        os.waitpid(child, 0)
+    return own, child
 
 
 def _pass_on(read: int, write: int) -> None:

@@ -66,3 +66,14 @@ def test_what_a_crash_says_is_shown() -> None:
     assert found.returncode < 0 and found.stderr == "E0000 00:00:1 1 a.cc:1] broken\n"
     code = "from export import startup\nwith startup.without_noise():\n    raise ValueError('broken')"
     assert run("-c", code).stderr.endswith("ValueError: broken\n")
+
+
+def test_what_is_said_at_the_end_of_a_process_has_no_noise_either() -> None:
+    code = (
+        "import os, sys\nfrom export import startup\nstartup.no_noise_to_the_end()\n"
+        "print('said', file=sys.stderr)\nos.write(2, b'INFO: [a.cc:1] DestroyAccelerator\\nERROR: [a.cc:1] broken\\n')"
+    )
+    found = run("-c", code)
+    assert (found.returncode, found.stderr) == (0, "said\nERROR: [a.cc:1] broken\n")
+    everything = run("-c", code, **{startup.LEVEL: "0"})
+    assert everything.stderr == "said\nINFO: [a.cc:1] DestroyAccelerator\nERROR: [a.cc:1] broken\n"
