@@ -12,7 +12,7 @@ from tests import cases
 from tfdvae.testing import assert_close, assert_equal, differs, evaluate
 
 COMPILED = cases.params(cases.PRIMARY, always=["vrnn"])
-"""Every model; without --exhaustive one, since three compilations take long. Half of the models fit in a graph anyway."""
+"""Every model; without --exhaustive one, since three compilations take long. Half of them fit in a graph anyway."""
 SOME, OTHERS = (cases.some(number) for number in range(2))
 LOGS = {
     "loss",
