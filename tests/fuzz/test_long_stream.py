@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from tests.gate.support import D, vrnn
-from tests.memory import needs_linux, resident
+from tests.memory import least_growth, needs_linux
 
 
 @needs_linux
@@ -34,14 +34,7 @@ def test_memory_is_constant_and_the_state_stays_bounded(request: pytest.FixtureR
     # TensorFlow's and Python's caches fill up over some thousand calls, by some hundred blocks, and then no more.
     run(max(200, count // 20))
     gc.collect()
-    blocks, before = sys.getallocatedblocks(), resident()
-    grown = []
-    for _ in range(4):
-        run(count // 4)
-        gc.collect()
-        grown.append(resident() - before)
-        before = resident()
+    blocks = sys.getallocatedblocks()
+    assert least_growth(run, count) < 2**20
     assert sys.getallocatedblocks() - blocks < 500
-    # What leaks grows in every quarter; the allocator may take some megabytes for itself in one of them.
-    assert min(grown) < 2**20
     assert all(np.abs(y).max() < 1e3 for y in tf.nest.flatten(state))
