@@ -99,18 +99,27 @@ class App:
         runs of a signature, which trace and plan it; a server calls it before it takes requests.
 
         Without tensorflow-serving-api there are no such requests, and nothing to read them by.
+
+        Raises:
+            ValueError: the file of requests is damaged, or has one of another model.
         """
         if self._warm:
             return
-        self._warm = True
-        for name, given in warmup_requests(self._artefact.path):
+        for name, given in list(warmup_requests(self._artefact.path)):
+            if name not in self._artefact.functions:
+                raise ValueError(f"{self._artefact.path} has warm-up requests of {name!r}, a signature it has not.")
             self._artefact.functions[name](given)
+        self._warm = True
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answers one request; see the ASGI specification."""
         if scope["type"] == "lifespan":
             while (await receive())["type"] != "lifespan.shutdown":
-                await asyncio.get_running_loop().run_in_executor(self._pool, self.warm_up)
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._pool, self.warm_up)
+                except ValueError as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
                 await send({"type": "lifespan.startup.complete"})
             self._pool.shutdown()
             await send({"type": "lifespan.shutdown.complete"})

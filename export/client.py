@@ -80,8 +80,9 @@ def main(given: argparse.Namespace) -> int:
         raise ValueError("What --columns, --frame_period and --sampling_rate are compared with is in --description.")
     options = {"description": given.description, "label": given.label}
     with kind(address, given.model, given.version, given.timeout, **options) as client:
-        for option, name in (("columns", "features"), ("frame_period",) * 2, ("sampling_rate",) * 2):
-            if told[name] is not None and not getattr(client.known, name):
+        for name, value in told.items():
+            if value is not None and not getattr(client.known, name):
+                option = "columns" if name == "features" else name
                 raise ValueError(f"{given.description} has nothing that --{option} is compared with: leave it out.")
         client.known.check(**told)
         if not given.signature:

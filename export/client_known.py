@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.client_types import Arrays, read_description
+from export.client_types import Arrays, damage, read_description
 from export.edge.known import Known, Watch
 
 __all__ = ["TrainingData", "frames"]
@@ -34,13 +34,11 @@ class TrainingData:
         if path is None:
             return
         content = read_description(path)
-        try:
+        with damage(path):
             self.known = Known.read(content.get("data", {}), content["features"])
             if content.get("statistics"):
                 frame = tuple(content["frame_shape"])
                 self._watch = Watch(content["model"], content["statistics"], frame, self.known.features)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read as the description of an export: {error!r}") from error
 
     def watch(self, x: np.ndarray, known: np.ndarray | None) -> None:
         """Warns, in the name of the caller of the caller, where frames are far outside of the training data."""

@@ -1,9 +1,10 @@
 """What goes to a model server and comes back: tensors and their types, deadlines, and what may go wrong."""
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ __all__ = [
     "UnavailableError",
     "VersionStatus",
     "checked",
+    "damage",
     "described",
     "read_description",
 ]
@@ -91,7 +93,8 @@ class Deadline:
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """What a `signatures.json` says, read without TensorFlow, which takes seconds to import.
+    """What a `signatures.json` says, as `tfdvae.serving.fields.parse` reads it where there is TensorFlow, which takes
+    seconds to import, and which who asks a server need not have.
 
     Raises:
         ValueError: it is something else, or of another version; names the file.
@@ -107,6 +110,15 @@ def read_description(path: Path) -> dict[str, Any]:
             "export the model again."
         )
     return content
+
+
+@contextlib.contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """What a description lacks or has of another kind becomes one ValueError that names the file."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as the description of an export: {error!r}") from error
 
 
 def described(path: Path) -> dict[str, SignatureSpec]:
@@ -130,11 +142,9 @@ def described(path: Path) -> dict[str, SignatureSpec]:
         }
 
     content = read_description(path)
-    try:
+    with damage(path):
         signatures = content["signatures"].items()
         return {name: SignatureSpec(specs(one["inputs"]), specs(one["outputs"])) for name, one in signatures}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} cannot be read as the description of an export: {error!r}") from error
 
 
 def checked(signature: str, spec: SignatureSpec, inputs: Mapping[str, Any]) -> Arrays:

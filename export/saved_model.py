@@ -178,7 +178,11 @@ def write_warmup(
 
 def warmup_requests(folder: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Signature and inputs of each request that `write_warmup` wrote to a version; none where there is no such file, or
-    no tensorflow-serving-api to read it by."""
+    no tensorflow-serving-api to read it by.
+
+    Raises:
+        ValueError: the file is damaged; names it.
+    """
     path = folder / "assets.extra" / WARMUP
     if not path.is_file():
         return
@@ -188,9 +192,12 @@ def warmup_requests(folder: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]
         return
     import tensorflow as tf
 
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        request = PredictionLog.FromString(record).predict_log.request
-        yield request.model_spec.signature_name, {n: tf.make_ndarray(proto) for n, proto in request.inputs.items()}
+    from tfdvae.data.files import named_damage
+
+    with named_damage(path, "cannot be read as warm-up requests"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            request = PredictionLog.FromString(record).predict_log.request
+            yield request.model_spec.signature_name, {n: tf.make_ndarray(proto) for n, proto in request.inputs.items()}
 
 
 def main(given: argparse.Namespace) -> int:

@@ -53,7 +53,7 @@ def is_chosen(item: pytest.Item, option: str | None) -> bool:
     The mark may name the turn, `exhaustive(turn=number)`, which keeps the tests of one variant of a model together;
     without one it follows from the test's name. Of a test that is marked `alternating` every second combination of its
     parameters waits, like the black squares of a board, so that any two values still meet every time where there are
-    three parameters, and each value where there are fewer.
+    three parameters, and each value is met where there are two; of one parameter every second value waits.
     """
     marks = list(item.iter_markers("exhaustive"))
     waits = bool(marks) or (item.get_closest_marker("alternating") and sum(item.callspec.indices.values()) % 2 == 1)

@@ -38,13 +38,13 @@ from tfdvae.anomalies import (
     Alarms,
     Detector,
     Learning,
+    enough_scores,
     label_steps,
     load_detector,
     read_labels,
 )
 from tfdvae.anomalies.baselines import require_packages
 from tfdvae.anomalies.detector import SETTINGS
-from tfdvae.anomalies.thresholds import peaks_over
 from tfdvae.data import TimeSeries, read_csv, regular_series, snap_to_grid
 from tfdvae.data.files import atomic_write, import_extra
 from tfdvae.markdown import markdown_table
@@ -197,7 +197,7 @@ def run(
             rule = AlarmRule(setting.risk, smoothing=setting.smoothing, hold=round(setting.hold * season))
             try:
                 scores = _baseline(name, item, setting, season) if name in BASELINES else own
-                alarms[name].append(rule(scores, int(setting.fit * item.stop), item.stop))
+                alarms[name].append(rule(scores, _fitted_from(item, setting), item.stop))
             except ValueError as error:
                 raise ValueError(f"{item.name}, {name}: {error}") from error
     for i, item in enumerate(items):
@@ -227,12 +227,17 @@ def _check_lengths(items: Sequence[Labelled], methods: Mapping[str, Setting]) ->
     """Raises ValueError where clean parts are too short for thresholds, before a detector is trained in vain."""
     for item in items:
         for name, setting in methods.items():
-            start = int(setting.fit * item.stop)
-            if peaks_over(np.arange(start, item.stop), AlarmRule().level) is None:
+            start = _fitted_from(item, setting)
+            if not enough_scores(item.stop - start, AlarmRule().level):
                 raise ValueError(
                     f"{item.name}, {name}: clean steps {start} to {item.stop} are too few for a threshold: give more "
                     "(--clean_part), or let the model learn fewer (--learn_part)."
                 )
+
+
+def _fitted_from(item: Labelled, setting: Setting) -> int:
+    """Where the clean steps begin that thresholds are fitted to."""
+    return int(setting.fit * item.stop)
 
 
 def _learned(item: Labelled, setting: Setting) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfdvae.anomalies import AlarmRule, Threshold, fit_threshold, held, smoothed
+from tfdvae.anomalies import AlarmRule, Threshold, enough_scores, fit_threshold, held, smoothed
 
 
 def test_the_tail_of_known_distributions_is_found() -> None:
@@ -113,3 +113,13 @@ def test_scores_with_ties_are_flagged_above_all_clean_ones() -> None:
     # Too few scores are no ties.
     with pytest.raises(ValueError, match="give a longer clean part"):
         AlarmRule(smoothing=(0.0,))(scores, 0, 40)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.98])
+def test_how_many_scores_are_enough_is_known_before_there_are_any(level: float) -> None:
+    counts = [count for count in range(2, 1000) if enough_scores(count, level)]
+    assert counts == list(range(counts[0], 1000)) and not enough_scores(0, level)
+    scores = np.random.default_rng(0).exponential(size=counts[0])
+    assert fit_threshold(scores, level).count >= 10
+    with pytest.raises(ValueError, match="A threshold needs 10 clean scores"):
+        fit_threshold(scores[1:], level)

@@ -10,8 +10,8 @@ from tfdvae.observations import OBSERVATIONS, Observation
 from tfdvae.testing import assert_equal
 
 EVERYWHERE = ("pen", "autoregressive_bernoulli")
-"""The two that are least like the others meet every model, without --exhaustive two of five; every other one meets the
-VRNN."""
+"""The two that are least like the others meet every model, without --exhaustive each every fifth one; every other one
+meets the VRNN."""
 PAIRS = [
     *(
         pytest.param(model, observation, marks=() if i % 5 == j else pytest.mark.exhaustive)

@@ -197,6 +197,32 @@ def test_every_signature_has_run_before_the_server_takes_requests(served: Path) 
     assert sent[-1][1] == len(ran)
 
 
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_damaged_warm_up_requests_are_one_error_before_the_server_begins(
+    served: Path, tmp_path: Path, damage: str
+) -> None:
+    pytest.importorskip("tensorflow_serving", reason="tensorflow-serving-api is not installed")
+    folder = shutil.copytree(served, tmp_path / "vrnn")
+    (requests,) = folder.glob("*/assets.extra/tf_serving_warmup_requests")
+    fresh = asgi.App(folder)
+    if damage == "cut":
+        requests.write_bytes(requests.read_bytes()[:-3])
+    else:
+        fresh._artefact.functions.pop("score")
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    asyncio.run(fresh({"type": "lifespan"}, receive, send))
+    (message,) = sent
+    told = "cannot be read as warm-up requests" if damage == "cut" else "has warm-up requests of 'score'"
+    assert message["type"] == "lifespan.startup.failed" and told in message["message"]
+
+
 class InProcess(client.RestClient):
     """The client of TensorFlow Serving's REST, with the application at the other end."""
 

@@ -1,8 +1,10 @@
 """Tiny models with random weights, integrals on a grid, and comparisons in standard errors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 import tfdvae
 from tests.oracles import reference
@@ -79,6 +81,17 @@ def tiny(variant: str, x_dim: int, u_dim: int = 0, *, spread: float = 0.5, seed:
     model.build_for(x_dim, u_dim)
     randomise(model, spread, seed)
     return model
+
+
+def assert_same_as_a_graph(verb: Callable[[], Any], **tolerance: float) -> None:
+    """A verb gives the same numbers traced as eagerly."""
+    traced = verb()
+    tf.config.run_functions_eagerly(True)
+    try:
+        eager = verb()
+    finally:
+        tf.config.run_functions_eagerly(False)
+    np.testing.assert_allclose(traced, eager, **tolerance)
 
 
 def randomise(layer: Any, spread: float, seed: int) -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tfdvae
 from tests.oracles import reference
 from tests.oracles.networks import array, gaussian_head, join, mlp, run
-from tests.oracles.support import assert_mean, frames, randomise
+from tests.oracles.support import assert_mean, assert_same_as_a_graph, frames, randomise
 from tfdvae import bounds, random
 from tfdvae.types import Batch
 from trainers.sizes import SIZES, build_model
@@ -150,13 +150,7 @@ def test_a_swap_of_masked_sequences_is_the_same_as_a_graph() -> None:
     content, dynamics = frames("gaussian", 2, 6, X, seed=1), frames("gaussian", 2, 4, X, seed=2)
     options = {"mask_content": np.array([[1, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1]], bool)}
     options["mask_dynamics"] = np.array([[1, 1, 1, 1], [1, 0, 1, 0]], bool)
-    graph = model.swap(content, dynamics, **options)
-    tf.config.run_functions_eagerly(True)
-    try:
-        eager = model.swap(content, dynamics, **options)
-    finally:
-        tf.config.run_functions_eagerly(False)
-    np.testing.assert_allclose(graph, eager, **CLOSE)
+    assert_same_as_a_graph(lambda: model.swap(content, dynamics, **options), **CLOSE)
 
 
 def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> None:

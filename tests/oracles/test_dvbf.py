@@ -26,10 +26,9 @@ NETWORKS = {
 
 
 def make(u_dim: int = 0, *, x_dim: int = X, spread: float = 0.5, **options: Any) -> tfdvae.DVBF:
-    sizes = {"latent_dim": Z, "noise_dim": W, "num_matrices": M}
-    if options.get("initial") != "filter":
-        sizes["units"] = 3
-    model = tfdvae.DVBF(**NETWORKS, **{**sizes, **options})
+    sizes = {**NETWORKS, "latent_dim": Z, "noise_dim": W, "num_matrices": M, "units": 3, **options}
+    idle = tfdvae.DVBF.without_use(sizes)
+    model = tfdvae.DVBF(**{k: v for k, v in sizes.items() if k in options or k not in idle})
     model.build_for(x_dim, u_dim)
     if spread:
         randomise(model, spread, 0)

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tfdvae
 from tests.oracles import reference
 from tests.oracles.networks import array, gaussian_head, join, mlp, run
-from tests.oracles.support import assert_mean, frames, randomise
+from tests.oracles.support import assert_mean, assert_same_as_a_graph, frames, randomise
 from tfdvae import bounds, indices, random
 from tfdvae.layers.recurrent import Recurrent
 from tfdvae.types import Batch
@@ -303,13 +303,7 @@ def test_a_swap_is_the_same_as_a_graph() -> None:
     x, other = frames("gaussian", 2, 5, X, seed=1), frames("gaussian", 2, 4, X, seed=2)
     u, u_other = frames("gaussian", 2, 5, U, seed=3), frames("gaussian", 2, 4, U, seed=4)
     options = {"mask": np.array([[1, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool), "u": u, "u_other": u_other}
-    graph = model.swap(x, other, **options)
-    tf.config.run_functions_eagerly(True)
-    try:
-        eager = model.swap(x, other, **options)
-    finally:
-        tf.config.run_functions_eagerly(False)
-    np.testing.assert_allclose(graph, eager, **CLOSE)
+    assert_same_as_a_graph(lambda: model.swap(x, other, **options), **CLOSE)
 
 
 def test_drawn_segments_stay_close_to_the_mean_of_their_sequence() -> None:

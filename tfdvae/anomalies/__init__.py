@@ -8,7 +8,7 @@ from tfdvae.anomalies.alarms import AlarmRule, Alarms, held, smoothed
 from tfdvae.anomalies.baselines import BASELINES, isolation_forest, left_matrix_profile, rolling_z_score
 from tfdvae.anomalies.detector import Detector, DetectorStream, Learning, load_detector
 from tfdvae.anomalies.labels import label_steps, read_labels
-from tfdvae.anomalies.thresholds import Threshold, fit_threshold
+from tfdvae.anomalies.thresholds import Threshold, enough_scores, fit_threshold
 from tfdvae.anomalies.views import Follower, Views, fit_views
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Learning",
     "Threshold",
     "Views",
+    "enough_scores",
     "fit_threshold",
     "fit_views",
     "held",

@@ -13,7 +13,7 @@ import numpy as np
 from tfdvae.arguments import real
 from tfdvae.data.files import import_extra
 
-__all__ = ["Threshold", "fit_threshold"]
+__all__ = ["Threshold", "enough_scores", "fit_threshold"]
 
 FEWEST, FEWEST_DIFFERENT = 10, 3
 """Peaks that a fit asks for, and how many of them must differ."""
@@ -116,3 +116,8 @@ def peaks_over(scores: np.ndarray, level: float) -> np.ndarray | None:
     start = np.quantile(scores, level)
     peaks = scores[scores > start] - start
     return peaks if len(peaks) >= FEWEST and len(np.unique(peaks)) >= FEWEST_DIFFERENT else None
+
+
+def enough_scores(count: int, level: float = 0.98) -> bool:
+    """Whether so many clean scores, all different, are enough for `fit_threshold`; fewer can be refused unseen."""
+    return peaks_over(np.arange(count), level) is not None if count else False
