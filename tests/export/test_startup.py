@@ -39,7 +39,12 @@ def test_a_program_says_what_it_has_to_say_and_nothing_else(tmp_path: Path) -> N
         (f"{CUDA}to cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: system has unsupported display driver", False),
         ("E0000 00:00:1796 30357 util.cc:131] oneDNN supports DT_BOOL only on platforms with AVX-512. Falling", True),
         ("E0000 00:00:1796 26147 meta_optimizer.cc:967] remapper failed: NOT_FOUND: Op type not registered ''", True),
-        ("E0000 00:00:1796 26147 tfg_optimizer_hook.cc:135] tfg_optimizer{any(a,b{c=0})} failed: INVALID", True),
+        ("E0000 00:00:1796 26147 tfg_optimizer_hook.cc:135] tfg_optimizer{any(a,b{c=0})} failed: INVALID", False),
+        (
+            "E0000 00:00:1796 26147 tfg_optimizer_hook.cc:135] tfg_optimizer{any(a,b{c=0})} failed: INVALID_ARGUMENT: "
+            "Node Relu has an empty op name",
+            True,
+        ),
         ("\twhen importing GraphDef to MLIR module in GrapplerHook", True),
         ("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.", True),
         ("INFO: [environment.cc:36] Creating LiteRT environment with options", True),
