@@ -255,6 +255,7 @@ def base() -> ConfigDict:
     config.training = {
         "batch_size": 32,
         "micro_batch": placeholder(int),  # sequences of a batch that are in memory at a time; all by default
+        "truncate": placeholder(int),  # frames that gradients reach back, in windows that go on; all by default
         "epochs": 100,
         "patience": placeholder(int),  # epochs without a better validation bound before training stops
         "bound": "elbo",  # or iwae, fivo, nasmc

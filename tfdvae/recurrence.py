@@ -51,6 +51,7 @@ def teacher_forced(
     hold: tf.Tensor | None = None,
     feedback: Feedback | None = None,
     last: bool = False,
+    seen: tf.Tensor | None = None,
 ) -> tuple[Unrolled, State | None]:
     """The path on which every x_t is the data: posteriors and their samples first, priors and features after them.
 
@@ -67,6 +68,9 @@ def teacher_forced(
         hold: `[B, T]`, where false the state is kept, so that the last state is that of the last existing frame.
         feedback: frames where what is fed back is not the data after all; gradients pass through them.
         last: whether the state after the last frame is wanted, which takes the third way.
+        seen: frames as the networks see them, `[B, T, E]`, where the sequences go on from the states of frames before
+            them (`tfdvae.passages`), as a stream does: the posteriors of a causal cell then follow on those states
+            too, while others know of the frames that are here.
 
     Returns:
         The path, and the state after the last frame where the third way was taken, else None.
@@ -77,7 +81,7 @@ def teacher_forced(
             return _at_once(cell, given, paths), None
         if cell.loop_state:
             return _opened_at_once(cell, given), None
-    return _frame_by_frame(cell, given, hold, feedback)
+    return _frame_by_frame(cell, given, hold, feedback, seen)
 
 
 def _at_once(cell: Any, given: Any, drawn: Mapping[str, tuple[tf.Tensor, Any]]) -> Unrolled:
@@ -140,15 +144,22 @@ def _unrolled(cell: Any, given: Any, paths: dict[str, LatentPath], state: State)
     return Unrolled(paths, cell.observe_all(state, given.mask), cell.penalties(state, given.g), told)
 
 
-def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Feedback | None) -> tuple[Unrolled, State]:
+def _frame_by_frame(
+    cell: Any, given: Any, hold: tf.Tensor | None, feedback: Feedback | None, seen: tf.Tensor | None
+) -> tuple[Unrolled, State]:
     """The loop over whole frames."""
     known = given.samples()
-    copies = () if feedback is not None else (*cell.previous(given.e, known), *cell.recall(given.g))
+    # What frames before these have left in the state, and a model's own output, are in no copies of the data.
+    copied = feedback is None and seen is None
+    copies = (*cell.previous(given.e, known), *cell.recall(given.g)) if copied else ()
+    along = seen is not None and cell.encodes_along
 
     def frame(state: State, inputs: Any) -> tuple[State, Any]:
-        e_t, g_t, c_t, noise_t, known_t, x_t, replaced_t, observed_t = inputs
+        e_t, g_t, c_t, seen_t, noise_t, known_t, x_t, replaced_t, observed_t = inputs
         state, held = segments.parted(state)
         state = cell.absorb_u(state, c_t)
+        if along:
+            state, g_t = cell.encode_step(state, seen_t, c_t, e_t)
         drawn = {}
         for latent in cell.frame_latents:
             if latent.name in known_t:
@@ -168,18 +179,21 @@ def _frame_by_frame(cell: Any, given: Any, hold: tf.Tensor | None, feedback: Fee
             fed = tf.where(replaced_t[:, None], own, x_t)
             known_x = None if observed_t is None else observed_t | replaced_t[:, None]
             e_t = cell.embed(feedback.frames.see(fed, known_x, fed))
-        return {**cell.absorb_x(state, e_t), **segments.held_on(held, known_t)}, (drawn, shown, judged, told)
+        found = (drawn, shown, judged, told, [g_t] if along else [])
+        return {**cell.absorb_x(state, e_t), **segments.held_on(held, known_t)}, found
 
     fed = (None, None, None) if feedback is None else feedback[1:]
-    inputs = (given.e, given.g, given.c, given.noise, known, *fed)
-    state, (drawn, shown, judged, told) = scan(frame, given.state, inputs, hold=hold)
+    g, seen = (None, seen) if along else (given.g, None)
+    inputs = (given.e, g, given.c, seen, given.noise, known, *fed)
+    state, (drawn, shown, judged, told, gs) = scan(frame, given.state, inputs, hold=hold)
+    g = gs[0] if along else g
     known |= {name: z for name, (z, _, _) in drawn.items()}
-    before = {} if feedback is not None else {**cell.previous(given.e, known), **cell.recall(given.g)}
+    before = {**cell.previous(given.e, known), **cell.recall(given.g)} if copied else {}
     paths = {}
     for latent in cell.loop_latents:
         z, q, opened = drawn[latent.name]
-        paths[latent.name] = latent.path({**before, **opened}, given.g, z, q, given.noise.get(latent.name))
-    penalties = cell.penalties(judged, given.g)
+        paths[latent.name] = latent.path({**before, **opened}, g, z, q, given.noise.get(latent.name))
+    penalties = cell.penalties(judged, g)
     if feedback is not None:
         return Unrolled(paths, shown, penalties, told), state
     told = {name: shown[name] for name in cell.states}

@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfdvae.data import from_arrays, window_batches
 from tfdvae.models import DVAE
 from trainers._benchmark_count import train_step_multiply_adds
 from trainers._benchmark_deploy import measure_here
@@ -39,10 +40,13 @@ def measure(model: str, size: str, seconds: float, jit: bool) -> dict[str, Any]:
     return _in_process({"what": "times", "model": model, "size": size, "seconds": seconds, "jit": jit})
 
 
-def measure_memory(model: str, size: str, batch_size: int, length: int, jit: bool) -> dict[str, Any]:
-    """Peak memory of two train steps on `[B, T, D]` in a new process: "peak_mib" and "total_mib", and "train"."""
+def measure_memory(
+    model: str, size: str, batch_size: int, length: int, jit: bool, truncate: int | None = None
+) -> dict[str, Any]:
+    """Peak memory of two train steps on `[B, T, D]` in a new process: "peak_mib" and "total_mib", and "train"; where
+    gradients are truncated to so many frames, of two passes over all windows."""
     request = {"what": "memory", "model": model, "size": size, "batch_size": batch_size, "length": length, "jit": jit}
-    return _in_process(request)
+    return _in_process({**request, "truncate": truncate})
 
 
 def measure_deployment(model: str, size: str, seconds: float, precisions: Sequence[str]) -> list[dict[str, Any]]:
@@ -174,11 +178,23 @@ def measure_times(model: str, size: str, seconds: float, jit: bool) -> dict[str,
     return result | {"multiply_adds": per_frame, "peak_mib": peak, "rounds": len(taken["train"])}
 
 
-def measure_peak(model: str, size: str, batch_size: int, length: int, jit: bool) -> dict[str, Any]:
+def measure_peak(
+    model: str, size: str, batch_size: int, length: int, jit: bool, truncate: int | None = None
+) -> dict[str, Any]:
     """What `measure_memory` returns, measured here."""
     shape = SIZES[size]._replace(batch_size=batch_size, length=length)
     before = peak_mib()
-    train = train_call(build_model(model, shape, jit), batches(frames(shape)))
+    made, x = build_model(model, shape, jit), frames(shape)
+    if truncate is None:
+        train = train_call(made, batches(x))
+    else:
+        made.compile(made.optimizer, stateful=True, jit_compile=jit)
+        windows = window_batches(from_arrays(x), batch_size, truncate)
+        del x
+
+        def train() -> None:
+            made.fit(windows, verbose=0)
+
     train()
     seconds = _time(train)
     peak = peak_mib()

@@ -24,7 +24,7 @@ class Memory(NamedTuple):
     """Peak memory by length, rows of "length", "peak_mib", "total_mib", "train" (seconds), shortest first.
 
     `slope` (MiB per frame of T) and `intercept` (MiB) of the least-squares line; `deviation`: largest distance from it
-    as a part of the growth from the shortest to the longest.
+    as a part of the growth from the shortest to the longest. `truncate`: frames that gradients reach back; None: all.
     """
 
     model: str
@@ -34,15 +34,29 @@ class Memory(NamedTuple):
     slope: float
     intercept: float
     deviation: float
+    truncate: int | None = None
 
     @classmethod
-    def of(cls, model: str, size: str, batch_size: int, rows: list[dict[str, Any]]) -> "Memory":
+    def of(
+        cls, model: str, size: str, batch_size: int, rows: list[dict[str, Any]], truncate: int | None = None
+    ) -> "Memory":
         """Fits the line."""
         lengths, peaks = (np.array([row[k] for row in rows], float) for k in ("length", "peak_mib"))
         slope, intercept = np.polyfit(lengths, peaks, 1)
         growth = max(abs(slope) * np.ptp(lengths), 1e-9)
         deviation = np.max(np.abs(peaks - intercept - slope * lengths)) / growth
-        return cls(model, size, batch_size, rows, float(slope), float(intercept), float(deviation))
+        return cls(model, size, batch_size, rows, float(slope), float(intercept), float(deviation), truncate)
+
+    @property
+    def growth(self) -> float:
+        """Of the peak from the shortest to the longest, MiB."""
+        return self.rows[-1]["peak_mib"] - self.rows[0]["peak_mib"]
+
+    @property
+    def data(self) -> float:
+        """What the frames of the longest take more than those of the shortest, MiB."""
+        more = self.rows[-1]["length"] - self.rows[0]["length"]
+        return 4.0 * self.batch_size * more * SIZES[self.size].x_dim / 2**20
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -67,7 +81,8 @@ def times_section(rows: Sequence[dict[str, Any]]) -> str:
 
 def memory_section(memory: Memory, faults: Sequence[str]) -> str:
     """Peak memory by length, the line through it, and the verdict."""
-    header = ["T", "peak above start MiB", "line MiB", "whole process MiB", "train step s"]
+    took = "train step s" if memory.truncate is None else "epoch s"
+    header = ["T", "peak above start MiB", "line MiB", "whole process MiB", took]
     rows = [
         [
             f"{r['length']}",
@@ -83,6 +98,12 @@ def memory_section(memory: Memory, faults: Sequence[str]) -> str:
         f"Peak memory = {memory.intercept:.0f} MiB + {memory.slope:.3f} MiB per frame of T; largest deviation "
         f"{memory.deviation:.1%} of the growth."
     )
+    if memory.truncate is not None:
+        title += f", in windows of {memory.truncate} frames"
+        fit = (
+            f"From the shortest to the longest memory grows by {memory.growth:.0f} MiB, and the frames themselves by "
+            f"{memory.data:.0f} MiB."
+        )
     verdict = f"Not as it should be: {'; '.join(faults)}." if faults else "Linear in T, and within the limit."
     return f"{title}\n\n{table(header, rows)}\n\n{fit} {verdict}\n"
 

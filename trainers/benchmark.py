@@ -3,6 +3,7 @@
     python -m trainers.benchmark --sizes speech,motion --seconds 20 --out benchmark.md
     python -m trainers.benchmark --sizes speech --models vrnn,dkf --jit
     python -m trainers.benchmark --memory
+    python -m trainers.benchmark --memory --truncate=250 --lengths=1000,10000,100000 --sizes=motion --batch_size=4
     python -m trainers.benchmark --deploy --models vrnn --out deployment.md
 
 Each model is measured in a process of its own. Times are medians after a warm-up, of the functions that Keras' `fit`
@@ -40,6 +41,9 @@ _MEMORY = flags.DEFINE_bool("memory", False, "Show instead how the peak memory o
 _MEMORY_MODEL = flags.DEFINE_string("memory_model", "vrnn", "The model of --memory, at the first of --sizes.")
 _LENGTHS = flags.DEFINE_list("lengths", ["250", "500", "1000", "2000"], "T of each run of --memory.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "B of --memory.", lower_bound=1)
+_TRUNCATE = flags.DEFINE_integer(
+    "truncate", None, "With --memory: train in windows of so many frames (`stateful`).", lower_bound=1
+)
 _DEPLOY = flags.DEFINE_bool("deploy", False, "Time instead one frame and a short sequence where models are put to use.")
 _PRECISIONS = flags.DEFINE_list(
     "precisions", list(PRECISIONS), f"LiteRT files of --deploy, of {', '.join(PRECISIONS)}."
@@ -50,6 +54,8 @@ MEMORY_LIMIT_MIB = 4096
 """What training at the longest T of `--memory` may take, the whole process."""
 MEMORY_DEVIATION = 0.05
 """How far peak memory may lie from a straight line in T, as a part of the growth between the shortest and longest."""
+DATA_SHARE = 3.0
+"""How many times what frames take memory may grow by where gradients are truncated: they are made, held and cut."""
 
 
 def run_times(
@@ -70,16 +76,19 @@ def run_times(
     return rows
 
 
-def run_memory(model: str, size: str, batch_size: int, lengths: Sequence[int], jit: bool = False) -> Memory:
-    """Peak memory of training at each length, and the straight line through it."""
+def run_memory(
+    model: str, size: str, batch_size: int, lengths: Sequence[int], jit: bool = False, truncate: int | None = None
+) -> Memory:
+    """Peak memory of training at each length, and the straight line through it; of whole sequences, or in windows of
+    `truncate` frames."""
     _known([model], MODELS, "model"), _known([size], SIZES, "size")
     if len(set(lengths)) < 3:
         raise ValueError(f"A line needs at least three different lengths, got {list(lengths)}.")
     rows = []
     for length in sorted(lengths):
         print(f"measuring {model} at {size} size, T = {length}", file=sys.stderr, flush=True)
-        rows.append({"length": length, **measure_memory(model, size, batch_size, length, jit)})
-    return Memory.of(model, size, batch_size, rows)
+        rows.append({"length": length, **measure_memory(model, size, batch_size, length, jit, truncate)})
+    return Memory.of(model, size, batch_size, rows, truncate)
 
 
 def run_deployment(
@@ -101,9 +110,13 @@ def run_deployment(
 
 
 def check_memory(memory: Memory) -> list[str]:
-    """What is wrong: memory that is not linear in T, or more of it than allowed; empty if all is well."""
+    """What is wrong: memory that is not linear in T, or in windows grows with more than the frames, or more of it than
+    allowed; empty if all is well."""
     faults = []
-    if memory.deviation > MEMORY_DEVIATION:
+    if memory.truncate is not None:
+        if memory.growth > DATA_SHARE * memory.data + 64.0:
+            faults.append(f"memory grows by {memory.growth:.0f} MiB with {memory.data:.0f} MiB of frames")
+    elif memory.deviation > MEMORY_DEVIATION:
         faults.append(f"not linear in T: off a straight line by {memory.deviation:.0%} of the growth")
     last = memory.rows[-1]
     if last["total_mib"] >= MEMORY_LIMIT_MIB:
@@ -144,7 +157,8 @@ def main(argv: Sequence[str]) -> None:
     faults: list[str] = []
     if _MEMORY.value:
         lengths = [int(n) for n in _LENGTHS.value]
-        memory = run_memory(_MEMORY_MODEL.value, _SIZES.value[0], _BATCH_SIZE.value, lengths, _JIT.value)
+        what = (_MEMORY_MODEL.value, _SIZES.value[0], _BATCH_SIZE.value, lengths)
+        memory = run_memory(*what, _JIT.value, _TRUNCATE.value)
         faults = check_memory(memory)
         body = memory_section(memory, faults)
     elif _DEPLOY.value:

@@ -79,6 +79,7 @@ def compile_model(model: DVAE, config: ConfigDict, steps_per_epoch: int) -> None
         hide=training.hide,
         semi_amortized=training.semi_amortized,
         micro_batch=training.micro_batch,
+        stateful=training.truncate is not None,
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
     )
 

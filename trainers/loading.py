@@ -21,8 +21,11 @@ from tfdvae.data import (
     batches,
     numbered,
     read_speech,
+    steps_per_epoch,
     transposed,
     trimmed,
+    window_batches,
+    window_steps,
     windows,
 )
 from trainers.settings import loader_options
@@ -37,7 +40,9 @@ __all__ = [
     "origins",
     "recordings",
     "stacked",
+    "steps_of",
     "training_set",
+    "validation_of",
 ]
 
 
@@ -139,6 +144,8 @@ def numbered_by_origin(train: Sequences) -> Sequences:
 def epochs_of(config: ConfigDict, train: Sequences, epochs: range) -> tf.data.Dataset:
     """The batches of these epochs, the same whenever they are asked for."""
     training = config.training
+    if training.truncate is not None:
+        return window_batches(train, training.batch_size, training.truncate, seed=config.seed, epochs=epochs)
     return batches(
         train,
         training.batch_size,
@@ -147,6 +154,22 @@ def epochs_of(config: ConfigDict, train: Sequences, epochs: range) -> tf.data.Da
         buckets=training.buckets,
         multiple_of=training.multiple_of,
     )
+
+
+def steps_of(config: ConfigDict, train: Sequences) -> int:
+    """How many batches an epoch has."""
+    training = config.training
+    if training.truncate is not None:
+        return window_steps(train, training.batch_size, training.truncate)
+    return steps_per_epoch(train, training.batch_size)
+
+
+def validation_of(config: ConfigDict, valid: Sequences) -> tf.data.Dataset:
+    """The batches of an epoch's validation: whole sequences, in windows where training has such."""
+    size, training = config.evaluation.batch_size, config.training
+    if training.truncate is not None:
+        return window_batches(valid, size, training.truncate, whole=True)
+    return batches(valid.by_length(), size, multiple_of=training.multiple_of)
 
 
 def _expand(value: Any, section: Mapping[str, Any]) -> Any:

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict, config_flags
 
 from tfdvae import replicas
 from tfdvae.callbacks import Resume
-from tfdvae.data import Sequences, Splits, batches, describe, pad, steps_per_epoch
+from tfdvae.data import Sequences, Splits, describe, pad
 from tfdvae.data.files import atomic_write, named_damage
 from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
@@ -61,7 +61,7 @@ def run(
         model = building.build_model(config)
     splits = loading.load_splits(config.data)
     train = loading.training_set(config.data, splits.train)
-    steps = steps_per_epoch(train, config.training.batch_size)
+    steps = loading.steps_of(config, train)
     with strategy.scope():
         building.compile_model(model, config, steps)
         building.build_for(model, config, train)
@@ -74,9 +74,7 @@ def run(
     by_epoch = building.epoch_callbacks(config.training)
     settings.claim(workdir, config)
 
-    validation = batches(
-        splits.valid.by_length(), config.evaluation.batch_size, multiple_of=config.training.multiple_of
-    )
+    validation = loading.validation_of(config, splits.valid)
     resume = Resume(workdir / "checkpoints", steering, config=settings.as_json(config))
     epochs = resume.epochs(config.training.epochs)
     logs: list[keras.callbacks.Callback] = []

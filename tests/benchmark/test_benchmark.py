@@ -113,8 +113,23 @@ def test_memory_quadratic_in_time_or_too_large_fails():
     assert "T = 2000 takes 4500 MiB" in benchmark.check_memory(memory(500.0, 1000.0, 2000.0, 4000.0))[0]
 
 
+def test_memory_in_windows_may_grow_by_that_of_frames():
+    data = 16 * 750 * 513 * 4 / 2**20
+    peaks = {250: 100.0, 1000: 170.0}
+    rows = [{"length": t, "peak_mib": p, "total_mib": p + 500.0, "train": 1.0} for t, p in peaks.items()]
+    windows = Memory.of("vrnn", "speech", 16, rows, truncate=50)
+    assert windows.data == pytest.approx(data) and benchmark.check_memory(windows) == []
+    rows[1]["peak_mib"] = 100.0 + 3.0 * data + 65.0
+    assert "memory grows by" in benchmark.check_memory(windows)[0]
+
+
+def test_memory_in_windows_is_measured():
+    found = _benchmark_measure.measure_peak("vrnn", "tiny", 2, 24, False, truncate=8)
+    assert found["total_mib"] >= found["peak_mib"] >= 0.0 and found["train"] > 0.0
+
+
 def test_memory_mode_exits_by_its_verdict(monkeypatch, tmp_path):
-    def measured(model, size, batch_size, length, jit):
+    def measured(model, size, batch_size, length, jit, truncate):
         return {"peak_mib": length**2 / 1e3, "total_mib": 500.0 + length**2 / 1e3, "train": 1.0}
 
     monkeypatch.setattr(benchmark, "measure_memory", measured)

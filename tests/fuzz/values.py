@@ -211,6 +211,7 @@ COMPILE: Mapping[str, list[Value]] = {
     "hide": constants([0.0, 0.3], [1.0, -0.1, np.nan, "a"], [1]),
     "semi_amortized": constants([0, 0], [-1, 2.5, "a", None, np.nan], [1, 2]),
     "micro_batch": constants([None, None], [0, -1, 2.5, "a", True, np.nan], [1, np.int64(2)]),
+    "stateful": constants([False, False], ["no", None, 1], [True]),
     "scheduled_sampling": constants([0.0], [-0.5, 1.5, np.nan, "a"], [0.5]),
     "metrics": constants([None, None, ["mse"]], ["mse", ["accuracy"], ["none such"], [3], {"x": "mse"}]),
 }

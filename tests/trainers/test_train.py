@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tests.trainers.helpers import smoke
-from tfdvae.data import load_pianoroll
+from tfdvae.data import load_pianoroll, window_steps
 from trainers import building, loading, settings, train
 
 
@@ -108,6 +108,24 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     assert "Training was complete." in capsys.readouterr().out
     assert rows(tmp_path) == rows(finished)
     assert (tmp_path / "scores_test.json").read_bytes() == (finished / "scores_test.json").read_bytes()
+
+
+def test_training_in_windows_goes_on_after_an_interruption(
+    config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = config.copy_and_resolve_references()
+    windows.training.update(truncate=5, epochs=2)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    model, splits, _ = train.run(windows, whole)
+    steps = window_steps(splits.train, windows.training.batch_size, 5)
+    assert model.stateful and model.optimizer.iterations == 2 * steps
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt(patch, epoch=1)
+        train.run(windows, cut)
+    train.run(windows, cut)
+    assert rows(cut) == rows(whole)
+    for a, b in zip(*(building.load_model(folder).get_weights() for folder in (cut, whole)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_folder_of_another_run_is_left_alone(finished: Path, config: ConfigDict) -> None:

@@ -58,6 +58,8 @@ class Bound:
     """Whether a weight of the KL other than 1 has a meaning."""
     by_path = True
     """Whether it is made of whole paths of `infer`; a particle filter's is not."""
+    by_window = False
+    """Whether the bound of a sequence is the sum of those of its windows, each going on where the one before ended."""
 
     def __init__(self, num_samples: int = 1):
         self.num_samples = whole("num_samples", num_samples, at_least=1)
@@ -111,6 +113,8 @@ class ELBO(Bound):
     With a temperature c other than 1 it is E[c log p(x, z) - log q(z | x)] (Karl et al. 2017, section 3.1): the KL in
     closed form c-fold, and (1 - c) times the entropy of q by the sample.
     """
+
+    by_window = True
 
     def objective(self, terms: StepTerms, weighing: Weighing) -> tf.Tensor:
         kl = terms.kl

@@ -72,6 +72,7 @@ from tfdvae.data.strokes import load_handwriting, offsets_to_points, scaled_hand
 from tfdvae.data.strokes_iam import points_to_offsets, read_line_strokes
 from tfdvae.data.tables import from_table
 from tfdvae.data.timeseries import TimeSeries, read_csv, regular_series
+from tfdvae.data.window_batches import window_batches, window_steps
 
 __all__ = [
     "CALENDAR",
@@ -172,6 +173,8 @@ __all__ = [
     "trim_silence",
     "trimmed",
     "waveform_moments",
+    "window_batches",
+    "window_steps",
     "windows",
     "write_midi",
 ]

@@ -1,14 +1,14 @@
 """From sequences to a `tf.data.Dataset` of padded batches."""
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfdvae.data.sequences import Sequences, pad
 
-__all__ = ["batches", "epoch_numbers", "steps_per_epoch"]
+__all__ = ["at_least_one", "batches", "dataset_of", "epoch_numbers", "steps_per_epoch"]
 
 
 def batches(
@@ -59,8 +59,8 @@ def batches(
     if seed is not None and seed < 0:
         raise ValueError(f"seed must not be negative; got {seed}.")
     epochs = epoch_numbers(epochs)
-    buckets = 1 if buckets is None else _at_least_one("buckets", buckets)
-    multiple_of = 1 if multiple_of is None else _at_least_one("multiple_of", multiple_of)
+    buckets = 1 if buckets is None else at_least_one("buckets", buckets)
+    multiple_of = 1 if multiple_of is None else at_least_one("multiple_of", multiple_of)
     lengths = sequences.lengths
     if pad_to is not None:
         if multiple_of != 1:
@@ -80,20 +80,39 @@ def batches(
                 yield pad(sequences.take(indices), length)
 
     size = batch_size if drop_remainder else None
+    return dataset_of(generate, sequences, size, pad_to, steps * len(epochs))
+
+
+def dataset_of(
+    generate: Callable[[], Iterator[dict[str, np.ndarray]]],
+    sequences: Sequences,
+    size: int | None,
+    length: int | None,
+    count: int,
+    beside: Mapping[str, tf.TensorSpec] | None = None,
+) -> tf.data.Dataset:
+    """`count` batches of these sequences that a generator makes by `pad`, as a Dataset that knows their shapes.
+
+    Args:
+        size: B, where it is constant.
+        length: T, where it is.
+        beside: specs of what else the batches hold.
+    """
     signature = {
-        "x": tf.TensorSpec([size, pad_to, sequences.features], tf.float32),
-        "mask": tf.TensorSpec([size, pad_to], tf.bool),
+        "x": tf.TensorSpec([size, length, sequences.features], tf.float32),
+        "mask": tf.TensorSpec([size, length], tf.bool),
+        **(beside or {}),
     }
     if sequences.u is not None:
-        signature["u"] = tf.TensorSpec([size, pad_to, sequences.inputs], tf.float32)
+        signature["u"] = tf.TensorSpec([size, length, sequences.inputs], tf.float32)
     if sequences.observed is not None:
-        signature["observed"] = tf.TensorSpec([size, pad_to, sequences.features], tf.bool)
+        signature["observed"] = tf.TensorSpec([size, length, sequences.features], tf.bool)
     if sequences.context is not None:
         signature["context"] = tf.TensorSpec([size, sequences.covariates], tf.float32)
     if sequences.index is not None:
         signature["sequence_index"] = tf.TensorSpec([size], tf.int32)
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * len(epochs)))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
@@ -106,7 +125,7 @@ def steps_per_epoch(sequences: Sequences, batch_size: int, *, drop_remainder: bo
     """
     if not isinstance(sequences, Sequences):
         raise TypeError(f"Expected Sequences, got {type(sequences).__name__}; use from_arrays() on arrays.")
-    _at_least_one("batch_size", batch_size)
+    at_least_one("batch_size", batch_size)
     count = sequences.num_sequences
     if count == 0:
         raise ValueError("There is no sequence to make batches of.")
@@ -148,7 +167,8 @@ def epoch_numbers(epochs: int | Sequence[int]) -> list[int]:
     return numbers
 
 
-def _at_least_one(name: str, value: int) -> int:
+def at_least_one(name: str, value: int) -> int:
+    """The value; ValueError where it is below 1."""
     if operator.index(value) < 1:
         raise ValueError(f"{name} must be at least 1; got {value}.")
     return value

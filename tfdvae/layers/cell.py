@@ -127,6 +127,9 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
     """Entries of the state that `encode_step` advances, such as a recurrence of q over frames. Generation reads none of
     them; a stream that draws a frame moves them on, for the posteriors of frames that are given after it."""
 
+    goes_on: ClassVar[bool] = True
+    """Whether posteriors can start from a state after other frames, those of a batch before, as priors do."""
+
     draws_at_once: ClassVar[bool] = False
     """Whether `absorb_u` and `absorb_z` take all frames `[B, T, .]` at once where every prior is fixed and no x_t is
     heard: generation then has no loop. Recurrent layers do (`step_rnn`); what reads z of the frame before does not."""
@@ -192,6 +195,11 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
     def features_dim(self) -> int:
         """Width of what `observe` returns; known once built."""
         raise NotImplementedError(f"{type(self).__name__} does not implement `features_dim`.")
+
+    @property
+    def encodes_along(self) -> bool:
+        """Whether `encode` reads a state that earlier frames have made, which `encode_step` knows and moves on."""
+        return self.causal and type(self).encode_step is not StochasticCell.encode_step
 
     @property
     def driven(self) -> bool:
@@ -311,14 +319,18 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
         u: tf.Tensor | None,
         noise: Mapping[str, tf.Tensor] | None,
         known: Mapping[str, tf.Tensor] | None = None,
+        state: State | None = None,
     ) -> Hoisted:
         """What comes before the loop, for right-padded frames as the networks see them, `[B, T, E]`.
 
         `noise` is that of every latent by name, as `draw_noise` of the model makes it; None follows the means. `known`
-        values, by name, stand in for those of latents of the sequence.
+        values, by name, stand in for those of latents of the sequence. `state` is that before the first frame, where
+        the sequences go on from frames that are not among these.
         """
         noise = noise or {}
-        given = Evidence(x, self.embed(x), self.embed_u(u), mask, self.start(tf.shape(x)[0]))
+        goes_on = state is not None
+        state = state if goes_on else self.start(tf.shape(x)[0])
+        given = Evidence(x, self.embed(x), self.embed_u(u), mask, state)
         given = given._replace(overview=self.overview(given))
         drawn: dict[str, LatentPath] = {}
         for latent in self.latents:
@@ -331,13 +343,17 @@ class StochasticCell(CheckedArguments, CellParts, DeclaresLatents, keras.layers.
                 else:
                     given = given._replace(state=latent.absorb(given.state, path.z))
         if self.loop_state:
-            given = given._replace(opened=self._open_all(given))
+            given = given._replace(opened=self._open_all(given, goes_on))
         own = {latent.name: noise[latent.name] for latent in self.loop_latents if latent.name in noise}
         return Hoisted(given.e, given.c, self.encode(given), given.state, own, mask, drawn, given.opened)
 
-    def _open_all(self, given: Evidence) -> State:
+    def _open_all(self, given: Evidence, goes_on: bool) -> State:
         """Every frame opens, and the latents that were drawn before the loop are known."""
-        state = self.absorb_u({**given.state, **self.previous(given.e, given.latents)}, given.c)
+        before = self.previous(given.e, given.latents)
+        if goes_on:
+            # `previous` has there what precedes a sequence.
+            before = {k: tf.concat([tf.cast(given.state[k], y.dtype)[:, None], y[:, 1:]], 1) for k, y in before.items()}
+        state = self.absorb_u({**given.state, **before}, given.c)
         for latent in self.frame_latents:
             if not latent.in_loop:
                 state = latent.absorb(state, given.latents[latent.name])

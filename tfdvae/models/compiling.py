@@ -11,6 +11,7 @@ from tfdvae.metrics import ObjectiveMetrics
 from tfdvae.metrics.frames import DIRECTIONS
 from tfdvae.metrics.of_means import MeansMetrics
 from tfdvae.models.semi_amortized import check as check_semi_amortized
+from tfdvae.passages import Carried
 
 __all__ = ["CompilingMixin", "Factor"]
 
@@ -34,6 +35,11 @@ class CompilingMixin:
 
     semi_amortized = 0
     """Gradient steps of training on the posterior of a batch; set by `compile`."""
+    stateful = False
+    """Whether sequences go on from batch to batch; set by `compile`."""
+    carried_by_fit: Carried | None = None
+    carried_by_evaluate: Carried | None = None
+    """The states that pass from batch to batch, where there are such; `fit` and `evaluate` make room for them."""
 
     def compile(
         self,
@@ -54,6 +60,7 @@ class CompilingMixin:
         hide: float = 0.0,
         semi_amortized: int = 0,
         micro_batch: int | None = None,
+        stateful: bool = False,
         metrics: Sequence[str | keras.metrics.Metric | Callable] | None = None,
         jit_compile: bool | str = "auto",
         run_eagerly: bool = False,
@@ -102,6 +109,14 @@ class CompilingMixin:
                 is that of the whole batch, with its noise, unlike that of an optimizer's
                 `gradient_accumulation_steps`, which is the mean of several batches' own. The pass of `metrics`, which
                 needs no gradients, still takes all of them together.
+            stateful: whether sequences are trained on window by window, for those that are too long for one batch: each
+                batch says by "continues" `[B]` beside "x" which of its rows follow on the same row of the batch before
+                (`tfdvae.data.window_batches` makes such batches). They start from the state at its end; gradients stop
+                there (truncated backpropagation through time). `evaluate` takes such batches as well, and the bounds of
+                the windows add up to that of the whole sequence by a posterior that sees no further ahead than its
+                window. Auxiliary losses that look over several frames stay within a window. `fit` and `evaluate` begin
+                with no state. All frames go through one loop, so that a model
+                which trains without one (TCN, transformer, a deep Kalman filter) is slower per frame.
             metrics: as in Keras, of frames and E[x_t | .], the means that `predict` returns, beside the parts of the
                 bound; each frame that exists is a sample, or each entry where parts of frames are not observed. They
                 cost a pass over the data at each step.
@@ -143,12 +158,16 @@ class CompilingMixin:
             micro_batch = validation.whole("micro_batch", micro_batch, at_least=1)
             self._check_micro_batch(free_bits, free_bits_per, jit_compile)
         bound = bounds.get(bound)
+        stateful = validation.switch("stateful", stateful)
         bound.check(self, bounds.Weighing(beta, free_bits, reconstruction_weight, 1.0, kl_balance, temperature))
         if scheduled_sampling != 0.0:
             self._check_feedback(scheduled_sampling, bound)
         self._check_hide(hide, scheduled_sampling)
         if semi_amortized:
             check_semi_amortized(self, bound)
+        if stateful:
+            others = {"scheduled_sampling": scheduled_sampling, "semi_amortized": semi_amortized, "metrics": metrics}
+            self._check_stateful(bound, {**others, "micro_batch": micro_batch})
         with self.distribute_strategy.scope():
             of_means = MeansMetrics(metrics)
             of_means.check_names(DIRECTIONS)
@@ -176,6 +195,8 @@ class CompilingMixin:
         self.hide = hide
         self.semi_amortized = semi_amortized
         self.micro_batch = micro_batch
+        self.stateful = stateful
+        self.carried_by_fit = self.carried_by_evaluate = None
         self.metrics_of_means = of_means
         with self.distribute_strategy.scope():
             self.kl_weight = Factor("kl_weight")
@@ -221,6 +242,7 @@ class CompilingMixin:
             "hide",
             "semi_amortized",
             "micro_batch",
+            "stateful",
             "jit_compile",
             "run_eagerly",
             "steps_per_execution",
@@ -302,6 +324,30 @@ class CompilingMixin:
             raise ValueError(
                 f"{type(bound).__name__} weighs particles by the data that they were fed: use scheduled sampling with "
                 "bound='elbo' or 'iwae'."
+            )
+
+    def _check_stateful(self, bound: bounds.Bound, others: Mapping[str, Any]) -> None:
+        """Raises ValueError where no state can pass from batch to batch."""
+        if self.not_stateful:
+            raise ValueError(
+                f"{type(self).__name__} {self.not_stateful}, so no state passes from one batch to the next: compile it "
+                "without `stateful`."
+            )
+        if not bound.by_window or bound.num_samples > 1:
+            raise ValueError(
+                f"{type(bound).__name__}({bound.num_samples}) of a sequence is not the sum of those of its windows, as "
+                "`stateful` has it: use bound='elbo' with one path."
+            )
+        for name, value in others.items():
+            if value:
+                raise ValueError(
+                    f"`{name}` takes other paths than the one whose state passes to the next batch: leave out "
+                    f"`stateful` or `{name}`."
+                )
+        if isinstance(self.distribute_strategy, replicas.SUPPORTED):
+            raise ValueError(
+                "`stateful` passes the states of a batch on to the same rows of the next, and replicas share these out "
+                "anew in each: train on one device, or leave it out."
             )
 
     def _check_hide(self, hide: float, scheduled_sampling: Any) -> None:

@@ -169,6 +169,10 @@ class DKFCell(StochasticCell):
         return self.backward_rnn is None and not self.neighbours and not self.joint
 
     @property
+    def goes_on(self) -> bool:
+        return not self.joint
+
+    @property
     def encode_state(self) -> tuple[str, ...]:
         return ("g_h", "g_memory") if self.forward_rnn else ()
 

@@ -21,7 +21,8 @@ class FittingMixin:
     Data are arrays, dicts of arrays, a tf.data.Dataset, a generator, or a PyDataset. Weights of sequences `[B]`, which
     weigh the loss of each, are `sample_weight`, or stand in each batch: as "sample_weight" in its dict, or as
     (x, None, weights). "sequence_index" `[B]` in the dict says which of the training sequences each one is, to models
-    that learn something of each (`indexed_sequences`); only training reads it.
+    that learn something of each (`indexed_sequences`); only training reads it. "continues" `[B]` in the dict says which
+    rows follow on the same rows of the batch before (`stateful` of `compile`).
     """
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -44,6 +45,14 @@ class FittingMixin:
         )
         self._learn_about(given)
         self._stamp()
+        if isinstance(x, Mapping) and "continues" in x:
+            raise ValueError(
+                "Arrays are cut into batches and shuffled by Keras, so that no row of a batch follows on that of the "
+                'one before: pass "continues" in the batches of a Dataset, such as tfdvae.data.window_batches makes, '
+                "of a generator or a PyDataset, or to `train_on_batch`."
+            )
+        if self.carried_by_fit is not None:
+            self.carried_by_fit.reset()
         if not isinstance(x, Mapping | keras.utils.PyDataset):
             options.setdefault("shuffle", False)  # Keras warns otherwise: such sources shuffle themselves
         options["callbacks"] = _with_own(options.get("callbacks"), self.objective_metrics.directions)
@@ -56,6 +65,8 @@ class FittingMixin:
         weights = options.pop("sample_weight", None)
         if not options.get("_use_cached_eval_dataset"):
             x = self._checked(x, y, weights)
+        if self.carried_by_evaluate is not None:
+            self.carried_by_evaluate.reset()
         return super().evaluate(x, None, **options)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
@@ -141,7 +152,11 @@ class FittingMixin:
         batch, beside = validation.as_training_data(first)
         if learning:
             self._check_indexed(beside)
+        if weighed:
+            self._check_continued(beside, learning)
         self.build_as(batch)
+        if beside.continues is not None:
+            self._make_room(checked, beside.continues.shape[0], learning)
         return checked
 
     def _check_indexed(self, beside: validation.Beside) -> None:
@@ -161,6 +176,35 @@ class FittingMixin:
         self._check_weighed(found, weighed)
         return found
 
+    def _check_continued(self, beside: validation.Beside, learning: bool) -> None:
+        """Raises ValueError where nobody says which rows go on from batch to batch, or where none can."""
+        stateful = self.compiled and self.stateful
+        if learning and stateful and beside.continues is None:
+            raise ValueError(
+                "The model was compiled with stateful=True: say which rows of a batch follow on those of the batch "
+                'before, by "continues" of shape [batch] beside "x", as tfdvae.data.window_batches does.'
+            )
+        if beside.continues is not None and not stateful:
+            raise ValueError(
+                'Sequences go on from batch to batch, as "continues" says, in `fit` and `evaluate` of a model that was '
+                "compiled with stateful=True; elsewhere leave it out."
+            )
+
+    def _make_room(self, data: Any, rows: int | None, learning: bool) -> None:
+        """Variables for the states after batches of so many rows, or of as many as the first batch of a Dataset has."""
+        rows = len(next(iter(data.take(1)))["continues"]) if rows is None else rows
+        held = self.carried_by_fit if learning else self.carried_by_evaluate
+        if held is not None and held.size >= rows:
+            return
+        made = self.carried(rows)
+        if held is not None:
+            made.take(held)
+        # Keras' functions have the variables in them that were there when they were traced.
+        if learning:
+            self.carried_by_fit, self.train_function = made, None
+        else:
+            self.carried_by_evaluate, self.test_function = made, None
+
     def _one_batch(self, x: Any, *others: Any, **options: Any) -> dict[str, np.ndarray]:
         """One batch of arrays, checked."""
         if isinstance(x, tf.data.Dataset | keras.utils.PyDataset | Iterator):
@@ -171,6 +215,8 @@ class FittingMixin:
     def _check_weighed(batch: Mapping[str, Any], weighed: bool) -> None:
         if not weighed and "sample_weight" in batch:
             raise ValueError("`predict` has no loss that `sample_weight` could weigh: leave it out.")
+        if not weighed and "continues" in batch:
+            raise ValueError("`predict` takes sequences as wholes, none of which goes on: leave out `continues`.")
 
     def _build_optimizer(self) -> None:
         if self.compiled and self.built and not self.optimizer.built:

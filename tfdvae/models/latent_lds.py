@@ -140,6 +140,10 @@ class LatentLDSCell(StochasticCell):
         return not self.smoothing
 
     @property
+    def goes_on(self) -> bool:
+        return not self.smoothing
+
+    @property
     def features_dim(self) -> int:
         return self.decoder.output_dim(self.latent_dim)
 

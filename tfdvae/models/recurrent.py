@@ -14,6 +14,7 @@ from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.models.base import DVAE, Packed
 from tfdvae.models.drawing import Request
+from tfdvae.passages import Carried, present_passage
 from tfdvae.recurrence import Feedback
 from tfdvae.simulation import Frames
 from tfdvae.types import Batch, Generated, State, StepOutput, Trajectory
@@ -92,6 +93,20 @@ class RecurrentDVAE(DVAE):
         return True
 
     @property
+    def not_stateful(self) -> str | None:
+        rare = [latent.name for latent in self.latents if latent.level != "frame"]
+        if rare:
+            return f"has latents that are not those of frames ({', '.join(rare)}), which windows would each draw anew"
+        if not self.cell.goes_on:
+            return "infers all latents of a sequence jointly, from its first frame on"
+        if self.frames.mode == "sequence":
+            return "takes the units of a sequence from its first frames (standardize='sequence')"
+        return "fills in what was last seen (fill='last')" if self.frames.fill == "last" else None
+
+    def carried(self, rows: int) -> Carried:
+        return Carried(self.cell.start(rows))
+
+    @property
     def features_dim(self) -> int:
         return self.cell.features_dim
 
@@ -100,23 +115,33 @@ class RecurrentDVAE(DVAE):
         self.cell.build(*shapes, context_dim=self.context_dim)
 
     def infer_packed(self, packed: Packed, noise: Mapping[str, tf.Tensor] | None) -> Trajectory:
-        given = self.hoist(packed, noise)
+        passage = present_passage()
+        state = None if passage is None else passage.start(self.cell.start(tf.shape(packed.x)[0]))
+        given = self.hoist(packed, noise, state=state)
         frames = self.frames.within(packed.context, packed.units)
         feedback = None
         replaced = random.replaced_frames(packed.x)
         if replaced is not None:
             x = packed.x if packed.observed is None else frames.filled(packed.x, packed.observed)
             feedback = Feedback(frames, x, replaced, packed.observed)
-        path, _ = recurrence.teacher_forced(self.cell, given, feedback=feedback)
+        if passage is None:
+            path, _ = recurrence.teacher_forced(self.cell, given, feedback=feedback)
+        else:
+            going_on = {"hold": packed.mask, "last": True, "seen": packed.seen}
+            path, passage.after = recurrence.teacher_forced(self.cell, given, **going_on)
         latents = {**given.latents, **path.latents}
         ordered = {latent.name: latents[latent.name] for latent in self.latents}
         return Trajectory(ordered, frames.params(path.features), path.penalties, path.states)
 
     def hoist(
-        self, packed: Packed, noise: Mapping[str, tf.Tensor] | None, known: Mapping[str, tf.Tensor] | None = None
+        self,
+        packed: Packed,
+        noise: Mapping[str, tf.Tensor] | None,
+        known: Mapping[str, tf.Tensor] | None = None,
+        state: State | None = None,
     ) -> Any:
         """What the cell does before its loop."""
-        return self.cell.hoist(packed.seen, packed.mask, packed.u, noise, known)
+        return self.cell.hoist(packed.seen, packed.mask, packed.u, noise, known, state)
 
     def encode_states(
         self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None

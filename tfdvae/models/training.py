@@ -11,6 +11,7 @@ from tfdvae.models.compiling import CompilingMixin, Factor
 from tfdvae.models.fitting import FittingMixin
 from tfdvae.models.micro_batches import Part, summed
 from tfdvae.models.semi_amortized import terms_of_refined
+from tfdvae.passages import Carried, Passage, passage_scope
 from tfdvae.types import Batch, StepTerms
 
 __all__ = ["Factor", "TrainingMixin"]
@@ -18,6 +19,17 @@ __all__ = ["Factor", "TrainingMixin"]
 
 class TrainingMixin(CompilingMixin, FittingMixin):
     """Keras' training verbs for a DVAE: mixed into `keras.Model`."""
+
+    @property
+    def not_stateful(self) -> str | None:
+        """Why sequences cannot go on from batch to batch (`stateful` of `compile`), as a part of a sentence; None where
+        they can."""
+        return "infers or decodes sequences as a whole"
+
+    def carried(self, rows: int) -> Carried:
+        """Variables for the states that pass from batches of so many rows to the next, of a model that is built and can
+        have them."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `carried`.")
 
     def current_beta(self) -> tf.Tensor:
         """The KL's weight at the optimizer's present step."""
@@ -38,6 +50,7 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         """
         batch, beside, rows = self._unpack(data)
         self._check_indexed(beside)
+        passage = self._passage(beside, learning=True)
         self._clear_losses()  # of a call before, which has added its own
         self.partly_observed |= batch.observed is not None or self.hide > 0.0
         seed = random.fold_in(random.make_seed(self.seed), _batches_given(self.optimizer))
@@ -67,7 +80,7 @@ class TrainingMixin(CompilingMixin, FittingMixin):
             def scaled(objective: tf.Tensor, own: float) -> tf.Tensor:
                 return self.optimizer.scale_loss(loss(objective, own))
 
-            with replicas.part_of(rows), indices.index_scope(beside.sequence_index):
+            with replicas.part_of(rows), indices.index_scope(beside.sequence_index), passage_scope(passage):
                 found, gradients = self.bound.differentiate(self, batch, seed, weighing, scaled, variables)
             return Part(loss(found.objective), found.terms, gradients)
 
@@ -84,6 +97,8 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         loss, gradients = replicas.total((own, gradients))
         means = self._means(batch)
         finite = self._update(gradients, variables, loss)
+        if passage is not None:
+            self.carried_by_fit.keep(passage)
         self.objective_metrics.update_state(loss, terms if rows is None else rows.only(terms), finite)
         self._measure(batch, means, finite)
         logs = {**self.objective_metrics.result(), "kl_weight": beta}
@@ -110,12 +125,15 @@ class TrainingMixin(CompilingMixin, FittingMixin):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The bound on a batch, plain, with the same noise at every evaluation of the same data."""
-        batch, (weights, _), rows = self._unpack(data)
+        batch, beside, rows = self._unpack(data)
+        passage = self._passage(beside)
         seen = replicas.total(tf.convert_to_tensor(self.objective_metrics.loss.frames))
         seed = random.fold_in(random.fold_in(random.make_seed(self.seed), "evaluation"), seen)
-        with replicas.part_of(rows):
+        with replicas.part_of(rows), passage_scope(passage):
             value, terms = self.bound.estimate(self, batch, seed)
-        loss = replicas.total(-tf.reduce_sum(_weighed(value, weights, rows)) / self._frames(batch))
+        if passage is not None:
+            self.carried_by_evaluate.keep(passage)
+        loss = replicas.total(-tf.reduce_sum(_weighed(value, beside.sample_weight, rows)) / self._frames(batch))
         self.objective_metrics.update_state(loss, terms if rows is None else rows.only(terms))
         self._measure(batch, self._means(batch))
         return replicas.logged(self.objective_metrics.result())
@@ -139,9 +157,18 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         batch = self.tensors(batch)
         validation.check_static(batch, self.built_sizes)
         validation.check_beside_static(beside, batch, self.built_sizes)
-        weights, index = beside
-        weights = None if weights is None else tf.cast(weights, tf.float32)
-        return batch, validation.Beside(weights, None if index is None else tf.cast(index, tf.int32)), rows
+        kinds = (tf.float32, tf.int32, tf.bool)
+        beside = validation.Beside(
+            *(None if y is None else tf.cast(y, kind) for y, kind in zip(beside, kinds, strict=True))
+        )
+        return batch, beside, rows
+
+    def _passage(self, beside: validation.Beside, learning: bool = False) -> Passage | None:
+        """How sequences go on from the batch before; None where they do not."""
+        self._check_continued(beside, learning)
+        if beside.continues is None:
+            return None
+        return (self.carried_by_fit if learning else self.carried_by_evaluate).passage(beside.continues)
 
     def _loss(self, objective: tf.Tensor, frames: tf.Tensor, share: float = 1.0) -> tf.Tensor:
         """This replica's part of minus the objective, nats per frame, plus what layers added (weight decay), or that

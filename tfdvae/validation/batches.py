@@ -39,10 +39,13 @@ class Beside(NamedTuple):
         sample_weight: of each sequence in the loss, `[B]`. It travels here since Keras drops weights without targets.
         sequence_index: which of the training sequences each is, whole numbers `[B]`, for models that learn something of
             each of them.
+        continues: which sequences go on where the same row of the batch before ended, bool `[B]`; evaluation reads it
+            too.
     """
 
     sample_weight: Any = None
     sequence_index: Any = None
+    continues: Any = None
 
 
 class Sizes(NamedTuple):
@@ -93,8 +96,8 @@ def as_training_data(data: Any, sample_weight: Any = None) -> tuple[Batch, Besid
     """What `fit` and `evaluate` take, as a Batch and what stands beside it.
 
     Args:
-        data: frames, or a dict with "x" and so on, which may hold "sample_weight" and "sequence_index"; or a tuple of
-            that, None in place of targets, and weights: one batch of a Dataset, a generator or a PyDataset.
+        data: frames, or a dict with "x" and so on, which may hold "sample_weight", "sequence_index" and "continues"; or
+            a tuple of that, None in place of targets, and weights: one batch of a Dataset, a generator or a PyDataset.
         sample_weight: of the sequences, where they are an argument of their own.
 
     Raises:
@@ -234,11 +237,15 @@ def check_beside_static(beside: Beside, batch: Batch, sizes: Sizes | None = None
             continue
         check_type(name, value)
         if not _agree(list(value.shape), list(batch.x.shape[:1])):
-            what = "weight" if name == "sample_weight" else "index"
+            what = {"sample_weight": "weight", "sequence_index": "index", "continues": "answer"}[name]
             raise ValueError(
                 f"Expected `{name}` of shape [batch] = {list(batch.x.shape[:1])}, one {what} for each sequence; got "
                 f"{list(value.shape)}."
             )
+    if beside.continues is not None:
+        kind = str(getattr(beside.continues.dtype, "name", beside.continues.dtype))
+        if kind != "bool":
+            raise ValueError(f"Expected `continues` of true and false, got {kind}.")
     index = beside.sequence_index
     if index is None:
         return

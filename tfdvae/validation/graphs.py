@@ -39,6 +39,8 @@ def check_dataset(
     check_static(batch, sizes)
     check_beside_static(beside, batch, sizes)
 
+    # Nothing here branches on values, and AutoGraph warns of syntax that it does not know.
+    @tf.autograph.experimental.do_not_convert
     def check(*element: Any) -> dict[str, tf.Tensor]:
         batch, beside = as_training_data(element if len(element) > 1 else element[0])
         shape = (sizes and sizes.frame_shape) or tuple(batch.x.shape[2:])

@@ -74,7 +74,7 @@ def check_arrays(
 
 
 def check_beside(beside: Beside, batch: Batch, sizes: Sizes | None = None) -> Beside:
-    """What stands beside a batch as arrays `[B]`, weights in float32 and indices in int32.
+    """What stands beside a batch as arrays `[B]`, weights in float32, indices in int32, and bool.
 
     Raises:
         ValueError: another shape; a weight that is negative, NaN or infinite; indices that are no whole numbers, of a
@@ -82,7 +82,7 @@ def check_beside(beside: Beside, batch: Batch, sizes: Sizes | None = None) -> Be
     """
     found = Beside(*(None if y is None else _array(y) for y in beside))
     check_beside_static(found, batch, sizes)
-    weights, index = found
+    weights, index, continues = found
     if weights is not None:
         weights = without_overflow(weights)
         wrong = np.flatnonzero(~np.isfinite(weights) | (weights < 0.0))
@@ -100,7 +100,7 @@ def check_beside(beside: Beside, batch: Batch, sizes: Sizes | None = None) -> Be
                 "the model with as many `num_sequences` as there are indices."
             )
         index = index.astype(np.int32)
-    return Beside(weights, index)
+    return Beside(weights, index, continues)
 
 
 def without_overflow(value: np.ndarray) -> np.ndarray:
