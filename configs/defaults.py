@@ -56,6 +56,12 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}, "standardize": None},
         "training": {"batch_size": 32, "epochs": 300},
     },
+    "cart_pole": {
+        "data": {"num_train": 500, "num_valid": 100, "num_test": 100, "length": 50, "max_force": 10.0},
+        "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}, "standardize": None},
+        "training": {"batch_size": 32, "epochs": 200},
+        "evaluation": {"num_samples": 8},
+    },
     "spikes": {
         "data": {
             **{"num_train": 200, "num_valid": 50, "num_test": 50, "length": 100, "num_neurons": 20},

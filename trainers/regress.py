@@ -26,6 +26,12 @@ def _ball(states: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(("x", "y", "velocity x", "velocity y"), np.moveaxis(states, -1, 0), strict=True))
 
 
+def _cart_pole(states: np.ndarray) -> dict[str, np.ndarray]:
+    place, angle, velocity, turning = np.moveaxis(states, -1, 0)
+    found = {"place": place, "sin": np.sin(angle), "cos": np.cos(angle)}
+    return {**found, "velocity": velocity, "angular velocity": turning}
+
+
 def _dot(states: np.ndarray) -> dict[str, np.ndarray]:
     return dict(zip(("position", "velocity"), np.moveaxis(states, -1, 0), strict=True))
 
@@ -36,6 +42,7 @@ def _oscillator(states: np.ndarray) -> dict[str, np.ndarray]:
 
 TARGETS: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
     "ball_in_box": _ball,
+    "cart_pole": _cart_pole,
     "dot": _dot,
     "pendulum": _pendulum,
     "spikes": _oscillator,

@@ -11,9 +11,11 @@ from tfdvae.data import (
     Splits,
     load_ball_in_box,
     load_bouncing_balls,
+    load_cart_pole,
     load_pendulum,
     simulate_ball_in_box,
     simulate_bouncing_balls,
+    simulate_cart_pole,
     simulate_pendulum,
 )
 from tfdvae.data.simulated import balls, pendulum, shared
@@ -21,10 +23,16 @@ from tfdvae.data.simulated import balls, pendulum, shared
 SIMULATE = {
     "ball_in_box": simulate_ball_in_box,
     "bouncing_balls": simulate_bouncing_balls,
+    "cart_pole": simulate_cart_pole,
     "pendulum": simulate_pendulum,
 }
-LOAD = {"ball_in_box": load_ball_in_box, "bouncing_balls": load_bouncing_balls, "pendulum": load_pendulum}
-STATE = {"ball_in_box": (4,), "bouncing_balls": (3, 4), "pendulum": (2,)}
+LOAD = {
+    "ball_in_box": load_ball_in_box,
+    "bouncing_balls": load_bouncing_balls,
+    "cart_pole": load_cart_pole,
+    "pendulum": load_pendulum,
+}
+STATE = {"ball_in_box": (4,), "bouncing_balls": (3, 4), "cart_pole": (4,), "pendulum": (2,)}
 SMALL = {"num_train": 4, "num_valid": 2, "num_test": 3, "length": 5, "resolution": 9, "verbose": 0}
 EACH = pytest.mark.parametrize("name", sorted(SIMULATE))
 
@@ -47,7 +55,7 @@ def test_shapes_and_ranges(tmp_path, name):
         assert all(x.shape == (5, 81) and x.dtype == np.float32 for x in sequences.x)
         assert all(x.min() >= 0 and x.max() <= 1 and (x.max(axis=1) > 0.3).all() for x in sequences.x)
         assert truth[split].shape == (count, 5, *STATE[name]) and truth[split].dtype == np.float32
-    if name == "pendulum":
+    if name in ("cart_pole", "pendulum"):
         assert [u.shape for u in splits.train.u] == [(5, 1)] * 4
         assert all(u.dtype == np.float32 for u in splits.train.u)
     else:
@@ -71,6 +79,7 @@ def test_the_sizes_of_the_papers():
     sizes = {
         name: [inspect.signature(load).parameters[key].default for key in ("num_train", "length", "resolution")]
         for name, load in LOAD.items()
+        if name != "cart_pole"
     }
     assert sizes == {"bouncing_balls": [4000, 100, 30], "pendulum": [500, 15, 16], "ball_in_box": [5000, 20, 32]}
 

@@ -16,6 +16,7 @@ FRAMES = {
     "pianoroll": (88, 0),
     "bouncing_balls": (900, 0),
     "pendulum": (256, 1),
+    "cart_pole": (1024, 1),
     "ball_in_box": (1024, 0),
     "moving_digits": (4096, 0),
     "nascar": (10, 0),

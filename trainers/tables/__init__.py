@@ -8,7 +8,7 @@ from trainers.tables.refining import REFINE
 from trainers.tables.regimes import REGIMES
 from trainers.tables.resynthesis import MOTION, SPEECH_RESYNTHESIS
 from trainers.tables.sequences import HANDWRITING, SPEECH_WAVEFORM
-from trainers.tables.simulated import BOUNCING_BALLS, PENDULUM, PHYSICS, SPIKES
+from trainers.tables.simulated import BOUNCING_BALLS, CART_POLE, PENDULUM, PHYSICS, SPIKES
 from trainers.tables.speakers import SPEAKERS
 from trainers.tables.table import Column, Finished, Row, Table, markdown
 from trainers.tables.video import VIDEO
@@ -24,6 +24,7 @@ TABLES: dict[str, Table] = {
     "handwriting": HANDWRITING,
     "pendulum": PENDULUM,
     "physics": PHYSICS,
+    "cart-pole": CART_POLE,
     "bouncing-balls": BOUNCING_BALLS,
     "spikes": SPIKES,
     "video": VIDEO,

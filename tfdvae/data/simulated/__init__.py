@@ -10,6 +10,7 @@ from tfdvae.data.simulated.balls import (
     simulate_ball_in_box,
     simulate_bouncing_balls,
 )
+from tfdvae.data.simulated.cart import load_cart_pole, simulate_cart_pole
 from tfdvae.data.simulated.digits import load_moving_digits, simulate_moving_digits
 from tfdvae.data.simulated.dot import load_dot, simulate_dot
 from tfdvae.data.simulated.faces import load_faces, simulate_faces
@@ -24,6 +25,7 @@ __all__ = [
     "TRACK_REGIMES",
     "load_ball_in_box",
     "load_bouncing_balls",
+    "load_cart_pole",
     "load_dot",
     "load_faces",
     "load_healing_digits",
@@ -33,6 +35,7 @@ __all__ = [
     "load_spikes",
     "simulate_ball_in_box",
     "simulate_bouncing_balls",
+    "simulate_cart_pole",
     "simulate_dot",
     "simulate_faces",
     "simulate_healing_digits",
