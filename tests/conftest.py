@@ -109,17 +109,6 @@ def settled_imports() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def graphs_as_they_are_traced(request: pytest.FixtureRequest) -> None:
-    """Without --exhaustive graphs run as they were traced: Grappler, which rewrites each before its first run, takes a
-    fifth of a test's time. Where tests run --exhaustive, and in programs that tests start, it does its work."""
-    if request.config.getoption("--exhaustive"):
-        return
-    import tensorflow as tf
-
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
-
-@pytest.fixture(scope="session", autouse=True)
 def warm_converter() -> Iterator[None]:
     """Conversions to LiteRT are forks of one process, which the first of them starts."""
     process = warm.Warm()
