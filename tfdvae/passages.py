@@ -45,9 +45,10 @@ class Passage:
         # Eagerly it has run already, and is no operation.
         with tf.control_dependencies([] if check is None else [check]):
             places = tf.minimum(rows, tf.maximum(self.known, 1) - 1)
+        follows = self.continues & ~lost  # XLA drops assertions
 
         def choose(before: tf.Tensor, anew: tf.Tensor) -> tf.Tensor:
-            goes_on = tf.reshape(self.continues, [-1, *[1] * (anew.shape.rank - 1)])
+            goes_on = tf.reshape(follows, [-1, *[1] * (anew.shape.rank - 1)])
             return tf.ensure_shape(tf.where(goes_on, tf.gather(before, places), anew), anew.shape)
 
         return tf.nest.map_structure(choose, self.before, state)

@@ -230,7 +230,8 @@ def test_compile_refuses_what_has_no_state_to_pass_on(options: dict, words: str)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"standardize": "sequence", "given_frames": 2}, "takes the units of a sequence from its first frames"),
+        ({"standardize": "sequence", "given_frames": 2}, "treats the first frames of a sequence unlike the others"),
+        ({"given_frames": 2}, "treats the first frames of a sequence unlike the others"),
         ({"fill": "last", "missing": "nan"}, "fills in what was last seen"),
     ],
 )

@@ -115,8 +115,8 @@ class CompilingMixin:
                 there (truncated backpropagation through time). `evaluate` takes such batches as well, and the bounds of
                 the windows add up to that of the whole sequence by a posterior that sees no further ahead than its
                 window. Auxiliary losses that look over several frames stay within a window. `fit` and `evaluate` begin
-                with no state. All frames go through one loop, so that a model
-                which trains without one (TCN, transformer, a deep Kalman filter) is slower per frame.
+                with no state. All frames go through one loop, so that a model which trains without one (TCN,
+                transformer, a deep Kalman filter) is slower per frame.
             metrics: as in Keras, of frames and E[x_t | .], the means that `predict` returns, beside the parts of the
                 bound; each frame that exists is a sample, or each entry where parts of frames are not observed. They
                 cost a pass over the data at each step.

@@ -99,8 +99,8 @@ class RecurrentDVAE(DVAE):
             return f"has latents that are not those of frames ({', '.join(rare)}), which windows would each draw anew"
         if not self.cell.goes_on:
             return "infers all latents of a sequence jointly, from its first frame on"
-        if self.frames.mode == "sequence":
-            return "takes the units of a sequence from its first frames (standardize='sequence')"
+        if self.given_frames or self.frames.mode == "sequence":
+            return "treats the first frames of a sequence unlike the others (given_frames, standardize='sequence')"
         return "fills in what was last seen (fill='last')" if self.frames.fill == "last" else None
 
     def carried(self, rows: int) -> Carried:
