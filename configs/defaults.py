@@ -294,6 +294,9 @@ def base() -> ConfigDict:
         "jit_compile": placeholder(bool),  # by default on a GPU only
         "buckets": 4,  # groups of similar length
         "multiple_of": 8,  # padded lengths are rounded up to a multiple
+        "records": placeholder(str),  # folder of trainers.records to train on, in place of the data set's own files
+        "shuffle_buffer": 4096,  # sequences of records that are shuffled at a time
+        "data_service": placeholder(str),  # grpc://HOST:PORT of trainers.data_service, whose workers read the records
     }
     config.evaluation = {
         "num_samples": 40,

@@ -17,12 +17,14 @@ from tfdvae.types import Batch
 
 __all__ = [
     "Rows",
+    "agreed",
     "apply_where",
     "check_compile",
     "check_scope",
     "dealt",
     "first_alone",
     "logged",
+    "num_workers",
     "part_of",
     "replicated",
     "share",
@@ -127,14 +129,26 @@ def writes(strategy: tf.distribute.Strategy) -> bool:
     return strategy.extended.should_checkpoint
 
 
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """How many processes train together."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    return max(1, sum(map(len, strategy.cluster_resolver.cluster_spec().as_dict().values())))
+
+
+def agreed(strategy: tf.distribute.Strategy, number: int) -> int:
+    """A whole number (int32) that all workers have afterwards: that of the first of them. All must ask."""
+    found = strategy.run(lambda: total(first_alone(tf.constant(number, tf.int32))))
+    return int(strategy.experimental_local_results(found)[0])
+
+
 def logged(values: Any) -> Any:
     """What a step returns to Keras, which takes means over replicas: over the first axis as well, where there are
     several workers, so that numbers need one."""
     strategy = tf.distribute.get_strategy()
-    if not replicated() or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not replicated() or num_workers(strategy) == 1:
         return values
-    workers = sum(map(len, strategy.cluster_resolver.cluster_spec().as_dict().values()))
-    return tf.nest.map_structure(lambda y: tf.reshape(y, [1]), values) if workers > 1 else values
+    return tf.nest.map_structure(lambda y: tf.reshape(y, [1]), values)
 
 
 def check_scope(strategy: tf.distribute.Strategy, variable: keras.Variable, what: str) -> None:

@@ -33,6 +33,7 @@ from trainers.settings import loader_options
 __all__ = [
     "as_vectors",
     "epochs_of",
+    "expand",
     "load_simulated",
     "load_splits",
     "loader_arguments",
@@ -112,7 +113,7 @@ def loader_arguments(data: ConfigDict) -> dict[str, Any]:
     Raises:
         ValueError: a path with an environment variable that is not set.
     """
-    options = {key: _expand(data[key], data) for key in loader_options(data.name) if data.get(key) is not None}
+    options = {key: expand(data[key], data) for key in loader_options(data.name) if data.get(key) is not None}
     if "verbose" in inspect.signature(DATASETS[data.name]).parameters:
         options["verbose"] = int(sys.stdout.isatty())  # a progress bar makes a log unreadable
     return options
@@ -172,8 +173,12 @@ def validation_of(config: ConfigDict, valid: Sequences) -> tf.data.Dataset:
     return batches(valid.by_length(), size, multiple_of=training.multiple_of)
 
 
-def _expand(value: Any, section: Mapping[str, Any]) -> Any:
-    """`$NAME` by environment variables, `{key}` by keys of the section."""
+def expand(value: Any, section: Mapping[str, Any]) -> Any:
+    """`$NAME` by environment variables, `{key}` by keys of the section.
+
+    Raises:
+        ValueError: an environment variable that is not set.
+    """
     if not isinstance(value, str):
         return value
     for name in re.findall(r"\$(\w+)", value):

@@ -3,7 +3,8 @@
     python -m trainers.train --config configs/bach/vrnn.py --workdir runs/bach_vrnn --config.model.latent_dim=32
 
 The same command again goes on after an interruption, to the same result. `--strategy=mirrored` trains on all GPUs of a
-machine, `--strategy=multiworker` on several machines (see `trainers.strategies`). In the working folder are then
+machine, `--strategy=multiworker` on several machines (see `trainers.strategies`). Data that do not fit into memory are
+read from records (see `trainers.records` and `trainers.data_service`). In the working folder are then
 
     config.json            what was asked for
     model.keras            the model with the weights of the best epoch (of the last one where the config says so)
@@ -29,7 +30,7 @@ from tfdvae.data import Sequences, Splits, describe, pad
 from tfdvae.data.files import atomic_write, named_damage
 from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
-from trainers import building, loading, scoring, settings, strategies
+from trainers import building, loading, recorded, scoring, settings, strategies
 from trainers.scoring import Scores
 
 __all__ = ["run"]
@@ -47,7 +48,8 @@ def run(
             first one writes and prints.
 
     Returns:
-        The model, the data, and the scores on the test split.
+        The model, the data (of records that do not fit into memory, a sample of the training sequences), and the
+        scores on the test split.
 
     Raises:
         ValueError, TypeError: a config that cannot be right, or another one than that of the run in `workdir`; before
@@ -59,14 +61,20 @@ def run(
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model = building.build_model(config)
-    splits = loading.load_splits(config.data)
-    train = loading.training_set(config.data, splits.train)
-    steps = loading.steps_of(config, train)
+    records = recorded.opened(config)
+    if records is None:
+        splits = loading.load_splits(config.data)
+        train = loading.training_set(config.data, splits.train)
+        steps = loading.steps_of(config, train)
+    else:
+        splits = recorded.splits_of(records)
+        train = splits.train
+        steps = records.train.steps_per_epoch(config.training.batch_size)
     with strategy.scope():
         building.compile_model(model, config, steps)
         building.build_for(model, config, train)
     _adapt(model, train)
-    if model.indexed_sequences:
+    if model.indexed_sequences and records is None:
         train = loading.numbered_by_origin(train)
     if config.training.start_from is not None:
         building.begin_with(model, config.training.start_from)
@@ -78,8 +86,13 @@ def run(
     resume = Resume(workdir / "checkpoints", steering, config=settings.as_json(config))
     epochs = resume.epochs(config.training.epochs)
     logs: list[keras.callbacks.Callback] = []
+    if records is None:
+        data = loading.epochs_of(config, train, epochs or range(1))
+    else:
+        data = recorded.epochs_of(config, records, epochs or range(1), bool(model.indexed_sequences), strategy)
     if first:
-        print(f"train: {describe(train)}\nvalid: {describe(splits.valid)}\ntest:  {describe(splits.test)}")
+        told = describe(train) if records is None else records.train.describe()
+        print(f"train: {told}\nvalid: {describe(splits.valid)}\ntest:  {describe(splits.test)}")
         print(f"{config.model.name}: {model.count_params()} parameters, Z = {config.model.latent_dim}", flush=True)
         if resume.initial_epoch:
             print(f"Going on after epoch {resume.initial_epoch}." if epochs else "Training was complete.", flush=True)
@@ -89,7 +102,7 @@ def run(
             keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         ]
     model.fit(
-        loading.epochs_of(config, train, epochs or range(1)),
+        data,
         steps_per_epoch=steps,
         initial_epoch=epochs.start,
         epochs=epochs.stop,
@@ -145,7 +158,7 @@ def _cut_log(path: Path, epochs: int) -> None:
 
 def main() -> None:
     strategy = strategies.make(flags.FLAGS.strategy, flags.FLAGS.cpu_replicas)
-    with strategies.lost_workers():
+    with strategies.lost_workers(), recorded.errors(flags.FLAGS.config):
         run(flags.FLAGS.config, Path(flags.FLAGS.workdir), strategy)
 
 

@@ -26,6 +26,9 @@ from tfdvae.data.midi import read_midi, write_midi
 from tfdvae.data.mnist import load_mnist
 from tfdvae.data.motion import load_motion, read_motions, read_skeleton, scaled_motion
 from tfdvae.data.pianoroll import load_pianoroll, save_pianoroll, transpose, transposed
+from tfdvae.data.record_batches import record_batches
+from tfdvae.data.record_parsing import check_records, read_records, record_errors
+from tfdvae.data.records import Records, RecordShard, open_records, write_records
 from tfdvae.data.seasons import (
     Origin,
     Seasons,
@@ -84,6 +87,8 @@ __all__ = [
     "ICU_VARIABLES",
     "MaskedErrors",
     "Origin",
+    "RecordShard",
+    "Records",
     "SCALED",
     "SIMULATIONS",
     "Scaled",
@@ -100,6 +105,7 @@ __all__ = [
     "Utterances",
     "batches",
     "calendar_features",
+    "check_records",
     "describe",
     "events_to_grid",
     "forecast_inputs",
@@ -136,6 +142,7 @@ __all__ = [
     "numbered",
     "observed_moments",
     "offsets_to_points",
+    "open_records",
     "pad",
     "peak_normalised",
     "points_to_offsets",
@@ -145,9 +152,12 @@ __all__ = [
     "read_line_strokes",
     "read_midi",
     "read_motions",
+    "read_records",
     "read_skeleton",
     "read_speech",
     "read_timeseries",
+    "record_batches",
+    "record_errors",
     "regular_series",
     "resynthesise",
     "rolling_origins",
@@ -181,6 +191,7 @@ __all__ = [
     "window_steps",
     "windows",
     "write_midi",
+    "write_records",
 ]
 
 SIMULATIONS = {
