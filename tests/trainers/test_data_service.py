@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import tensorflow as tf
 from tests.distribution import runs
 from tests.distribution.child import free_addresses
 from tests.trainers.helpers import ROOT, program
-from tfdvae.data import Records, from_arrays, numbered, record_batches, write_records
+from tfdvae.data import Records, from_arrays, numbered, open_records, record_batches, record_errors, write_records
 from trainers import data_service
 
 OPTIONS = {"seed": 3, "shuffle_buffer": 8, "buckets": 2}
@@ -58,8 +60,8 @@ def test_each_epoch_has_the_batches_of_one_process_in_another_order(service: str
                 np.testing.assert_array_equal(found[index][name], value)
 
 
-def test_machines_of_one_job_share_an_epoch(service: str, records: Records) -> None:
-    options = {**OPTIONS, "service": service, "job": "shared"}
+def test_machines_of_one_job_share_its_batches(service: str, records: Records) -> None:
+    options = {**OPTIONS, "epochs": 2, "service": service, "job": "shared"}
     readers = [iter(record_batches(records, 4, **options).as_numpy_iterator()) for _ in range(2)]
     seen: list[int] = []
     while readers:
@@ -69,7 +71,7 @@ def test_machines_of_one_job_share_an_epoch(service: str, records: Records) -> N
                 readers.remove(reader)
             else:
                 seen += batch["sequence_index"].tolist()
-    assert sorted(seen) == list(range(45))
+    assert sorted(seen) == sorted([*range(45)] * 2)
 
 
 def test_a_model_is_fitted_to_what_a_service_reads(service: str, records: Records) -> None:
@@ -84,8 +86,19 @@ def test_a_model_is_fitted_to_what_a_service_reads(service: str, records: Record
 def test_batches_that_are_lost_are_an_error(service: str, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a worker ends: what it was reading does not come, and the epoch has fewer batches than it must."""
     monkeypatch.setattr(Records, "steps_per_epoch", lambda *_, **__: 13)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="was expected to contain 13 elements but"):
+    with pytest.raises(tf.errors.FailedPreconditionError, match="was expected to contain 13 elements but"):
         list(record_batches(records, 4, service=service, **OPTIONS))
+
+
+def test_damage_that_a_worker_finds_is_named(service: str, records: Records, tmp_path: Path) -> None:
+    copy = shutil.copytree(records.folder, tmp_path / "copy")
+    path = copy / "shard-00003.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    damaged = open_records(copy)
+    with pytest.raises(ValueError, match=r"shard-00003\.tfrecord is no shard of these"), record_errors(damaged):
+        list(record_batches(damaged, 4, service=service, **OPTIONS))
 
 
 def test_workers_wait_for_their_dispatcher_and_say_what_is_wrong() -> None:

@@ -12,7 +12,7 @@ from tests.distribution.child import free_addresses, on_workers
 from tests.trainers.helpers import program, smoke
 from tests.trainers.test_strategies import check_equal, finish
 from tests.trainers.test_train import Interrupted, interrupt, rows
-from tfdvae.data import numbered, open_records, read_records, windows
+from tfdvae.data import open_records, read_records, windows
 from trainers import building, data_service, loading, records, train
 
 SECTIONS = {
@@ -54,7 +54,7 @@ def test_the_splits_of_a_config_are_written(config: ConfigDict, written: Path) -
         assert found.description == expected.description
         for a, b in zip(found.x, expected.x, strict=True):
             np.testing.assert_array_equal(a, b)
-    cut = windows(numbered(splits.train), 4, 3)
+    cut = loading.numbered_by_origin(windows(splits.train, 4, 3))
     found = read_records(written / "train")
     assert found.index == cut.index and open_records(written / "train").num_sequences == cut.num_sequences
     with pytest.raises(FileExistsError, match="already something"):

@@ -76,17 +76,18 @@ def record_batches(
 
     With `service` the workers of a tf.data service read, shuffle and pad; they must see the folder at the same path
     (`trainers.data_service` starts them). Each epoch is a job of its own with dynamic sharding
-    (`ShardingPolicy.DYNAMIC`): each block goes to one worker, whichever is free. So each epoch has each sequence once,
-    in the same batches as without the service, but their order hangs on which worker is faster, and no two runs
-    are the same bit for bit. A worker that is lost takes its block with it: the epoch ends with an error that counts
-    too few elements, never silently. `OFF` would give each sequence once per worker, and static sharding (`FILE`,
-    `DATA`) needs workers whose number never changes.
+    (`ShardingPolicy.DYNAMIC`): each block goes to one worker, whichever is free, so choose a `shuffle_buffer` that
+    leaves several blocks for each. Each epoch has each sequence once, in the same batches as without the service, but
+    their order hangs on which worker is faster, and no two runs are the same bit for bit. A worker that is lost
+    takes its block with it: where it is started again at its address, the epoch ends with
+    tf.errors.FailedPreconditionError, which counts too few batches; until then the dataset waits. (`OFF` would
+    give each sequence once per worker; static sharding, `FILE` or `DATA`, needs workers whose number never changes.)
 
     Under a strategy of `tf.distribute` these are global batches. Without the service each of several machines makes all
     of them and trains on its rows, so that they train as one process does (auto-sharding by data). With the
-    service and one machine it is the same; several give the same `job`, and share the batches of each epoch
-    among themselves, first come, first served: each sequence is still trained on once per epoch, but a step is on rows
-    of several batches, one machine may be some batches ahead of another, and nothing counts whether all came.
+    service and one machine it is the same. Several machines give the same `job`, and share its batches, first
+    come, first served: each sequence still comes once per epoch, but a step is on rows of several batches, blocks of
+    an epoch may come before the last ones of the epoch before, and nothing counts whether all came.
 
     Args:
         records: from `open_records`, or the folder.
@@ -143,29 +144,33 @@ def record_batches(
         indexed,
         seed if shuffle else None,
     )
+    whole_run = tf.data.experimental.assert_cardinality(steps * len(epochs))
+    sharding = tf.data.experimental.AutoShardPolicy
     if service is None:
-        dataset = _alone(plan, epochs, steps)
-        sharding = tf.data.experimental.AutoShardPolicy.DATA
+        dataset, sharded = _alone(plan, epochs).apply(whole_run), sharding.DATA
     else:
         check_service(service)
-        dataset = _served(plan, epochs, steps, service, job)
-        sharding = tf.data.experimental.AutoShardPolicy.OFF
+        sharded = sharding.OFF
+        if job is None:
+            dataset = _served(plan, epochs, steps, service).apply(whole_run)
+        else:
+            distribute, mode = tf.data.experimental.service.distribute, tf.data.experimental.service.ShardingPolicy
+            dataset = _alone(plan, epochs).apply(distribute(mode.DYNAMIC, service, job_name=job))
     options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = sharding
+    options.experimental_distribute.auto_shard_policy = sharded
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-def _alone(plan: _Plan, epochs: list[int], steps: int) -> tf.data.Dataset:
-    """In this process: blocks one after the other, each read while the one before is used."""
+def _alone(plan: _Plan, epochs: list[int]) -> tf.data.Dataset:
+    """Blocks one after the other, each read while the one before is used."""
     numbers = tf.constant(epochs, tf.int64)
     count = plan.num_blocks
-    tasks = tf.data.Dataset.range(count * len(epochs)).map(lambda i: (numbers[i // count], i % count))
-    return _of_tasks(plan, tasks).apply(tf.data.experimental.assert_cardinality(steps * len(epochs)))
+    return _of_tasks(plan, tf.data.Dataset.range(count * len(epochs)).map(lambda i: (numbers[i // count], i % count)))
 
 
 @tf.autograph.experimental.do_not_convert
-def _served(plan: _Plan, epochs: list[int], steps: int, service: str, job: str | None) -> tf.data.Dataset:
-    """By workers of a service, an epoch at a time."""
+def _served(plan: _Plan, epochs: list[int], steps: int, service: str) -> tf.data.Dataset:
+    """By workers of a service, each epoch as a job of its own."""
     of_service = tf.data.experimental.service
 
     def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -175,17 +180,13 @@ def _served(plan: _Plan, epochs: list[int], steps: int, service: str, job: str |
 
     def served(epoch: tf.Tensor) -> tf.data.Dataset:
         known = of_service.register_dataset(service, of_epoch(epoch))
-        name = None if job is None else tf.strings.join([job, tf.strings.as_string(epoch)], "-epoch-")
-        found = of_service.from_dataset_id(
-            of_service.ShardingPolicy.DYNAMIC, service, known, element_spec=spec, job_name=name
-        )
-        return found if job is not None else found.apply(tf.data.experimental.assert_cardinality(steps))
+        found = of_service.from_dataset_id(of_service.ShardingPolicy.DYNAMIC, service, known, element_spec=spec)
+        return found.apply(tf.data.experimental.assert_cardinality(steps))
 
     with warnings.catch_warnings():
         # Within a graph nobody can see which options a dataset has; this one has none.
         warnings.filterwarnings("ignore", "To make it possible to preserve tf.data options")
-        dataset = tf.data.Dataset.from_tensor_slices(tf.constant(epochs, tf.int64)).flat_map(served)
-    return dataset if job is not None else dataset.apply(tf.data.experimental.assert_cardinality(steps * len(epochs)))
+        return tf.data.Dataset.from_tensor_slices(tf.constant(epochs, tf.int64)).flat_map(served)
 
 
 def check_service(service: str) -> None:
