@@ -37,7 +37,7 @@ def opened(config: ConfigDict) -> Recorded | None:
         ConnectionError: nobody listens at `data_service`.
         FileNotFoundError: there are none.
         ValueError: a damaged or missing file, splits that do not agree with each other, records of another data set
-            than `config.data`, or a service that has nothing to read.
+            than `config.data`, a service that has nothing to read, or `truncate`, which records do not have.
     """
     training = config.training
     if training.records is None:
@@ -47,6 +47,11 @@ def opened(config: ConfigDict) -> Recorded | None:
                 "(python -m trainers.records writes it), or leave it out."
             )
         return None
+    if training.truncate is not None:
+        raise ValueError(
+            "config.training.truncate reads sequences in the order of their windows, and records are shuffled: "
+            "leave out `truncate` or `records`."
+        )
     if training.data_service is not None:
         check_service(loading.expand(training.data_service, training))
     found = Recorded(*(open_records(_folder(config) / name) for name in Recorded._fields))

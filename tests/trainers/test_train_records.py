@@ -93,6 +93,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(
         ("data", {"window": 5}, ValueError, "written from another config.data: window is 4 there, 5 here"),
         ("training", {"records": None, "data_service": "grpc://a:1"}, ValueError, "give their folder"),
         ("training", {"data_service": f"grpc://{address}"}, ConnectionError, f"no tf.data service at grpc://{address}"),
+        ("training", {"truncate": 4}, ValueError, "leave out `truncate` or `records`"),
         ("training", {"records": str(tmp_path / "nowhere")}, FileNotFoundError, "There is no folder .*nowhere"),
         ("training", {"records": "$NOWHERE/rolls"}, ValueError, "needs the environment variable NOWHERE"),
         ("training", {"records": str(copy)}, ValueError, "shard-00001.tfrecord is missing"),
