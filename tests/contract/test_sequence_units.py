@@ -11,7 +11,7 @@ import tensorflow as tf
 import tfdvae
 from tests import cases
 from tfdvae import bounds, random
-from tfdvae.testing import assert_close, drawn, streaming
+from tfdvae.testing import assert_close, drawn, missing, streaming
 from tfdvae.types import Batch
 
 GIVEN = 3
@@ -106,6 +106,7 @@ def test_units_are_of_given_frames_that_exist_and_were_observed(name: str) -> No
         np.testing.assert_allclose([found.shift[b, d], found.scale[b, d]], [shift, scale], rtol=1e-3)
     clean = model.log_prob(np.where(observed, x, 0.0), mask, None, observed, num_samples=2, seed=1)
     assert_close(model.log_prob(x, mask, None, observed, num_samples=2, seed=1), clean, 1e-6)
+    missing.check_junk(model)
 
 
 def test_imputed_frames_are_in_the_units_of_what_was_observed() -> None:

@@ -51,8 +51,9 @@ def units_of_sequences(x: tf.Tensor, known: tf.Tensor, kinds: np.ndarray, usual:
         kinds: `[D]`, "affine", "scale" or "none".
         usual: of the data set, `[D]`.
     """
+    x = tf.where(known, x, tf.zeros([], x.dtype))  # gradients of what stands elsewhere, NaN perhaps, are zero
     count = tf.reduce_sum(tf.cast(known, x.dtype), axis=1)
-    total = tf.reduce_sum(tf.where(known, x, 0.0), axis=1)
+    total = tf.reduce_sum(x, axis=1)
     mean = tf.where(count > 0.0, total / tf.maximum(count, 1.0), usual.shift)
     deviations = tf.reduce_sum(tf.where(known, (x - mean[:, None]) ** 2, 0.0), axis=1)
     deviation = tf.sqrt((deviations + usual.scale**2) / tf.maximum(count, 1.0))
