@@ -304,6 +304,8 @@ _SVG = {
     "predictor_units": (128,),
     "frame_encoder": "conv",
     "frame_decoder": "conv",
+    "given_frames": 5,
+    "frame_skips": True,
     "observation": "identity_gaussian",
 }
 
@@ -358,7 +360,7 @@ pens; the paper does not print Z, which is ours). Fabius and van Amersfoort 2014
 two dimensions, of 40 with 50% overlap for twenty). Fraccaro et al. 2016 on polyphonic music (the widths of its hidden
 layers are ours). Hafner et al. 2019 (`rssm_planet`, trained with 3 free nats) and 2021 (`rssm_dreamer`, 32 groups of 32
 classes, KL balance of 0.8) on pictures, for which both want a `frame_encoder` and a `frame_decoder`. Denton and Fergus
-2018 (its recurrences; convolutions, Z and the width of g_t are ours). Fortuin et al. 2020 on Healing MNIST
-(`gpvae_healing`, from memory and unchecked, without its convolutions of single pictures). Gregor et al. 2015 on MNIST
-(`draw_mnist`, and `draw_mnist_whole` without attention). Aksan and Hilliges 2019 on
-raw audio: the widths of the five latents, all else is ours."""
+2018 on moving digits (its recurrences; convolutions, Z and the width of g_t are ours). Fortuin et al. 2020 on Healing
+MNIST (`gpvae_healing`, from memory and unchecked, without its convolutions of single pictures). Gregor et al. 2015 on
+MNIST (`draw_mnist`, and `draw_mnist_whole` without attention). Aksan and Hilliges 2019 on raw audio: the widths of the
+five latents, all else is ours."""

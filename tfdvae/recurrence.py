@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfdvae import segments
+from tfdvae.layers.frame_skips import Newest
 from tfdvae.loop import scan
 from tfdvae.types import LatentPath, State
 
@@ -36,12 +37,14 @@ class Feedback(NamedTuple):
         x: the data, `[B, T, D]`, with what was not observed filled in.
         replaced: `[B, T]` bool, true where the own output is fed back.
         observed: `[B, T, D]` bool, or None.
+        pictures: of the newest given frame before each, `[B, T, S]`, where the frame decoder takes them.
     """
 
     frames: Any
     x: tf.Tensor
     replaced: tf.Tensor
     observed: tf.Tensor | None = None
+    pictures: tf.Tensor | None = None
 
 
 def teacher_forced(
@@ -155,7 +158,7 @@ def _frame_by_frame(
     along = seen is not None and cell.encodes_along
 
     def frame(state: State, inputs: Any) -> tuple[State, Any]:
-        e_t, g_t, c_t, seen_t, noise_t, known_t, x_t, replaced_t, observed_t = inputs
+        e_t, g_t, c_t, seen_t, noise_t, known_t, x_t, replaced_t, observed_t, pictures_t = inputs
         state, held = segments.parted(state)
         state = cell.absorb_u(state, c_t)
         if along:
@@ -175,14 +178,15 @@ def _frame_by_frame(
         judged = cell.read(state, cell.penalty_reads) if cell.penalty_reads else {}
         if feedback is not None:
             shown = cell.observe(state)
-            own = feedback.frames.mean(feedback.frames.params(shown))
+            io = feedback.frames if pictures_t is None else feedback.frames.at(Newest(pictures_t))
+            own = io.mean(io.params(shown))
             fed = tf.where(replaced_t[:, None], own, x_t)
             known_x = None if observed_t is None else observed_t | replaced_t[:, None]
-            e_t = cell.embed(feedback.frames.see(fed, known_x, fed))
+            e_t = cell.embed(io.see(fed, known_x, fed))
         found = (drawn, shown, judged, told, [g_t] if along else [])
         return {**cell.absorb_x(state, e_t), **segments.held_on(held, known_t)}, found
 
-    fed = (None, None, None) if feedback is None else feedback[1:]
+    fed = (None, None, None, None) if feedback is None else feedback[1:]
     g, seen = (None, seen) if along else (given.g, None)
     inputs = (given.e, g, given.c, seen, given.noise, known, *fed)
     state, (drawn, shown, judged, told, gs) = scan(frame, given.state, inputs, hold=hold)

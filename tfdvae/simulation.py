@@ -68,9 +68,12 @@ def simulate(
             It costs a pass of the inference network per frame, and is for those who go on to infer from the last state.
 
     Returns:
-        The path, and the state after the last frame; None for that where there was no loop.
+        The path, and the state after the last frame; None for that where there was no loop. Where the frame decoder
+        takes pictures of given frames, the state holds those of the next one under "given".
     """
     # Of one frame there is nothing to gain, and eagerly it would cost a trace.
+    newest = frame_io.newest(tf.shape(tf.nest.flatten(state)[0])[0])
+    state = state if newest is None else {**state, "given": newest}
     steps = _length(frames, length)
     single = isinstance(steps, int) and steps == 1
     if not (single or tf.executing_eagerly() or (encoding and cell.encode_state)):
@@ -79,23 +82,27 @@ def simulate(
 
     def frame(state: State, f: Frames) -> tuple[State, Simulated]:
         state, held = segments.parted(state)
-        state = opened = cell.absorb_u(state, f.c)
+        newest = state.get("given")
+        io = frame_io if newest is None else frame_io.at(newest)
+        state = opened = cell.absorb_u({k: v for k, v in state.items() if k != "given"}, f.c)
         drawn = {}
         for latent in cell.frame_latents:
             z = _draw(latent, state, f, held)
             state = latent.absorb(state, z)
             drawn[latent.name] = z
-        params = frame_io.params(cell.observe(state))
-        x = frame_io.mean(params) if f.uniform is None else frame_io.sample(params, f.uniform)
+        params = io.params(cell.observe(state))
+        x = io.mean(params) if f.uniform is None else io.sample(params, f.uniform)
         if f.x is not None:
             x = tf.where(f.observed, f.x, x)
-        seen = frame_io.see(x)
+        seen, pictures = io.look(x)
         e = cell.embed(seen)
         if encoding and cell.encode_state:
             # From where the frame opened, as in `step`; no half-step of generation touches these entries.
             encoded, _ = cell.encode_step(opened, seen, f.c, e)
             state = {**state, **{name: encoded[name] for name in cell.encode_state}}
         closed = cell.absorb_x(state, e)
+        if newest is not None:
+            closed = {**closed, "given": newest.after(pictures, frame_io.given_frames)}
         return {**closed, **segments.held_on(held, drawn)}, Simulated(x, drawn, params)
 
     state, simulated = scan(frame, state, frames, length=length)
@@ -103,7 +110,10 @@ def simulate(
 
 
 def hears(cell: Any, frame_io: Any, frames: Frames, state: State) -> bool:
-    """Whether x_t reaches the state after its frame, so that it must be known when the next one begins."""
+    """Whether x_t reaches the state after its frame, or the frame decoder at later ones, so that it must be known when
+    the next one begins."""
+    if frame_io.frame_skips:
+        return True
     size = tf.nest.flatten(state)[0].shape[0]
 
     def closed(x: tf.Tensor, state: State, c: Any) -> State:

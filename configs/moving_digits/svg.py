@@ -1,9 +1,11 @@
-"""SVG-LP (Denton and Fergus 2018) on two moving digits: one-step predictions.
+"""SVG-LP (Denton and Fergus 2018) on two moving digits, the first five frames given: one-step predictions.
 
     python -m trainers.train --config configs/moving_digits/svg.py --workdir runs/moving_digits_svg
     python -m trainers.predict --workdir runs/moving_digits_svg
 
-`--config.model.learned_prior=False` is SVG-FP; `--config.data.stochastic=False` lets walls reflect.
+The decoder takes what the encoder's layers saw of the newest given frame. `--config.model.frame_skips=False` leaves
+that out, and `--config.model.given_frames=0` with it scores all frames. `--config.model.learned_prior=False` is SVG-FP;
+`--config.data.stochastic=False` lets walls reflect.
 Variants: `configs/moving_digits/svg.py:smoke` (seconds).
 """
 
@@ -24,8 +26,10 @@ def get_config(arg: str = "") -> ConfigDict:
         units=256,
         embedding_units=(256,),
         predictor_units=(128,),
+        given_frames=5,
         frame_encoder="conv",
         frame_decoder="conv",
+        frame_skips=True,
         activation="relu",
         data__frame_shape=(64, 64, 1),
         optimizer__learning_rate=0.001,

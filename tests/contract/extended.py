@@ -180,6 +180,7 @@ MODELS: dict[str, Callable[[], tfdvae.DVAE]] = {
     "two_levels": lambda: TwoLevelVRNN(units=5, **cases.SIZES["vrnn"]),
     "segments": lambda: SegmentVAE(2, encoder_units=(6,), decoder_units=(4,)),
     "pictures": lambda: vrnn(frame_encoder=CONV, frame_decoder=CONV),
+    "skips": lambda: vrnn(frame_encoder=CONV, frame_decoder=CONV, frame_skips=True, given_frames=2),
     "layers": lambda: vrnn(
         frame_encoder=keras.Sequential([keras.layers.Conv2D(3, 3, 2), keras.layers.Flatten()]),
         frame_decoder=keras.Sequential([keras.layers.Dense(7, "tanh"), keras.layers.LayerNormalization()]),
@@ -191,7 +192,7 @@ MODELS: dict[str, Callable[[], tfdvae.DVAE]] = {
 }
 """By name, small and not built."""
 
-OF_PICTURES = {"pictures", "layers"}
+OF_PICTURES = {"pictures", "skips", "layers"}
 WITH_CONTEXT = {"context", "context_vssn"}
 
 

@@ -98,7 +98,7 @@ def test_every_way_through_gives_the_same_numbers(model: tfdvae.DVAE, batch: Bat
     unrolled, _ = recurrence.teacher_forced(model.cell, given, last=True)
     own = {k: v for k, v in drawn(path).items() if k in unrolled.latents}
     assert_close(drawn(unrolled), own, 3e-5)
-    assert_close(model.frames.within(packed.context).params(unrolled.features), path.x, 3e-5)
+    assert_close(packed.within(model.frames).params(unrolled.features), path.x, 3e-5)
 
 
 def test_the_terms_are_those_of_the_families(model: tfdvae.DVAE, batch: Batch) -> None:

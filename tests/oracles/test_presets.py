@@ -145,7 +145,8 @@ def test_the_svg_paper() -> None:
     posterior = dense(e, 256) + lstm(256, h) + dense(h, 2 * z)
     predictor = dense(e + z, 256) + 2 * lstm(256, h) + dense(h, 128)
     for name, learned in (("svg_lp", 1), ("svg_fp", 0)):
-        model = tfdvae.SVG(**{**getattr(presets.papers, name), "frame_encoder": (e,), "frame_decoder": None})
+        vectors = {"frame_encoder": (e,), "frame_decoder": None, "frame_skips": False}
+        model = tfdvae.SVG(**{**getattr(presets.papers, name), **vectors})
         model.build_for(88)
         assert model.count_params() == (1 + learned) * posterior + predictor + dense(88, e) + dense(128, 88)
 

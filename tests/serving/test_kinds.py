@@ -54,6 +54,11 @@ def pictures() -> tfdvae.DVAE:
     return built(tfdvae.VRNN(**SIZES, **CONVOLUTIONS, observation="bernoulli"), (8, 4, 2))
 
 
+def pictures_that_were_given() -> tfdvae.DVAE:
+    options = {**CONVOLUTIONS, "frame_skips": True, "given_frames": 2, "observation": "bernoulli"}
+    return built(tfdvae.SVG(2, units=3, embedding_units=(4,), predictor_units=(5,), **options), (8, 4, 2))
+
+
 def pictures_as_a_whole() -> tfdvae.DVAE:
     options = {**cases.SIZES["kvae"], **CONVOLUTIONS, "encoder_units": (), "decoder_units": ()}
     return built(tfdvae.KVAE(**{**options, "units": 5, "observation": "bernoulli"}), (8, 4, 2))
@@ -78,6 +83,7 @@ KINDS: dict[str, Callable[[], tfdvae.DVAE]] = {
         autoregressive_in_units,
         two_levels,
         pictures,
+        pictures_that_were_given,
         pictures_as_a_whole,
         partly_observed,
         in_units_of_its_own,

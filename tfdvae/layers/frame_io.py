@@ -8,29 +8,32 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfdvae import masks, observations
+from tfdvae import observations
 from tfdvae.arguments import CheckedArguments
 from tfdvae.layers.filling import last_observed
+from tfdvae.layers.frame_data import FrameDataMixin
 from tfdvae.layers.frame_io_within import FrameIOWithin
 from tfdvae.layers.frame_networks import frame_decoder as make_decoder
 from tfdvae.layers.frame_networks import frame_encoder as make_encoder
 from tfdvae.layers.frame_networks import spec_config, uses_training_state
-from tfdvae.layers.frame_specs import unbuilt_config
-from tfdvae.layers.units import Units, units_of_sequences, usual_units
-from tfdvae.layers.x_scale import check_frames, check_x_scale, logarithm
-from tfdvae.moments import observed_moments
-from tfdvae.observations.values import Values
+from tfdvae.layers.frame_skips import Newest, Skips, check_frame_skips, skips_of
+from tfdvae.layers.frame_specs import as_spec, unbuilt_config
+from tfdvae.layers.units import Units
+from tfdvae.layers.x_scale import check_x_scale, logarithm
 
 __all__ = ["FILLS", "FRAME_OPTIONS", "STANDARDIZE", "FrameIO"]
 
-FRAME_OPTIONS = ("standardize", "given_frames", "x_scale", "fill", "indicator", "frame_encoder", "frame_decoder")
+FRAME_OPTIONS = (
+    *("standardize", "given_frames", "x_scale", "fill", "indicator"),
+    *("frame_encoder", "frame_decoder", "frame_skips"),
+)
 """Arguments of a model that say how frames enter and leave it."""
 STANDARDIZE = ("auto", "feature", "global", "sequence", None)
 FILLS = ("zero", "last")
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
-class FrameIO(CheckedArguments, keras.layers.Layer):
+class FrameIO(CheckedArguments, FrameDataMixin, keras.layers.Layer):
     """How frames enter and leave a model: units, missing entries, frame networks and the observation p(x_t | .).
 
     On the way in (`see`): what was not observed is filled, frames are standardised, the indicator joins them, and the
@@ -54,6 +57,10 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         fill: what networks see where nothing was observed: "zero" in standardised units, or the "last" value that was.
         indicator: whether networks also see which entries were observed, as D more features of 0 and 1.
         frame_encoder, frame_decoder: see `tfdvae.layers.frame_networks`; None for networks of the cell alone.
+        frame_skips: whether the decoder also takes what the encoder's layers made of the newest given frame before x_t
+            (Denton and Fergus 2018), for frame_encoder="conv" and frame_decoder="conv" and at least one of
+            `given_frames`; see `tfdvae.layers.frame_skips`. After the given frames that is the last of them; at the
+            first frame of a sequence it is zeros. A frame of which nothing was observed leaves the one before.
         activation, dropout: of these.
         presence: whether cells are told in one more column which frames hold anything that was observed.
 
@@ -72,6 +79,7 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         indicator: bool = False,
         frame_encoder: Any = None,
         frame_decoder: Any = None,
+        frame_skips: bool = False,
         activation: str = "relu",
         dropout: float = 0.0,
         presence: bool = False,
@@ -92,6 +100,9 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
                 f"`given_frames` must not be negative, and at least 1 with standardize='sequence', which takes the "
                 f"units of a sequence from them; got {given_frames}."
             )
+        if frame_skips:
+            check_frame_skips(given_frames, as_spec(frame_encoder), as_spec(frame_decoder))
+        self.frame_skips = frame_skips
         self.standardize = standardize
         self.given_frames = given_frames
         self.x_scale = check_x_scale(x_scale)
@@ -125,6 +136,11 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         return self.observation.params_dim + (2 * self.x_dim if self.mode == "sequence" else 0)
 
     @property
+    def skips_dim(self) -> int:
+        """S, how many numbers the decoder takes of a given frame; 0 without `frame_skips`, known once built."""
+        return self.decoder.network.skips_dim if self.frame_skips else 0
+
+    @property
     def seen_dim(self) -> int:
         """E, how many features the cell sees of a frame."""
         width = self.x_dim * (2 if self.indicator else 1)
@@ -149,8 +165,10 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         """Creates the frame decoder and the observation, for features `[..., H]` of the cell."""
         networks = {"activation": self.activation, "dropout": self.dropout, "dtype": self.dtype_policy}
         if self.decoder_spec is not None:
-            maps = self.observation.params_dim_for(self.x_dim) // self.x_dim
-            self.decoder = make_decoder(self.decoder_spec, self.frame_shape, maps=max(maps, 1), **networks)
+            networks["maps"] = max(self.observation.params_dim_for(self.x_dim) // self.x_dim, 1)
+            networks["skips"] = self.encoder.pictures if self.frame_skips else ()
+            self.decoder = make_decoder(self.decoder_spec, self.frame_shape, **networks)
+            features_dim += self.skips_dim
             self.decoder.build((None, features_dim))
             features_dim = self.decoder.output_dim(features_dim)
             params_dim = self.observation.params_dim_for(self.x_dim)
@@ -176,38 +194,33 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         networks += [s for s in (self.encoder_spec, self.decoder_spec) if isinstance(s, keras.layers.Layer)]
         return any(map(uses_training_state, networks))
 
-    # Units, and what is given.
+    # What the decoder takes of given frames.
 
-    @property
-    def usual(self) -> Units | None:
-        """The units that `adapt` found, `[D]`; None where frames are left alone."""
-        if self.mode is None:
-            return None
-        return Units(tf.convert_to_tensor(self.shift), tf.convert_to_tensor(self.scale))
-
-    def units(self, x: tf.Tensor, mask: tf.Tensor | None = None, observed: tf.Tensor | None = None) -> Units | None:
-        """The units of each sequence from its given frames, `[B, D]`; None but for standardize="sequence".
+    def skips(
+        self, pictures: tf.Tensor | None, mask: tf.Tensor | None = None, observed: tf.Tensor | None = None
+    ) -> Skips | None:
+        """The pictures that hold for each frame of right-padded sequences, from those of all frames, `[B, T, S]`.
 
         Args:
-            x, mask, observed: `[B, T, D]`, `[B, T]` and `[B, T, D]`.
+            pictures: from `look`; None without `frame_skips`.
+            mask, observed: `[B, T]` and `[B, T, D]`, what the networks saw.
         """
-        if self.mode != "sequence":
+        if pictures is None:
             return None
-        given = tf.expand_dims(masks.first(self.given_frames, x, mask), -1)
-        known = tf.broadcast_to(given, tf.shape(x)) if observed is None else given & observed
-        return units_of_sequences(tf.cast(x, tf.float32), known, self._kinds(), self.usual)
+        known = tf.ones(tf.shape(pictures)[:2], tf.bool) if mask is None else mask
+        known = known if observed is None else known & tf.reduce_any(observed, axis=-1)
+        return skips_of(pictures, known, self.given_frames)
 
-    def scored(self, x: tf.Tensor, mask: tf.Tensor | None, observed: tf.Tensor | None) -> tf.Tensor | None:
-        """Which entries of x `[B, T, D]` are scored: those that were observed, less the given frames."""
-        if not self.given_frames:
-            return observed
-        later = tf.expand_dims(~masks.first(self.given_frames, x, mask), -1)
-        return tf.broadcast_to(later, tf.shape(x)) if observed is None else later & observed
+    def newest(self, size: tf.Tensor | int) -> Newest | None:
+        """The pictures that hold for the first frame of so many sequences: zeros; None without `frame_skips`."""
+        if not self.frame_skips:
+            return None
+        pictures = tf.zeros([size, self.skips_dim], self.decoder.compute_dtype)
+        return Newest(pictures, tf.zeros([size], tf.int32))
 
-    def _kinds(self) -> np.ndarray:
-        """Which units each feature has: "affine", "scale" or "none", `[D]`."""
-        units = self.observation.units
-        return np.array([units] * self.x_dim if isinstance(units, str) else units)
+    def at(self, newest: Newest | None) -> "FrameIO | FrameIOWithin":
+        """The same for frames whose pictures these are."""
+        return self.within(None, None, newest)
 
     # The way in.
 
@@ -225,6 +238,16 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
             last: for fill="last" and a single frame `[B, D]`, the last values that were observed before it.
             units: of the sequences; None for the usual ones.
         """
+        return self.look(x, observed, last, units)[0]
+
+    def look(
+        self,
+        x: tf.Tensor,
+        observed: tf.Tensor | None = None,
+        last: tf.Tensor | None = None,
+        units: Units | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The same, and the pictures that the encoder's layers made of it, `[..., S]`; None without `frame_skips`."""
         x, units = tf.cast(x, tf.float32), units or self.usual
         if observed is not None:
             x = self.filled(x, observed, last, units)
@@ -236,11 +259,15 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
         if self.indicator:
             known = tf.ones_like(seen) if observed is None else tf.cast(observed, seen.dtype)
             seen = self._beside(seen, known)
-        seen = seen if self.encoder is None else self.encoder(seen)
+        pictures = None
+        if self.frame_skips:
+            seen, pictures = self.encoder.with_pictures(seen)
+        elif self.encoder is not None:
+            seen = self.encoder(seen)
         if not self.presence:
-            return seen
+            return seen, pictures
         known = tf.ones_like(x[..., :1]) if observed is None else tf.reduce_any(observed, axis=-1, keepdims=True)
-        return tf.concat([seen, tf.cast(known, seen.dtype)], axis=-1)
+        return tf.concat([seen, tf.cast(known, seen.dtype)], axis=-1), pictures
 
     def filled(
         self, x: tf.Tensor, observed: tf.Tensor, last: tf.Tensor | None = None, units: Units | None = None
@@ -268,11 +295,16 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
 
     # The way out.
 
-    def params(self, features: tf.Tensor, units: Units | None = None) -> tf.Tensor:
+    def params(self, features: tf.Tensor, units: Units | None = None, pictures: tf.Tensor | None = None) -> tf.Tensor:
         """Parameters of p(x_t | .), `[..., P]`, from features of the cell `[..., H]`.
 
-        With units by sequence these are `units` `[B, D]`, or the usual ones for None.
+        With units by sequence these are `units` `[B, D]`, or the usual ones for None. With `frame_skips` the decoder
+        takes `pictures` `[..., S]`, or zeros for None.
         """
+        if self.frame_skips:
+            if pictures is None:
+                pictures = tf.zeros([*tf.unstack(tf.shape(features))[:-1], self.skips_dim], features.dtype)
+            features = tf.concat([features, tf.cast(pictures, features.dtype)], axis=-1)
         params = self.observation(features if self.decoder is None else self.decoder(features))
         if self.mode != "sequence":
             return params
@@ -331,65 +363,13 @@ class FrameIO(CheckedArguments, keras.layers.Layer):
             found, bijectors.Shift(units.shift)(bijectors.Scale(units.scale))
         )
 
-    def within(self, context: tf.Tensor | None, units: Units | None = None) -> "FrameIO | FrameIOWithin":
+    def within(
+        self, context: tf.Tensor | None, units: Units | None = None, skips: Skips | Newest | None = None
+    ) -> "FrameIO | FrameIOWithin":
         """The same for sequences of which this is known: a `context` `[B, C]`, which joins the features of every
-        frame, and their `units` `[B, D]`."""
-        return self if context is None and units is None else FrameIOWithin(self, context, units)
-
-    # Data.
-
-    def adapt(self, x: np.ndarray, mask: np.ndarray | None = None, observed: np.ndarray | None = None) -> None:
-        """Sets the statistics and the output bias from what was observed of frames `[B, T, D]` that exist."""
-        x = np.asarray(x, np.float64)
-        exists = np.ones(x.shape[:2], bool) if mask is None else np.asarray(mask, bool)
-        known = exists[..., None] & (np.ones(x.shape, bool) if observed is None else np.asarray(observed, bool))
-        given = masks.first(self.given_frames, x, tf.constant(exists)).numpy()
-        if self.mode is not None:
-            shift, scale = self._statistics(x, known, given)
-            self.shift.assign(shift)
-            self.scale.assign(scale)
-            filled = tf.constant(np.where(known, x, shift), tf.float32)
-            units = self.units(filled, tf.constant(exists), tf.constant(known)) or self.usual
-            x = np.where(known, units.standardized(filled), 0.0)
-        scored = exists & ~given
-        if given.any() and scored.any():
-            mask = scored
-        self.observation.adapt(x.astype(np.float32), mask, observed)
-
-    def _statistics(self, x: np.ndarray, known: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shift and scale of each feature, 0 and 1 for one that was never observed or has no unit."""
-        kinds = self._kinds()
-        if self.mode == "sequence":
-            return usual_units(x, known, given, kinds)
-        mean, deviation = observed_moments(x, known & (kinds != "none"), shared=self.mode == "global")
-        shift = np.where(kinds == "affine", mean, 0.0)
-        positive = np.where(mean > 0.0, mean, 1.0)
-        scale = np.select([kinds == "affine", kinds == "scale"], [deviation, positive], 1.0)
-        return shift, scale
-
-    def validate(self, frames: np.ndarray, observed: np.ndarray | None = None) -> None:
-        """Raises ValueError where frames `[N, D]` are none that the observation or the networks can take."""
-        self.observation.validate(frames, observed)
-        check_frames(frames if observed is None else frames[observed], self.x_scale)
-
-    @property
-    def support(self) -> str:
-        """What frames are expected to hold, and what to do about others, as a part of a sentence."""
-        what, advice = self.observation.support
-        expected = f"{type(self.observation).__name__} expects {what} ({advice})"
-        return f"{expected}, and x_scale='log' frames that are not negative" if self.x_scale == "log" else expected
-
-    def supported(self, x: Any, observed: Any = None) -> np.ndarray | tf.Tensor:
-        """Which entries of finite `[..., D]` observation and networks can take; not those where `observed` is false."""
-        found = self.observation.supported(x, observed)
-        return found & (x >= 0.0) if self.x_scale == "log" else found
-
-    @property
-    def values(self) -> tuple[Values, ...]:
-        """The same as intervals, one for all features or one for each."""
-        own = self.observation.values
-        found = (own,) if isinstance(own, Values) else own
-        return tuple(one._replace(low=max(one.low, 0.0)) for one in found) if self.x_scale == "log" else found
+        frame, their `units` `[B, D]`, and the pictures of given frames, of whole sequences or at one frame."""
+        known = any(y is not None for y in (context, units, skips))
+        return FrameIOWithin(self, context, units, skips) if known else self
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """That of the parameters of p(x_t | .)."""

@@ -193,6 +193,15 @@ class FrameEncoder(_FrameNetwork):
         check_frame_shape(shape, input_shape[-1])
         self._build(input_shape[-1], shape)
 
+    @property
+    def pictures(self) -> tuple[tuple[int, int, int], ...]:
+        """(height, width, channels) of what each layer of convolutions makes of a frame; of other networks none."""
+        return self.network.pictures if isinstance(self.network, ConvEncoder) else ()
+
+    def with_pictures(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The features, and the `pictures` of convolutions one after the other, `[..., S]`."""
+        return self.network.with_pictures(x)
+
     def _restored(self, x: tf.Tensor) -> tf.Tensor:
         return x if self.frame_shape is None else restore_frames(x, self.frame_shape)
 
@@ -209,6 +218,8 @@ class FrameDecoder(_FrameNetwork):
         spec: of the network, see `tfdvae.layers.frame_specs`; not None.
         frame_shape: S; None for vectors of any width.
         maps: parameters of the observation per entry of a frame.
+        skips: `pictures` of a `FrameEncoder` that convolutions take in the last columns of the features; see
+            `ConvDecoder`.
         activation: of every layer of an MLP, or of convolutions but the last.
         dropout: rate in these, one mask per sequence.
 
@@ -216,12 +227,20 @@ class FrameDecoder(_FrameNetwork):
         ValueError: see `FrameEncoder`.
     """
 
-    def __init__(self, spec: Spec, frame_shape: Sequence[int] | None = None, maps: int = 1, **kwargs):
+    def __init__(
+        self,
+        spec: Spec,
+        frame_shape: Sequence[int] | None = None,
+        maps: int = 1,
+        skips: Sequence[Sequence[int]] = (),
+        **kwargs,
+    ):
         super().__init__(spec, frame_shape, **kwargs)
         if maps < 1:
             raise ValueError(f"`maps` must be at least 1, got {maps}.")
         self.maps = maps
-        self.network = self._make(ConvDecoder, maps=maps)
+        self.skips = tuple(map(tuple, skips))
+        self.network = self._make(ConvDecoder, maps=maps, skips=self.skips)
 
     @property
     def projection(self) -> bool:
@@ -244,7 +263,7 @@ class FrameDecoder(_FrameNetwork):
         return super()._flattened(y, frames)
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "maps": self.maps}
+        return {**super().get_config(), "maps": self.maps, "skips": self.skips}
 
 
 def frame_encoder(
@@ -273,12 +292,14 @@ def frame_decoder(
     frame_shape: Sequence[int] | None,
     *,
     maps: int = 1,
+    skips: Sequence[Sequence[int]] = (),
     activation: str = "relu",
     dropout: float = 0.0,
     dtype: Any = None,
     name: str = "frame_decoder",
 ) -> FrameDecoder | None:
-    """The `FrameDecoder` of a spec, None for None; `maps` parameters per entry of a frame (see there)."""
+    """The `FrameDecoder` of a spec, None for None; `maps` parameters per entry of a frame, and `skips` (see there)."""
     if spec is None:
         return None
-    return FrameDecoder(spec, frame_shape, maps=maps, activation=activation, dropout=dropout, dtype=dtype, name=name)
+    options = {"activation": activation, "dropout": dropout, "dtype": dtype, "name": name}
+    return FrameDecoder(spec, frame_shape, maps=maps, skips=skips, **options)

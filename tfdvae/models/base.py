@@ -1,7 +1,7 @@
 """The contract of every model: frames to Trajectory, Trajectory to the terms of a bound."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ from tfdvae.models.annealing import AnnealingMixin
 from tfdvae.models.building import BuildingMixin
 from tfdvae.models.drawing import DrawingMixin
 from tfdvae.models.identity import IdentityMixin
+from tfdvae.models.packed import Packed
 from tfdvae.models.refining import RefiningMixin
 from tfdvae.models.scoring import ScoringMixin
 from tfdvae.models.streaming import StreamingMixin
@@ -24,34 +25,6 @@ from tfdvae.models.training import TrainingMixin
 from tfdvae.types import Batch, LatentPath, LatentTerms, StepTerms, Trajectory
 
 __all__ = ["DVAE", "Packed"]
-
-
-class Packed(NamedTuple):
-    """Right-padded sequences as the equations of a model take them.
-
-    Attributes:
-        x: frames in the units of the data, `[B, T, D]`, zero in the padding.
-        mask: `[B, T]`, or None where all frames exist.
-        u: inputs `[B, T, U + C]` with the context of the sequence in the last columns; None where there is neither.
-        observed: `[B, T, D]`, or None where all that exists was observed.
-        seen: frames as the networks see them, `[B, T, E]`.
-        context: `[B, C]`, or None.
-        units: of each sequence, `[B, D]`, where they are its own.
-    """
-
-    x: tf.Tensor
-    mask: tf.Tensor | None
-    u: tf.Tensor | None
-    observed: tf.Tensor | None
-    seen: tf.Tensor
-    context: tf.Tensor | None
-    units: Units | None = None
-
-    def repeated(self, count: tf.Tensor | int) -> "Packed":
-        """`count` adjacent copies of each sequence."""
-        if isinstance(count, int) and count == 1:
-            return self
-        return tf.nest.map_structure(lambda y: None if y is None else tf.repeat(y, count, axis=0), self)
 
 
 def _of_frames(name: str) -> property:
@@ -87,7 +60,8 @@ class DVAE(
         missing: "nan" lets NaN in x mean a value that was not observed; None refuses it.
         frame_networks: activation and dropout of the frame networks.
         **options: how frames enter and leave the model, `standardize`, `given_frames`, `x_scale`, `fill`, `indicator`,
-            `frame_encoder` and `frame_decoder`: see `tfdvae.layers.FrameIO`; the rest goes to `keras.Model`.
+            `frame_encoder`, `frame_decoder` and `frame_skips`: see `tfdvae.layers.FrameIO`; the rest goes to
+            `keras.Model`.
 
     Attributes:
         partly_observed: whether the model knows parts of frames: it was built for, adapted to or trained with
@@ -109,6 +83,11 @@ class DVAE(
         own = {name: options.pop(name) for name in FRAME_OPTIONS if name in options}
         super().__init__(**options)
         self.frames = FrameIO(observation, **own, **(frame_networks or {}), dtype=self.dtype_policy, name="frames")
+        if self.frames.frame_skips and not self.takes_frame_skips:
+            raise ValueError(
+                f"{type(self).__name__} decodes latents of whole sequences, which may come from elsewhere than the "
+                "given frames: make it without `frame_skips`, or choose a model that goes frame by frame, such as SVG."
+            )
         if missing not in (None, "nan"):
             raise ValueError(f"`missing` must be None or 'nan', got {missing!r}.")
         self.missing = missing
@@ -127,6 +106,10 @@ class DVAE(
     indicator = _of_frames("indicator")
     frame_encoder = _of_frames("frame_encoder")
     frame_decoder = _of_frames("frame_decoder")
+    frame_skips = _of_frames("frame_skips")
+
+    takes_frame_skips: ClassVar[bool] = False
+    """Whether all verbs of the model can have `frame_skips`."""
 
     # What a subclass implements.
 
@@ -199,9 +182,11 @@ class DVAE(
         """
         packed, how = masks.pack_batch(validation.flat(batch, self.frame_shape))
         units = units or self.frames.units(packed.x, packed.mask, packed.observed)
-        seen = self.frames.see(packed.x, random.unhidden(packed.x, packed.observed), units=units)
+        shown = random.unhidden(packed.x, packed.observed)
+        seen, pictures = self.frames.look(packed.x, shown, units=units)
+        skips = self.frames.skips(pictures, packed.mask, shown)
         u = self.inputs(packed.u, packed.context, tf.shape(packed.x)[1])
-        return Packed(packed.x, packed.mask, u, packed.observed, seen, packed.context, units), how
+        return Packed(packed.x, packed.mask, u, packed.observed, seen, packed.context, units, skips), how
 
     def inputs(self, u: tf.Tensor | None, context: tf.Tensor | None, length: tf.Tensor | int) -> tf.Tensor | None:
         """Inputs of frames `[B, T, U]` and, in the last columns, the context of their sequences."""

@@ -201,7 +201,7 @@ class DRAW(DrawingsMixin, SequenceDVAE):
     def infer_pictures(self, rows: Packed, noise: tf.Tensor | None, told: bool = False) -> tuple:
         """(3)-(8) for N pictures `[N, E]` and noise `[N, G Z]`: the last canvas, z, and mean and scale of q; or what is
         `told` of all glimpses. All `[N, .]`, glimpses one after the other."""
-        io = self.frames.within(rows.context, rows.units)
+        io = rows.within(self.frames)
         x, known = self.canvas.parted(rows.seen, self.indicator)
 
         def glimpse(state: _Drawn, noise_g: tf.Tensor | None) -> tuple[_Drawn, Any]:
@@ -246,7 +246,7 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         given = (packed._replace(mask=None, observed=None), own)
         canvas, z, *q = each_picture(lambda rows: self.infer_pictures(*rows), given, packed.seen)
         path = LatentPath(z, Gaussian(*q), self.of_frame.standard(z), own)
-        return Trajectory({"z": path}, self.frames.within(packed.context, packed.units).params(canvas))
+        return Trajectory({"z": path}, packed.within(self.frames).params(canvas))
 
     def decode(self, z: tf.Tensor, mask: tf.Tensor | None = None, u: tf.Tensor | None = None) -> tf.Tensor:
         """The last canvas `[B, T, M D]`, from latents `[B, T, G Z]`."""

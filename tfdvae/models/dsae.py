@@ -169,6 +169,7 @@ class DSAE(RecurrentDVAE):
     """Disentangled sequential autoencoder (Li and Mandt 2018): see `DSAECell` for equations and arguments."""
 
     cell_class = DSAECell
+    takes_frame_skips = False
 
     def swap(
         self,

@@ -285,6 +285,7 @@ class FHVAE(RecurrentDVAE):
     """
 
     cell_class = FHVAECell
+    takes_frame_skips = False
 
     @property
     def indexed_sequences(self) -> int:
@@ -343,5 +344,5 @@ class FHVAE(RecurrentDVAE):
         state = self.cell.absorb_u(given.state, given.c)
         state = self.cell.absorb_z2(state, known["z2"] + move[:, None])
         state = self.cell.absorb_z1(state, known["z1"])
-        out = self.emit(self.frames.within(packed.context, packed.units).params(self.cell.observe(state)), uniform)
+        out = self.emit(packed.within(self.frames).params(self.cell.observe(state)), uniform)
         return masks.zero_masked(out, packed.mask) if how is None else masks.unpack(out, how)

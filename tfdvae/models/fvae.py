@@ -228,6 +228,7 @@ class FVAE(RecurrentDVAE):
     """
 
     cell_class = FVAECell
+    takes_frame_skips = False
 
     @property
     def indexed_sequences(self) -> int:

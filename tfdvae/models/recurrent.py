@@ -10,6 +10,7 @@ from tfdvae.bounds import Particles
 from tfdvae.bounds.filtering import Draw, repeat_rows
 from tfdvae.layers.cell import StochasticCell
 from tfdvae.layers.frame_io import FRAME_OPTIONS
+from tfdvae.layers.frame_skips import Newest
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.models.base import DVAE, Packed
@@ -35,6 +36,7 @@ class RecurrentDVAE(DVAE):
     """
 
     cell_class: ClassVar[type[StochasticCell]]
+    takes_frame_skips: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -118,12 +120,13 @@ class RecurrentDVAE(DVAE):
         passage = present_passage()
         state = None if passage is None else passage.start(self.cell.start(tf.shape(packed.x)[0]))
         given = self.hoist(packed, noise, state=state)
-        frames = self.frames.within(packed.context, packed.units)
+        frames = packed.within(self.frames)
         feedback = None
         replaced = random.replaced_frames(packed.x)
         if replaced is not None:
             x = packed.x if packed.observed is None else frames.filled(packed.x, packed.observed)
-            feedback = Feedback(frames, x, replaced, packed.observed)
+            pictures = None if packed.skips is None else packed.skips.along()
+            feedback = Feedback(frames, x, replaced, packed.observed, pictures)
         if passage is None:
             path, _ = recurrence.teacher_forced(self.cell, given, feedback=feedback)
         else:
@@ -170,7 +173,7 @@ class RecurrentDVAE(DVAE):
         else:
             given = self.hoist(packed, noise)
             frames = self._frames_of(given, uniform=uniform)
-            io = self.frames.within(packed.context, packed.units)
+            io = packed.within(self.frames)
             simulated, _ = simulation.simulate(self.cell, io, frames, state=given.state)
             params = simulated.params
         return masks.restored(self.emit(params, uniform), how)
@@ -229,7 +232,7 @@ class RecurrentDVAE(DVAE):
         if first:
             own = {latent.name: noise[latent.name] for latent in self.frame_latents}
             frames = frames._replace(infer=tf.reduce_all(observed, axis=-1), noise=own)
-        io = self.frames.within(packed.context, packed.units)
+        io = packed.within(self.frames)
         simulated, _ = simulation.simulate(self.cell, io, frames, state=given.state)
         return simulated.x, simulated.params
 
@@ -310,11 +313,13 @@ class RecurrentDVAE(DVAE):
         io = self.frames.within(*own)
 
         def advance(state: State, inputs: Any, draw: Callable) -> StepOutput:
-            x_t, observed_t, e_t, c_t, g_t = inputs
-            return self.meet_frame(io, x_t, observed_t, self.cell.absorb_u(state, c_t), (e_t, g_t), draw)
+            x_t, observed_t, e_t, c_t, g_t, pictures_t = inputs
+            io_t = io if pictures_t is None else io.at(Newest(pictures_t))
+            return self.meet_frame(io_t, x_t, observed_t, self.cell.absorb_u(state, c_t), (e_t, g_t), draw)
 
         scored = self.frames.scored(packed.x, packed.mask, packed.observed)
-        inputs = (packed.x, scored, given.e, given.c, given.g)
+        pictures = None if packed.skips is None else packed.skips.along()
+        inputs = (packed.x, scored, given.e, given.c, given.g, pictures)
         return Particles(self.cell.start(size), inputs, advance, shared, self.latents)
 
     # Parts.
@@ -330,11 +335,14 @@ class RecurrentDVAE(DVAE):
             if latent.name in request.replacing:
                 state = latent.absorb(state, request.replacing[latent.name])
         beside = self.remembered(size, packed.context, packed.units)
+        exists = tf.ones([size, length], tf.bool) if packed.mask is None else packed.mask
+        lengths = tf.reduce_sum(tf.cast(exists, tf.int32), axis=1)
+        if packed.skips is not None:
+            beside["given"] |= Newest(packed.skips.last(), lengths)._asdict()
         if "last" in beside:
-            io = self.frames.within(packed.context, packed.units)
+            io = packed.within(self.frames)
             x = packed.x if packed.observed is None else io.filled(packed.x, packed.observed)
-            exists = tf.ones([size, length], tf.bool) if packed.mask is None else packed.mask
-            beside["last"] = tf.gather(x, tf.reduce_sum(tf.cast(exists, tf.int32), axis=1) - 1, batch_dims=1)
+            beside["last"] = tf.gather(x, lengths - 1, batch_dims=1)
         return {**state, **beside}
 
     def get_config(self) -> dict:

@@ -20,6 +20,8 @@ class SequenceDVAE(DVAE):
     It declares one latent, of frames. A subclass implements `infer_packed`, `decode`, `prior_path` and `continue_path`.
     """
 
+    takes_frame_skips = False
+
     def decode(self, z: tf.Tensor, mask: tf.Tensor | None, u: tf.Tensor | None) -> tf.Tensor:
         """Features `[B, T, H]` of p(x_t | .), for right-padded latents `[B, T, Z]` and inputs `[B, T, U + C]`."""
         raise NotImplementedError(f"{type(self).__name__} does not implement `decode`.")
@@ -42,7 +44,7 @@ class SequenceDVAE(DVAE):
 
     def decoded(self, packed: Packed, z: tf.Tensor) -> tf.Tensor:
         """Parameters of p(x_t | .), `[B, T, P]`, of sequences with these latents `[B, T, Z]`."""
-        return self.frames.within(packed.context, packed.units).params(self.decode(z, packed.mask, packed.u))
+        return packed.within(self.frames).params(self.decode(z, packed.mask, packed.u))
 
     @property
     def latent_name(self) -> str:
@@ -80,7 +82,7 @@ class SequenceDVAE(DVAE):
                 None if u is None else tf.concat([packed.u, u], axis=1),
             )
         )
-        io = self.frames.within(packed.context, packed.units)
+        io = packed.within(self.frames)
         params = io.params(self.decode(joined.x, joined.mask, joined.u))
         params = masks.unpack(params, how)[:, length:]
         return Generated(self.emit(params, uniform), {self.latent_name: after}, params)

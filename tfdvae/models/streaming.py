@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfdvae import validation
 from tfdvae.bounds.filtering import Draw
 from tfdvae.layers.frame_shapes import restore_frames
+from tfdvae.layers.frame_skips import Newest
 from tfdvae.layers.latent import Latent
 from tfdvae.layers.units import Units
 from tfdvae.types import Generated, State, StepOutput
@@ -165,7 +166,7 @@ class StreamingMixin:
         """The same with latents that `draw` makes of their posteriors, or knows from elsewhere."""
         own, beside = self.parted(state)
         io = self.io_beside(beside)
-        seen = io.see(x, observed, beside.get("last"))
+        seen, pictures = io.look(x, observed, beside.get("last"))
         frame = self.encode_frame(own, seen, self.step_inputs(u, beside))
         scored = observed
         if "given" in beside:
@@ -175,7 +176,11 @@ class StreamingMixin:
         out = self.meet_frame(io, x, scored, *frame, draw)
         if "last" in beside:
             beside = {**beside, "last": x if observed is None else io.filled(x, observed, beside["last"])}
-        return out._replace(state={**out.state, **self.passed(beside)})
+        newest = io.newest(tf.shape(x)[0])
+        if newest is not None:
+            known = None if observed is None else tf.reduce_any(observed, axis=-1)
+            newest = newest.after(pictures, self.given_frames, known)
+        return out._replace(state={**out.state, **self.passed(beside, newest)})
 
     @tf.function(reduce_retracing=True, autograph=False)
     def draw_frame(
@@ -189,7 +194,8 @@ class StreamingMixin:
         own, beside = self.parted(state)
         drawn, own = self.imagine_frame(self.io_beside(beside), own, self.step_inputs(u, beside), noise or {}, uniform)
         beside = {**beside, "last": drawn.x} if "last" in beside else beside
-        return drawn, {**own, **self.passed(beside)}
+        own, after = self.parted(own)
+        return drawn, {**own, **self.passed(beside, after.get("given"))}
 
     # What a subclass implements, as graphs.
 
@@ -243,6 +249,8 @@ class StreamingMixin:
             units = Units(*(like + y for y in units or self.frames.usual))
         if self.given_frames:
             own = {} if units is None else units._asdict()
+            newest = self.frames.newest(batch_size)
+            own |= {} if newest is None else newest._asdict()
             found["given"] = {"clock": tf.zeros([batch_size], tf.int32), **own}
         if self.frames.fill == "last":
             found["last"] = self.frames.blank(like, units)
@@ -255,23 +263,26 @@ class StreamingMixin:
         return ({k: v for k, v in state.items() if k not in beside}, {k: state[k] for k in beside if k in state})
 
     @staticmethod
-    def passed(beside: State) -> State:
-        """What stands beside the entries of the equations, one frame later."""
+    def passed(beside: State, newest: Newest | None = None) -> State:
+        """What stands beside the entries of the equations, one frame later; with `frame_skips`, the pictures then."""
         if "given" not in beside:
             return beside
-        return {**beside, "given": {**beside["given"], "clock": beside["given"]["clock"] + 1}}
+        given = {**beside["given"], "clock": beside["given"]["clock"] + 1}
+        return {**beside, "given": given if newest is None else {**given, **newest._asdict()}}
 
     def io_beside(self, beside: State) -> Any:
-        """The model's `FrameIO`, for the context and the units that a state holds."""
+        """The model's `FrameIO`, for the context, the units and the pictures of a given frame that a state holds."""
         given = beside.get("given", {})
         units = Units(given["shift"], given["scale"]) if "shift" in given else None
-        return self.frames.within(beside.get("context"), units)
+        newest = Newest(given["pictures"], given["clock"]) if "pictures" in given else None
+        return self.frames.within(beside.get("context"), units, newest)
 
     def _given_units(self, given: Any, batch_size: int) -> Units:
         """The units of sequences from their first frames, checked."""
         if self.frames.mode != "sequence":
             raise ValueError(
-                "`given` tells the units of sequences, which a model made with standardize='sequence' alone asks for."
+                "`given` tells the units of sequences, which a model made with standardize='sequence' alone asks for: "
+                "hand frames that are given to a stream by `step`."
             )
         sizes = self.built_sizes._replace(u_dim=None)
         batch = validation.check_arrays(validation.as_batch(given), sizes, self.missing, self.frames)

@@ -24,18 +24,24 @@ class SVGCell(StochasticCell):
         p(x, z) = prod_t p(x_t | x_<t, z_<=t) N(z_t; 0, I)          SVG-FP, `learned_prior=False`
         q(z | x) = prod_t q(z_t | x_<=t)                            (7.19)
 
-        p(z_t | .) from LSTM(e_<t),  q(z_t | .) from LSTM(e_<=t),  g_t = LSTM(e_{t-1}, z_t),  x_t from D(g_t)
+        p(z_t | .) from LSTM(e_<t),  q(z_t | .) from LSTM(e_<=t),  g_t = LSTM(e_{t-1}, z_t),  x_t from D(g_t, s_t)
 
     Denton and Fergus (2018), section 3; the survey has the densities in words. e_t = E(x_t) and D are the model's
     `frame_encoder` and `frame_decoder`, whose weights all three recurrences share as in the paper: "conv" for pictures,
     widths such as (256,) for vectors; without them e_t is the frame, and p(x_t | .) one layer on g_t. Each recurrence
     has a linear layer before it; g_t passes a tanh. e_0 is zero, so that p(z_1) is learned, too, where the paper gives
-    the first frames. The paper's observation is `IdentityGaussian(scale)`, its weight of the KL `compile(beta=)`. Not
-    here: connections from the encoder's layers at the last given frame to the decoder's. In driven mode u_t joins each
-    of the three inputs.
+    the first frames. The paper's observation is `IdentityGaussian(scale)`, its weight of the KL `compile(beta=)`. In
+    driven mode u_t joins each of the three inputs.
+
+    s_t is there with the model's `frame_skips=True`: the pictures that the layers of E made of the newest given frame
+    before x_t, each beside the picture of its size in D. From the last of `given_frames` on they stay, as the paper
+    says; its published code stops one frame earlier. Given frames are seen and not scored. Before the first there are
+    zeros, and where fewer frames are given to `generate` or `forecast` the model's own ones follow them.
 
     Example:
-        model = tfdvae.SVG(10, units=256, frame_encoder="conv", frame_decoder="conv", observation="bernoulli")
+        conv = {"frame_encoder": "conv", "frame_decoder": "conv", "frame_skips": True}
+        model = tfdvae.SVG(10, units=256, given_frames=5, **conv, observation="bernoulli")
+        ahead = model.forecast(x[:, :5], horizon=10)
 
     Args:
         learned_prior: whether p(z_t) depends on x_<t.

@@ -148,6 +148,7 @@ class VRAE(RecurrentDVAE):
     """
 
     cell_class = VRAECell
+    takes_frame_skips = False
 
     def latent_map(self, x: Any, mask: Any = None, u: Any = None) -> tf.Tensor:
         """Where sequences lie in latent space (the paper's figures 1 and 2): means of q(s | x), `[B, Z]`."""

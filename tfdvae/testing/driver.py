@@ -57,7 +57,7 @@ def drive(model: Any, given: Given) -> dict[Target, tf.Tensor]:
     What is not stepwise is decoded as a whole.
     """
     cell, length = model.cell, given.x.shape[1]
-    seen = model.frames.see(given.x)
+    seen, pictures = model.frames.look(given.x)
     c = cell.embed_u(model.inputs(given.u, given.context, length))
     evidence = Evidence(seen, cell.embed(seen), c, None, cell.initial_state(given.x.shape[0]))
     evidence = evidence._replace(overview=cell.overview(evidence))
@@ -99,7 +99,8 @@ def drive(model: Any, given: Given) -> dict[Target, tf.Tensor]:
         state = cell.absorb_x(state, e_t)
     features = tf.nest.map_structure(lambda *y: tf.stack(y, axis=1), *shown)
     features = features if model.stepwise else cell.observe_all(features, None)
-    found["x", "observation"] = model.frames.within(given.context).params(features)
+    io = model.frames.within(given.context, None, model.frames.skips(pictures))
+    found["x", "observation"] = io.params(features)
     return found | {target: tf.stack(y, axis=1) for target, y in steps.items()}
 
 

@@ -29,32 +29,33 @@ def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
     """For each way through the cell: values, and gradients of one scalar that hangs on all of z and p(x_t | .)."""
     batch, own = frames(model), noise(model)
     cell, inputs = model.cell, [y for y in (batch.x, batch.u) if y is not None]
-    io = model.frames.within(batch.context, model.frames.units(batch.x))
     rng = np.random.default_rng(9)
     weights = {
         latent.name: tf.constant(rng.normal(size=(BATCH, LENGTH, latent.latent_dim)), tf.float32)
         for latent in cell.loop_latents
     }
 
-    def hoist() -> Any:
-        return model.hoist(model.pack(batch)[0], own)
+    def hoist() -> tuple[Any, Any]:
+        packed = model.pack(batch)[0]
+        return model.hoist(packed, own), packed.within(model.frames)
 
-    def told(path: Any) -> list:
+    def told(path: Any, io: Any) -> list:
         latents = {k: (v.z, v.q, v.p, v.average or ()) for k, v in path.latents.items()}
         return [{k: latents[k][0] for k in weights}, io.params(path.features), latents, path.penalties]
 
     def fast() -> list:
-        return told(recurrence.teacher_forced(cell, hoist())[0])
+        given, io = hoist()
+        return told(recurrence.teacher_forced(cell, given)[0], io)
 
     def generic() -> list:
-        given = hoist()
+        given, io = hoist()
         path, state = recurrence.teacher_forced(cell, given, last=True)
         what = "entries of the state after the last frame are"
         require(set(state) == set(given.state), f"{what} {sorted(state)}, before the first {sorted(given.state)}")
-        return told(path)
+        return told(path, io)
 
     def frame_by_frame() -> list:
-        given = hoist()
+        given, io = hoist()
         everything = tf.ones_like(batch.x, tf.bool)
         given_frames = simulation.Frames(batch.x, everything, given.g, None, given.c, given.noise, given.samples())
         path, _ = simulation.simulate(cell, io, given_frames, state=given.state, length=LENGTH)
@@ -67,7 +68,7 @@ def _ways(model: Any, seed: tf.Tensor | None) -> dict[str, list]:
             with random.dropout_scope(seed):
                 values = way()
             z, params, *dists = values
-            scalars = [tf.reduce_sum(io.log_prob(params, batch.x))]
+            scalars = [tf.reduce_sum(model.frames.log_prob(params, batch.x))]
             scalars[0] += sum(tf.reduce_sum(weights[k] * z[k]) for k in weights)
             if dists:
                 paths = {k: LatentPath(*v[:3], noise=own[k], average=v[3] or None) for k, v in dists[0].items()}
@@ -96,7 +97,7 @@ def check_generation(model: Any) -> None:
         given = model.hoist(model.pack(batch)[0], own)
         observed = tf.broadcast_to(seen, tf.shape(batch.x))
         holes = (batch.x, observed, given.g, seen[..., 0], given.c, per_frame, given.samples(), uniform)
-        io = model.frames.within(batch.context, model.frames.units(batch.x))
+        io = model.pack(batch)[0].within(model.frames)
         filled, _ = simulation.simulate(model.cell, io, simulation.Frames(*holes), state=given.state)
         return [drawn_frames, filled]
 

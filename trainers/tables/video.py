@@ -38,7 +38,8 @@ def _scores(run: Finished) -> dict[str, float | None]:
 
 VIDEO = Table(
     title="Two moving digits, stochastic",
-    unit=f"Test digits. {GIVEN} frames given, 10 forecast; ELBO in nats per frame of whole sequences.",
+    unit=f"Test digits. {GIVEN} frames given, 10 forecast; ELBO in nats per frame of whole sequences, in which models "
+    f"with `given_frames` (SVG, SV2P) do not score the first {GIVEN}.",
     heads=("model",),
     columns=(
         Column("ELBO", 1),
