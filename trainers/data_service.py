@@ -74,9 +74,8 @@ def worker(address: str, host: str = "localhost", port: int = 0, patience: float
     service = tf.data.experimental.service
     with _taken(port):
         port = _port(port)
-        server = service.WorkerServer(
-            service.WorkerConfig(dispatcher_address=address, worker_address=f"{host}:{port}", port=port)
-        )
+        # Jobs that are over leave a worker with its next word to the dispatcher, and one that ends waits for that.
+        server = service.WorkerServer(service.WorkerConfig(address, f"{host}:{port}", port, heartbeat_interval_ms=1000))
     try:
         yield f"grpc://{host}:{port}"
     finally:
