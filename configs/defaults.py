@@ -268,7 +268,9 @@ def base() -> ConfigDict:
         "bound_samples": 1,  # paths per sequence in the bound
         "bound_options": {},  # further arguments of the bound, such as {"chunk": 8} or {"criterion": "always"}
         "beta": 1.0,
-        "kl_warmup_epochs": 0,  # from kl_warmup_start to beta
+        "prior_epochs": 0,  # first epochs, in which latents come from the prior and the posterior learns nothing
+        "free_epochs": 0,  # epochs after them in which the KL has the weight 0
+        "kl_warmup_epochs": 0,  # from kl_warmup_start to beta, after prior_epochs and free_epochs
         "kl_warmup_steps": 0,
         "kl_warmup_start": 0.0,
         "kl_warmup_stairs": placeholder(int),  # jumps; a straight line by default
@@ -378,6 +380,7 @@ def _smoke(config: ConfigDict) -> None:
     config.data.update(transpose=0, max_sequences=6)
     config.training.update(frozen_epochs=min(config.training.frozen_epochs, 1))
     config.training.update(epochs=2, batch_size=4, kl_warmup_epochs=min(config.training.kl_warmup_epochs, 1))
+    config.training.update(prior_epochs=min(config.training.prior_epochs, 1), free_epochs=0)
     config.evaluation.update(num_samples=4, chunk=2, batch_size=4)
 
 

@@ -1,4 +1,5 @@
-"""The way through a stochastic cell on which it may meet its own output: `simulate`."""
+"""The ways through a stochastic cell on which latents may come from their priors: `simulate`, on which it may meet its
+own output, and `by_priors`, on which every x_t is the data."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from tfdvae import segments
 from tfdvae.loop import depends, scan
 from tfdvae.types import State
 
-__all__ = ["Frames", "Simulated", "hears", "simulate"]
+__all__ = ["Frames", "Simulated", "by_priors", "hears", "simulate"]
 
 
 class Frames(NamedTuple):
@@ -172,6 +173,39 @@ def _imagined_at_once(
         drawn[latent.name] = z
         state = latent.absorb(state, z)
     return cell.read(state, cell.observe_reads), drawn
+
+
+def by_priors(cell: Any, given: Any, noise: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Features `[B, T, H]` of the path on which every x_t is the data, and latents of frames come from their priors.
+
+    There is no loop where these are fixed and no frame has to wait for the one before (`mean_field`, `within_frame`).
+
+    Args:
+        cell: a StochasticCell.
+        given: what its `hoist` returned, with values of the latents of the sequence.
+        noise: of the latents of frames and segments, by name, `[B, T, n]`.
+    """
+    latents = cell.frame_latents
+    free = all(latent.prior is None and latent.level == "frame" for latent in latents)
+    if cell.at_once and free and all(latent.mean_field or latent.within_frame for latent in cell.loop_latents):
+        like = tf.nest.flatten(given.e)[0]
+        known = {latent.name: latent.p.sample(latent.p.standard(like), noise[latent.name]) for latent in latents}
+        state = cell.absorb_u({**given.state, **cell.previous(given.e, known), **cell.recall(given.g)}, given.c)
+        for latent in latents:
+            state = latent.absorb(state, known[latent.name])
+        return cell.observe_all(state, given.mask)
+
+    def frame(state: State, inputs: Any) -> tuple[State, State]:
+        e_t, c_t, noise_t = inputs
+        state, held = segments.parted(state)
+        state, drawn = cell.absorb_u(state, c_t), {}
+        for latent in latents:
+            drawn[latent.name] = z = _draw(latent, state, Frames(noise=noise_t), held)
+            state = latent.absorb(state, z)
+        return {**cell.absorb_x(state, e_t), **segments.held_on(held, drawn)}, cell.read(state, cell.observe_reads)
+
+    shown = scan(frame, given.state, (given.e, given.c, dict(noise)))[1]
+    return cell.observe_all(shown, given.mask)
 
 
 def _length(frames: Frames, length: tf.Tensor | int | None) -> tf.Tensor | int | None:

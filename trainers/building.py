@@ -8,7 +8,7 @@ import keras
 from ml_collections import ConfigDict
 
 from tfdvae import MODELS, bounds, model_files, schedules
-from tfdvae.callbacks import BestWeights, FreezeLayers, KLWarmup, ScheduledSampling
+from tfdvae.callbacks import BestWeights, FreezeLayers, KLWarmup, Phases, ScheduledSampling
 from tfdvae.data import Sequences
 from tfdvae.models import DVAE
 from trainers.settings import FILE
@@ -125,11 +125,17 @@ def learning_callbacks(config: ConfigDict, best_weights: Path) -> list[keras.cal
 
 
 def epoch_callbacks(training: ConfigDict) -> list[keras.callbacks.Callback]:
-    """What depends on the number of the epoch alone: warm-up of the KL, scheduled sampling, layers frozen at first."""
+    """What depends on the number of the epoch alone: warm-up of the KL, phases before it, scheduled sampling, layers
+    frozen at first."""
     callbacks: list[keras.callbacks.Callback] = []
+    warmup = None
     if training.kl_warmup_epochs:
         stairs = training.kl_warmup_stairs
-        callbacks.append(KLWarmup(training.kl_warmup_epochs, training.kl_warmup_start, 1.0, stairs))
+        warmup = KLWarmup(training.kl_warmup_epochs, training.kl_warmup_start, 1.0, stairs)
+    if training.prior_epochs or training.free_epochs:
+        callbacks.append(Phases(training.prior_epochs, training.free_epochs, warmup))
+    elif warmup is not None:
+        callbacks.append(warmup)
     if training.sampling_epochs and training.scheduled_sampling:
         callbacks.append(ScheduledSampling(training.sampling_epochs, training.sampling_curve, training.sampling_stairs))
     if training.frozen_epochs:
@@ -143,6 +149,10 @@ def kl_schedule(training: ConfigDict) -> float | keras.optimizers.schedules.Lear
         return training.beta
     if training.kl_warmup_epochs:
         raise ValueError("kl_warmup_steps and kl_warmup_epochs exclude each other: set one of them to 0.")
+    if training.prior_epochs or training.free_epochs:
+        raise ValueError(
+            "After prior_epochs and free_epochs the KL rises by kl_warmup_epochs: set kl_warmup_steps to 0."
+        )
     span = (training.kl_warmup_start * training.beta, training.beta)
     if training.kl_warmup_stairs is None:
         return schedules.LinearWarmup(training.kl_warmup_steps, *span)

@@ -1,9 +1,12 @@
-"""SV2P (Babaeizadeh et al. 2018) with convolutions on two moving digits, the first five frames given.
+"""SV2P (Babaeizadeh et al. 2018) with convolutions on two moving digits, the first five frames given, in three phases.
 
     python -m trainers.train --config configs/moving_digits/sv2p.py --workdir runs/moving_digits_sv2p
     python -m trainers.predict --workdir runs/moving_digits_sv2p
 
-`--config.model.level=frame` has one latent per frame; `--config.data.stochastic=False` lets walls reflect.
+Latents come from the prior in the first three epochs, from a posterior without a KL in three more, and then the weight
+of the KL rises; the lengths are ours. With `--config.training.prior_epochs=0 --config.training.free_epochs=0` it begins
+with the last phase. `--config.model.level=frame` has one latent per frame; `--config.data.stochastic=False` lets walls
+reflect.
 Variants: `configs/moving_digits/sv2p.py:smoke` (seconds).
 """
 
@@ -31,6 +34,8 @@ def get_config(arg: str = "") -> ConfigDict:
         data__frame_shape=(64, 64, 1),
         optimizer__learning_rate=0.001,
         optimizer__schedule="cosine",
-        training__kl_warmup_epochs=2,
+        training__prior_epochs=3,
+        training__free_epochs=3,
+        training__kl_warmup_epochs=3,
         training__kl_warmup_start=0.1,
     )

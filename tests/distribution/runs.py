@@ -14,12 +14,13 @@ import tensorflow as tf
 
 import tfdvae
 from tests import cases
-from tfdvae.callbacks import BestWeights, KLWarmup, Resume, ScheduledSampling
+from tfdvae.callbacks import BestWeights, KLWarmup, Phases, Resume, ScheduledSampling
 from tfdvae.data import batches, from_arrays, steps_per_epoch
 
 __all__ = [
     "Found",
     "by_batch",
+    "by_prior",
     "clipped",
     "compile_error",
     "decayed",
@@ -197,6 +198,10 @@ def interrupted(folder: Path, replicas: int, stop: bool) -> tuple[list[np.ndarra
 
 def sampling() -> keras.callbacks.Callback:
     return ScheduledSampling(1, stairs=1)
+
+
+def by_prior() -> keras.callbacks.Callback:
+    return Phases(1, 0)
 
 
 def compile_error(replicas: int, **options: Any) -> str:

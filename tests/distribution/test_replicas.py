@@ -69,6 +69,7 @@ SETTINGS = {
     "IWAE": ("vae", {"bound": IWAE(4)}),
     "FIVO": ("vrnn", {"bound": FIVO(3)}),
     "own output": ("vrnn", {"scheduled_sampling": 0.5, "callbacks": (runs.sampling,)}),
+    "latents of the prior": ("vrnn", {"callbacks": (runs.by_prior,)}),
     "latents of a data set": ("vssn-u", {}),
     "posteriors moved by gradient steps": ("vae", {"semi_amortized": 2, "bound": IWAE(2)}),
     "a table of sequences": ("fhvae", {"table": True, "penalty_weight": 3.0}),

@@ -140,6 +140,7 @@ def test_a_config_with_other_keys_is_refused(change, message: str) -> None:
         ("optimizer", {"schedule": "cosine", "plateau_patience": 5}, "plateau_patience needs schedule='constant'"),
         ("training", {"bound": "fivoo"}, r"Unknown bound 'fivoo': expected one of \['elbo'"),
         ("training", {"kl_warmup_steps": 5, "kl_warmup_epochs": 5}, "exclude each other"),
+        ("training", {"kl_warmup_steps": 5, "free_epochs": 5}, "the KL rises by kl_warmup_epochs: set"),
         ("training", {"patience": 0}, "at least 1 epoch"),
     ],
 )
@@ -199,6 +200,17 @@ def test_the_temperature_by_steps() -> None:
     training.update(temperature_warmup_steps=10, temperature_start=0.2)
     c = building.temperature_schedule(training)
     assert [float(c(step)) for step in (0, 5, 10, 20)] == pytest.approx([0.2, 0.6, 1.0, 1.0])
+
+
+def test_the_kl_rises_after_the_phases_before_it() -> None:
+    training = defaults.base().training
+    training.update(prior_epochs=1, free_epochs=2, kl_warmup_epochs=2, kl_warmup_start=0.5)
+    (callback,) = building.epoch_callbacks(training)
+    assert [callback.phase(epoch) for epoch in range(4)] == [1, 2, 2, 3]
+    assert [callback.weight(epoch) for epoch in range(6)] == [0.0, 0.0, 0.0, 0.5, 0.75, 1.0]
+    training.update(prior_epochs=0, free_epochs=0)
+    (callback,) = building.epoch_callbacks(training)
+    assert callback.weight(0) == 0.5
 
 
 def test_scheduled_sampling_rises_where_there_is_any() -> None:

@@ -160,6 +160,16 @@ class DVAE(
         return True
 
     @property
+    def draws_by_priors(self) -> bool:
+        """Whether `params_by_priors` is there, so that training can begin with latents from their priors."""
+        return False
+
+    def params_by_priors(self, packed: Packed, noise: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Parameters of p(x_t | .), `[B, T, P]`, for right-padded sequences on which every x_t is the data, with
+        latents that `noise` draws from their priors."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement `params_by_priors`.")
+
+    @property
     def indexed_sequences(self) -> int:
         """How many training sequences the model learns something of by their "sequence_index"; 0 for none."""
         return 0

@@ -10,6 +10,7 @@ from tfdvae import bounds, replicas, validation
 from tfdvae.metrics import ObjectiveMetrics
 from tfdvae.metrics.frames import DIRECTIONS
 from tfdvae.metrics.of_means import MeansMetrics
+from tfdvae.models import prior_phase
 from tfdvae.models.semi_amortized import check as check_semi_amortized
 from tfdvae.passages import Carried
 
@@ -40,6 +41,8 @@ class CompilingMixin:
     carried_by_fit: Carried | None = None
     carried_by_evaluate: Carried | None = None
     """The states that pass from batch to batch, where there are such; `fit` and `evaluate` make room for them."""
+    latents_from = "posterior"
+    """What training draws latents from, or "prior"; see `draw_latents_from`."""
 
     def compile(
         self,
@@ -197,6 +200,7 @@ class CompilingMixin:
         self.micro_batch = micro_batch
         self.stateful = stateful
         self.carried_by_fit = self.carried_by_evaluate = None
+        self.latents_from = "posterior"
         self.metrics_of_means = of_means
         with self.distribute_strategy.scope():
             self.kl_weight = Factor("kl_weight")
@@ -204,6 +208,31 @@ class CompilingMixin:
             self.objective_metrics = None
             if self.built:
                 self.build_metrics()
+
+    def draw_latents_from(self, source: str) -> None:
+        """Whether training draws latents from the "posterior", as it does once compiled, or the "prior", until told
+        otherwise: see `tfdvae.models.prior_phase`, and the callback `Phases`, which calls this.
+
+        From the prior it maximises E log p(x | z, .): weights of the KL, free bits and temperatures have no part in it.
+        Where that changes, the train step is traced anew. `evaluate` tells the bound all the same.
+
+        Raises:
+            ValueError: another source, a model that is not built or compiled, or whose latents cannot be drawn from
+                their prior along the data.
+        """
+        if source not in prior_phase.SOURCES:
+            raise ValueError(f"Latents come from one of {', '.join(prior_phase.SOURCES)}, got {source!r}.")
+        if source == "prior":
+            self.check_prior_phase()
+        if source != self.latents_from:
+            self.latents_from = source
+            self.make_train_function(force=True)
+
+    def check_prior_phase(self) -> None:
+        """Raises ValueError where `draw_latents_from("prior")` does."""
+        if not self.compiled or not self.built:
+            raise ValueError("Compile and build the model first: what it is trained on says where latents come from.")
+        prior_phase.check(self)
 
     def build_metrics(self) -> None:
         """Creates the metrics, which need to know the latents."""

@@ -146,6 +146,20 @@ class RecurrentDVAE(DVAE):
         """What the cell does before its loop."""
         return self.cell.hoist(packed.seen, packed.mask, packed.u, noise, known, state)
 
+    @property
+    def draws_by_priors(self) -> bool:
+        return True
+
+    def params_by_priors(self, packed: Packed, noise: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        size, known = tf.shape(packed.x)[0], {}
+        state = self.cell.start(size)
+        for latent in self.sequence_latents:
+            known[latent.name] = z = self._imagined(latent, state, size, noise[latent.name])
+            state = latent.absorb(state, z)
+        own = {latent.name: noise[latent.name] for latent in self.frame_latents}
+        features = simulation.by_priors(self.cell, self.hoist(packed, None, known), own)
+        return packed.within(self.frames).params(features)
+
     def encode_states(
         self, x: Any, mask: Any = None, u: Any = None, observed: Any = None, context: Any = None
     ) -> dict[str, tf.Tensor]:

@@ -47,6 +47,14 @@ class SequenceDVAE(DVAE):
         return packed.within(self.frames).params(self.decode(z, packed.mask, packed.u))
 
     @property
+    def draws_by_priors(self) -> bool:
+        return True
+
+    def params_by_priors(self, packed: Packed, noise: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        size, length = tf.shape(packed.x)[0], tf.shape(packed.x)[1]
+        return self.decoded(packed, self.prior_path(packed.u, noise, size, length))
+
+    @property
     def latent_name(self) -> str:
         """What the one latent is called."""
         return self.latents[0].name

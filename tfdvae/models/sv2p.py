@@ -33,10 +33,13 @@ class SV2PCell(StochasticCell):
 
     The paper predicts what follows a few given frames: with the model's `given_frames=c` these are seen and not scored.
     It then draws the latent from its prior, which is `forecast(x, horizon=n, latents={"v": v})`; without `latents` it
-    is inferred from the given frames.
+    is inferred from the given frames. It is trained in three phases, which the callback `tfdvae.callbacks.Phases` goes
+    through: latents from the prior, from a posterior without a KL, and with a KL whose weight rises.
 
     Example:
         model = tfdvae.SV2P(8, given_frames=5, frame_encoder="conv", frame_decoder="conv", observation="bernoulli")
+        model.compile("adam", beta=1e-3)
+        model.fit(x, epochs=60, callbacks=[tfdvae.callbacks.Phases(10, 10, tfdvae.callbacks.KLWarmup(20))])
 
     Args:
         level: of the latent, "sequence" (v) or "frame" (z).

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfdvae import bounds, indices, random, replicas, validation
 from tfdvae.layers.frame_shapes import restore_frames
+from tfdvae.models import prior_phase
 from tfdvae.models.compiling import CompilingMixin, Factor
 from tfdvae.models.fitting import FittingMixin
 from tfdvae.models.micro_batches import Part, summed
@@ -32,7 +33,9 @@ class TrainingMixin(CompilingMixin, FittingMixin):
         raise NotImplementedError(f"{type(self).__name__} does not implement `carried`.")
 
     def current_beta(self) -> tf.Tensor:
-        """The KL's weight at the optimizer's present step."""
+        """The KL's weight at the optimizer's present step; 0 where latents come from the prior, and there is no KL."""
+        if self.latents_from == "prior":
+            return tf.constant(0.0)
         return self._scheduled(self.beta) * tf.convert_to_tensor(self.kl_weight.variable)
 
     def _scheduled(self, value: Any) -> tf.Tensor:
@@ -67,6 +70,8 @@ class TrainingMixin(CompilingMixin, FittingMixin):
             temperature,
             self.free_bits_per,
         )
+        if self.latents_from == "prior":
+            weighing = bounds.Weighing(beta, reconstruction=self.reconstruction_weight)
         frames = self._frames(batch)
 
         def part(
@@ -106,6 +111,8 @@ class TrainingMixin(CompilingMixin, FittingMixin):
 
     def training_terms(self, batch: Batch, seed: tf.Tensor, num_samples: int, weighing: bounds.Weighing) -> StepTerms:
         """Terms of K paths per sequence as training draws them, in adjacent rows: `[B * K, T]`."""
+        if self.latents_from == "prior":
+            return prior_phase.terms_of_prior(self, batch, seed, num_samples)
         if not self.semi_amortized:
             return self.sample_terms(batch, seed, num_samples, weighing.balance)
         return terms_of_refined(self, batch, seed, num_samples, weighing, self.semi_amortized)
