@@ -60,7 +60,6 @@ DATA: dict[str, dict[str, dict[str, Any]]] = {
         "data": {"num_train": 500, "num_valid": 100, "num_test": 100, "length": 50, "max_force": 10.0},
         "model": {"observation": "identity_gaussian", "observation_options": {"scale": 0.1}, "standardize": None},
         "training": {"batch_size": 32, "epochs": 200},
-        "evaluation": {"num_samples": 8},
     },
     "spikes": {
         "data": {

@@ -252,6 +252,8 @@ def test_data_that_do_not_say_what_goes_on_or_cannot() -> None:
         model.train_on_batch({**batch, "continues": np.zeros(3)})
     with pytest.raises(ValueError, match=r"Expected `continues` of shape \[batch\]"):
         model.train_on_batch({**batch, "continues": np.zeros([2], bool)})
+    with pytest.raises(ValueError, match="compiled with `stateful`"):
+        model.draw_latents_from("prior")
     model.evaluate(data(), verbose=0)
     model.compile("adam")
     with pytest.raises(ValueError, match="of a model that was compiled with stateful=True"):

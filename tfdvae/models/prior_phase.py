@@ -65,4 +65,6 @@ def _reason(model: "DVAE") -> str | None:
         return f"was compiled with {type(model.bound).__name__}, which weighs paths by their posterior (bound='elbo')"
     if model.scheduled_sampling != 0.0:
         return "was compiled with `scheduled_sampling`, which follows paths of the posterior"
+    if model.stateful:
+        return "was compiled with `stateful`, which passes states of paths of the posterior on"
     return None
