@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from ml_collections import ConfigDict
 
 from tests.distribution.child import free_addresses, on_workers
@@ -13,7 +14,7 @@ from tests.trainers.helpers import program, smoke
 from tests.trainers.test_strategies import check_equal, finish
 from tests.trainers.test_train import Interrupted, interrupt, rows
 from tfdvae.data import open_records, read_records, windows
-from trainers import building, data_service, loading, records, train
+from trainers import building, data_service, loading, recorded, records, train
 
 SECTIONS = {
     "data": {"window": 4, "hop": 3},
@@ -105,6 +106,17 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(
         with pytest.raises(error, match=message):
             train.run(other, run)
         assert not run.exists()
+
+
+def test_what_a_service_lost_is_one_clear_error(config: ConfigDict) -> None:
+    lost = tf.errors.FailedPreconditionError(None, None, "Input dataset was expected to contain 3 elements but ...")
+    with pytest.raises(tf.errors.FailedPreconditionError), recorded.errors(config):
+        raise lost
+    config.training.data_service = "grpc://reader0:5050"
+    with pytest.raises(ConnectionError, match="reader0:5050 lost batches.*same command again"), recorded.errors(config):
+        raise lost
+    with pytest.raises(tf.errors.OutOfRangeError), recorded.errors(config):
+        raise tf.errors.OutOfRangeError(None, None, "end of sequence")
 
 
 @pytest.mark.exhaustive
