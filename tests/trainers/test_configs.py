@@ -140,7 +140,11 @@ def test_a_config_with_other_keys_is_refused(change, message: str) -> None:
         ("optimizer", {"schedule": "cosine", "plateau_patience": 5}, "plateau_patience needs schedule='constant'"),
         ("training", {"bound": "fivoo"}, r"Unknown bound 'fivoo': expected one of \['elbo'"),
         ("training", {"kl_warmup_steps": 5, "kl_warmup_epochs": 5}, "exclude each other"),
-        ("training", {"kl_warmup_steps": 5, "free_epochs": 5}, "the KL rises by kl_warmup_epochs: set"),
+        (
+            "training",
+            {"kl_warmup_steps": 5, "kl_warmup_epochs": 0, "free_epochs": 5},
+            "the KL rises by kl_warmup_epochs: set",
+        ),
         ("training", {"patience": 0}, "at least 1 epoch"),
     ],
 )
