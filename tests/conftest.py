@@ -43,7 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         nargs="?",
         const="share",
         choices=("share", "all"),
-        help="run the tests marked exhaustive as well: a share of them, which the commit chooses, or all",
+        help="run the tests marked exhaustive as well: a share of them, which the commit chooses, or all, and then all "
+        "slow ones of the whole suite too",
     )
     parser.addoption(
         "--fuzz-calls", type=int, default=300, help="how many random calls tests/fuzz makes; 10000 is its long form"
@@ -57,20 +58,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-seed", type=int, default=186, help="of what strikes where")
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    share = turns.chosen_share()
-    if config.getoption("--exhaustive") != "share" or share is None:
-        return None
-    turn = f"turn {share} of 0..{turns.SHARES - 1}, by commit {turns.commit()}"
-    return f"exhaustive: tests of {turn}; --exhaustive=all runs them all"
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    option = config.getoption("--exhaustive")
+    if turns.commit() is None or option == "all":
+        return []
+    kinds = {"exhaustive": turns.SHARES} if option == "share" else {}
+    if turns.is_whole(config):
+        kinds["slow"] = turns.SLOW_SHARES
+    return [
+        f"{kind}: tests of turn {turns.chosen_share(shares)} of 0..{shares - 1}, by commit {turns.commit()}; "
+        "--exhaustive=all runs them all"
+        for kind, shares in kinds.items()
+    ]
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    option = config.getoption("--exhaustive")
-    left_out = [item for item in items if not turns.is_chosen(item, option)]
+    option, whole = config.getoption("--exhaustive"), turns.is_whole(config)
+    left_out = [item for item in items if not turns.is_chosen(item, option, whole)]
     if left_out:
-        items[:] = [item for item in items if turns.is_chosen(item, option)]
+        items[:] = [item for item in items if turns.is_chosen(item, option, whole)]
         config.hook.pytest_deselected(items=left_out)
     for item in items:
         if "tfdvae_data" in getattr(item, "fixturenames", ()):

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-__all__ = ["SHARES", "chosen_share", "commit", "is_chosen", "is_turn", "params"]
+__all__ = ["SHARES", "SLOW_SHARES", "chosen_share", "commit", "is_chosen", "is_turn", "is_whole", "params"]
 
 SHARES = 6
 """How many runs it takes until each of those tests had its turn, which is what keeps `.ci/run` below an hour."""
+SLOW_SHARES = 4
+"""How many runs of the whole suite it takes until each test that is marked slow had its turn: a few hundred tests of
+thousands take two thirds of its time."""
 
 
 def commit() -> str | None:
@@ -26,10 +29,10 @@ def commit() -> str | None:
 
 
 @functools.cache
-def chosen_share() -> int | None:
-    """Which tests take their turn at this commit; None for all of them, where there is no commit."""
+def chosen_share(shares: int = SHARES) -> int | None:
+    """Which of so many shares takes its turn at this commit; None for all of them, where there is no commit."""
     found = commit()
-    return None if found is None else int(found, 16) % SHARES
+    return None if found is None else int(found, 16) % shares
 
 
 def is_turn(turn: int | str, option: str | None) -> bool:
@@ -47,15 +50,29 @@ def params(values: Iterable[Any], always: Container[Any]) -> list:
     ]
 
 
-def is_chosen(item: pytest.Item, option: str | None) -> bool:
-    """Whether a test runs: one that is marked exhaustive has to wait for its turn.
+def is_whole(config: pytest.Config) -> bool:
+    """Whether a run is of the whole suite; one that is narrowed by a path, -k or -m leaves no slow test out."""
+    suite = {config.rootpath, Path(__file__).parent}
+    asked = {(config.invocation_params.dir / one.partition("::")[0]).resolve() for one in config.args}
+    return asked <= suite and not config.getoption("keyword") and not config.getoption("markexpr")
+
+
+def is_chosen(item: pytest.Item, option: str | None, whole: bool = False) -> bool:
+    """Whether a test runs: one that is marked exhaustive has to wait for its turn, in a whole run a slow one as well.
 
     The mark may name the turn, `exhaustive(turn=number)`, which keeps the tests of one variant of a model together;
     without one it follows from the test's name. Of a test that is marked `alternating` every second combination of its
     parameters waits, like the black squares of a board, so that any two values still meet every time where there are
-    three parameters, and each value is met where there are two; of one parameter every second value waits.
+    three parameters, and each value is met where there are two; of one parameter every second value waits. Slow tests
+    of one file have the same turn, for one model, since what they share is made once.
     """
     marks = list(item.iter_markers("exhaustive"))
     waits = bool(marks) or (item.get_closest_marker("alternating") and sum(item.callspec.indices.values()) % 2 == 1)
     turns = [mark.kwargs["turn"] for mark in marks if "turn" in mark.kwargs] or [item.nodeid]
-    return not waits or any(is_turn(turn, option) for turn in turns)
+    if waits:
+        return any(is_turn(turn, option) for turn in turns)
+    if not whole or option == "all" or not item.get_closest_marker("slow"):
+        return True
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    of = f"{item.nodeid.partition('::')[0]} {parameters.get('name', '')}"
+    return chosen_share(SLOW_SHARES) in (None, zlib.crc32(of.encode()) % SLOW_SHARES)

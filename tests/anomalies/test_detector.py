@@ -51,6 +51,7 @@ def trained(series: TimeSeries) -> Detector:
     return found
 
 
+@pytest.mark.slow
 def test_what_stands_still_is_found_and_little_else(trained: Detector, series: TimeSeries) -> None:
     scores = trained.score(series)[0]
     assert np.isfinite(scores).all() and scores.shape == (560,)
@@ -64,6 +65,7 @@ def test_a_stream_says_the_same(trained: Detector, series: TimeSeries) -> None:
     np.testing.assert_allclose([stream.push(x) for x in series.x[0][:40]], scores[:40], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_comes_back_from_its_folder(trained: Detector, series: TimeSeries, tmp_path: Path) -> None:
     trained.save(tmp_path / "saved")
     found = load_detector(tmp_path / "saved")
@@ -84,6 +86,7 @@ def test_it_comes_back_from_its_folder(trained: Detector, series: TimeSeries, tm
         load_detector(tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_the_program_for_devices_says_the_same(
     trained: Detector, series: TimeSeries, tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -105,6 +108,7 @@ def test_the_program_for_devices_says_the_same(
     assert found.flags.any()
 
 
+@pytest.mark.slow
 def test_streams_with_seasons_times_and_gaps_say_the_same(eagerly) -> None:
     rng = np.random.default_rng(0)
     time = np.datetime64("2024-01-01", "s") + np.timedelta64(6, "h") * np.arange(14)
@@ -159,6 +163,7 @@ def test_what_does_not_fit_is_said(trained: Detector, series: TimeSeries) -> Non
         tfdvae.recipes.detector(standardize="auto").fit(series)
 
 
+@pytest.mark.slow
 def test_other_series_have_their_own_units(trained: Detector, series: TimeSeries) -> None:
     scaled = series._replace(x=tuple(100.0 * x - 7.0 for x in series.x))
     np.testing.assert_allclose(trained.follow(scaled, CLEAN).score(scaled)[0], trained.score(series)[0], atol=1e-2)

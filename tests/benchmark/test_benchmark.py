@@ -25,6 +25,7 @@ def cells(text: str) -> list[dict[str, str]]:
     return [dict(zip(lines[0], row, strict=True)) for row in lines[2:]]
 
 
+@pytest.mark.slow
 def test_times_end_to_end(tmp_path, capsys):
     out = tmp_path / "table.md"
     with flagsaver.as_parsed(sizes="tiny", models="vrnn", seconds="0.1", out=str(out)):
@@ -40,6 +41,7 @@ def test_times_end_to_end(tmp_path, capsys):
     assert share / 3.0 < float(row["share"].rstrip("%")) / 100.0 < 3.0 * share
 
 
+@pytest.mark.slow
 def test_every_model_of_the_survey_builds_at_its_sizes():
     parameters = {
         size: {name: build_model(name, SIZES[size]).count_params() for name in SIZES[size].options}
@@ -56,6 +58,7 @@ def _vrnn_parameters(d, z, h, phi_x, phi_z):
     return sum((i + 1) * o for i, o in dense) + (phi_x + phi_z[1] + h + 1) * 4 * h
 
 
+@pytest.mark.slow
 def test_models_that_cannot_stream_are_not_timed_streaming():
     x = frames(SIZES["tiny"])
     options = {"srnn": {"inference": "filter"}}
@@ -64,6 +67,7 @@ def test_models_that_cannot_stream_are_not_timed_streaming():
     assert _benchmark_measure.streaming_call(causal, x, jit=False)() < 0.0
 
 
+@pytest.mark.slow
 def test_calls_train_and_evaluate():
     size = SIZES["tiny"]
     model = build_model("vrnn", size)
@@ -123,6 +127,7 @@ def test_memory_in_windows_may_grow_by_that_of_frames():
     assert "memory grows by" in benchmark.check_memory(windows)[0]
 
 
+@pytest.mark.slow
 def test_memory_in_windows_is_measured():
     found = _benchmark_measure.measure_peak("vrnn", "tiny", 2, 24, False, truncate=8)
     assert found["total_mib"] >= found["peak_mib"] >= 0.0 and found["train"] > 0.0
@@ -142,6 +147,7 @@ def test_memory_mode_exits_by_its_verdict(monkeypatch, tmp_path):
 
 
 @needs_linux
+@pytest.mark.slow
 def test_peak_memory_sees_an_allocation():
     before = _benchmark_measure.peak_mib()
     # What tests before this one have given back since the peak does not count.

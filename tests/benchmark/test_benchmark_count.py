@@ -12,6 +12,7 @@ def graph_of(function, *shapes):
     return tf.function(function, autograph=False).get_concrete_function(*specs).graph
 
 
+@pytest.mark.slow
 def test_vrnn_train_step():
     size = SIZES["tiny"]
     model = build_model("vrnn", size)
@@ -35,6 +36,7 @@ def test_vae_train_step():
     assert train_step_multiply_adds(model, 2, 3) == per_frame * 2 * 3
 
 
+@pytest.mark.slow
 def test_storn_train_step_with_the_loops_of_keras():
     options = {"phi_x": (11,), "phi_z": (9,), "encoder_phi_x": (8,), "encoder_units": (), "decoder_units": ()}
     size = SIZES["tiny"]._replace(options={"storn": options})

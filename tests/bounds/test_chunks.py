@@ -39,6 +39,7 @@ def at_once(model: tfdvae.DVAE, batch: Batch, count: int, chunk: int, weighing: 
 
 @pytest.mark.parametrize("mode", ["eager", *(pytest.param(m, marks=pytest.mark.exhaustive) for m in ("graph", "xla"))])
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_value_and_gradient_are_those_of_all_paths_at_once(name: str, mode: str) -> None:
     model, batch = cases.make(name, dropout=0.0), batch_of(name)
     weighing = bounds.Weighing(0.6, 0.0, 0.8, 0.5)
@@ -83,6 +84,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     return seen
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_samples(rows: list[int]) -> None:
     data = {k: v[:3] for k, v in cases.training_data("vrnn", length=4).items()}
     for count, calls in ((4, 4), (8, 8)):
@@ -93,6 +95,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(rows: list[int]) -> Non
         assert rows == [6] * calls
 
 
+@pytest.mark.slow
 def test_dropout_is_the_same_in_both_passes() -> None:
     """With one chunk the shares sum to one, and do so only where the second pass finds the weights of the first."""
     model, batch = cases.make("vrnn"), batch_of("vrnn")
@@ -111,6 +114,7 @@ def test_dropout_is_the_same_in_both_passes() -> None:
     assert_close(found.objective, tf.reduce_logsumexp(weights, axis=1) - np.log(5.0))
 
 
+@pytest.mark.slow
 def test_a_model_trains_in_chunks_and_reports_means_over_all_paths() -> None:
     data = cases.training_data("vrnn")
     model = cases.make("vrnn", randomise=False, dropout=0.0)

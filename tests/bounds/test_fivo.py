@@ -61,6 +61,7 @@ def drawn(model: tfdvae.DVAE, length: int = cases.LENGTH) -> tuple[dict[str, np.
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_without_resampling_it_is_the_importance_weighted_bound(name: str) -> None:
     model, batch = cases.make(name), padded(name)
     iwae = bounds.IWAE(COUNT).estimate(model, batch, SEED).objective
@@ -72,6 +73,7 @@ def test_without_resampling_it_is_the_importance_weighted_bound(name: str) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_sequences_are_filtered_apart_and_padding_leaves_no_trace(name: str) -> None:
     model, batch = cases.make(name), padded(name)
     noise, uniform = drawn(model)
@@ -94,6 +96,7 @@ def test_sequences_are_filtered_apart_and_padding_leaves_no_trace(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["vrnn-gru2-u", pytest.param("kvae-u", marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_graphs_of_any_size_and_xla_compute_what_eager_execution_does(name: str) -> None:
     model, batch = cases.make(name), padded(name)
     bound = bounds.FIVO(COUNT, "multinomial", "always")
@@ -123,6 +126,7 @@ def test_mixed_precision_filters_in_float32() -> None:
 @pytest.mark.parametrize(
     ("bound", "name"), [("fivo", "vrnn"), pytest.param("nasmc", "lvrnn", marks=pytest.mark.exhaustive)]
 )
+@pytest.mark.slow
 def test_training_raises_the_bound(bound: str, name: str) -> None:
     data = cases.training_data(name)
     model = cases.make(name, randomise=False)
@@ -136,6 +140,7 @@ def test_training_raises_the_bound(bound: str, name: str) -> None:
     assert after["elbo_nats_per_frame"] == pytest.approx(elbo, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_nasmc_reports_fivo_and_moves_elsewhere() -> None:
     data, weights, losses = cases.training_data("vrnn"), {}, {}
     for bound in (bounds.FIVO(COUNT), bounds.NASMC(COUNT)):
@@ -147,6 +152,7 @@ def test_nasmc_reports_fivo_and_moves_elsewhere() -> None:
     assert any(differs(a, b) for a, b in zip(*weights.values(), strict=True))
 
 
+@pytest.mark.slow
 def test_bounds_are_compiled_by_name_or_object_and_saved(tmp_path: Any) -> None:
     model = cases.make("vrnn")
     model.compile(bound="fivo")
@@ -160,6 +166,7 @@ def test_bounds_are_compiled_by_name_or_object_and_saved(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("bound", ["fivo", "nasmc"])
+@pytest.mark.slow
 def test_what_has_no_meaning_is_refused_when_compiling(bound: str) -> None:
     later = ("srnn-smooth-u", "dkf-st_r", "dsae-factorized", "vrae", "zforcing_vrnn", "rvae_noncausal-u")
     for name, reason in (*((name, "infers") for name in later), ("dvbf-filter-u", "has latents that exist once")):
@@ -203,6 +210,7 @@ def test_a_weight_of_the_kl_is_an_exponent_in_the_weights() -> None:
     assert differs(never, bounds.IWAE(COUNT).estimate(model, batch, SEED).objective.numpy())
 
 
+@pytest.mark.slow
 def test_log_probabilities_repeat_by_their_seed() -> None:
     model, batch = cases.make("vrnn"), padded("vrnn")
     first, again, other = (

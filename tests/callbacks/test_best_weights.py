@@ -65,6 +65,7 @@ def test_a_second_run_starts_anew() -> None:
     assert play(callback, [2.0, 1.0]) == (0, 2)
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_best_weights(tmp_path: Path) -> None:
     def make() -> tfdvae.VAE:
         model = tfdvae.VAE(2, encoder_units=(4,), decoder_units=(4,))
@@ -87,6 +88,7 @@ def test_the_file_holds_the_best_weights(tmp_path: Path) -> None:
     assert loss == pytest.approx(max(history["val_loss"]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_monitor_that_is_not_logged_is_named() -> None:
     model = tfdvae.VAE(2, encoder_units=(4,), decoder_units=(4,))
     model.compile("adam")

@@ -36,6 +36,7 @@ def moved(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 
 
 @pytest.mark.parametrize("eager", [True, False])
+@pytest.mark.slow
 def test_a_frozen_layer_rests_and_then_trains_while_the_others_train(eager: bool) -> None:
     model, watch = make(run_eagerly=eager), Watch("encoder", "decoder")
     model.build_for(3)
@@ -52,6 +53,7 @@ def test_a_frozen_layer_rests_and_then_trains_while_the_others_train(eager: bool
     assert len(model.optimizer.variables) == 2 + 2 * len(model.trainable_variables)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_built_by_fit_and_several_layers() -> None:
     model, watch = make(), Watch("encoder", "decoder")
     model.fit(data(), epochs=2, verbose=0, callbacks=[FreezeLayers(["cell.encoder", "cell.decoder"], 1), watch])
@@ -59,6 +61,7 @@ def test_a_model_that_is_built_by_fit_and_several_layers() -> None:
     assert moved(watch.seen[0]["decoder"], watch.seen[1]["decoder"])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_where_the_epoch_is() -> None:
     model, watch = make(), Watch("encoder")
     model.build_for(3)
@@ -67,6 +70,7 @@ def test_a_resumed_run_goes_on_where_the_epoch_is() -> None:
     assert moved(start, watch.seen[0]["encoder"])
 
 
+@pytest.mark.slow
 def test_layers_are_left_as_they_were() -> None:
     model = make()
     model.build_for(3)
@@ -78,6 +82,7 @@ def test_layers_are_left_as_they_were() -> None:
     assert moved(before, model.cell.encoder.get_weights())
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="`epochs` must be at least 1, got 0"):
         FreezeLayers("cell", 0)

@@ -1,7 +1,7 @@
 """Training in phases: latents from their priors, then from posteriors without a KL, then the bound; resumed as if never
 stopped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def test_the_first_phase_learns_from_latents_of_the_prior_and_moves_no_posterior
     assert not any(moved(q, weights(model, True))) and all(moved(p, weights(model, False)))
 
 
+@pytest.mark.slow
 def test_each_phase_trains_what_it_says_and_the_last_one_is_the_bound() -> None:
     model, x = sv2p(), frames("gaussian", 4, 5, X)
     q = weights(model, True)
@@ -97,6 +98,7 @@ def train(folder: Path | None, eagerly: bool, stop: int | None = None) -> Run:
 
 
 @pytest.mark.parametrize("eagerly", turns.params((True, False), (True,)))
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(eagerly: bool, tmp_path: Path) -> None:
     """Interrupted in the first phase and in the last, within an epoch."""
     for epoch in (1, 3):
@@ -105,6 +107,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(eagerly: bool, tmp_path: Path
     assert_same(train(tmp_path, eagerly), train(None, eagerly))
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_make_the_update_of_all_of_it() -> None:
     found, x = [], frames("gaussian", 5, 4, X)
     for options in ({}, {"micro_batch": 2}):
@@ -119,13 +122,6 @@ SIMULATED = {"vrnn", "svg", "sv2p-frame"}
 """A prior that hears latents and frames, one that hears frames, and one that is fixed."""
 OTHERS = ("vae-u", "storn", "srnn-smooth-u", "dkf-st_r", "dsae-full-u", "dssm-u", "dvbf-filter-u", "rssm-u", "tcn-u")
 OTHERS += ("vrae", "latent_lds-u", "switching_lds-u", "lvrnn", "svg-fixed-u", "sv2p-u", "transformer-u")
-
-
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.parametrize("name", turns.params((*sorted(SIMULATED), *OTHERS), SIMULATED))
@@ -173,6 +169,7 @@ def test_what_cannot_draw_from_its_priors_is_refused_before_it_trains(name: str,
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_what_has_no_meaning_is_refused() -> None:
     with pytest.raises(ValueError, match="Phases of no epochs change nothing"):
         Phases(0, 0)

@@ -109,6 +109,7 @@ def uninterrupted() -> Run:
     return train(None)
 
 
+@pytest.mark.slow
 def test_the_run_uses_what_has_to_be_restored(uninterrupted: Run) -> None:
     """Otherwise the next tests would prove little."""
     history = uninterrupted.history
@@ -118,6 +119,7 @@ def test_the_run_uses_what_has_to_be_restored(uninterrupted: Run) -> None:
 
 
 @pytest.mark.parametrize("interruptions", [pytest.param((0,), marks=pytest.mark.exhaustive), (2, 5, 6)])
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(
     interruptions: tuple[int, ...], uninterrupted: Run, tmp_path: Path
 ) -> None:
@@ -135,6 +137,7 @@ def test_a_resumed_recurrent_model_with_dropout_equals_an_uninterrupted_one(tmp_
     assert_same(train(tmp_path, epochs=4, recurrent=True), train(None, epochs=4, recurrent=True))
 
 
+@pytest.mark.slow
 def test_early_stopping_counts_on(tmp_path: Path) -> None:
     """The counters of BestWeights cross the interruption, and a run that has stopped stays stopped."""
 
@@ -152,6 +155,7 @@ def test_early_stopping_counts_on(tmp_path: Path) -> None:
     assert_same(run(tmp_path / "parts"), whole)
 
 
+@pytest.mark.slow
 def test_keras_own_early_stopping_is_restored_too(tmp_path: Path) -> None:
     def run(directory: Path, *extra: keras.callbacks.Callback) -> tuple[list, list]:
         model = make()
@@ -178,12 +182,14 @@ def test_keras_own_early_stopping_is_restored_too(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_finished_one(uninterrupted: Run, tmp_path: Path) -> None:
     """Best weights are put back at the end of a run; going on needs the last ones, which the checkpoint has."""
     train(tmp_path, epochs=5)
     assert_same(train(tmp_path, epochs=8), uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_crash_while_writing_keeps_the_checkpoint_before(
     uninterrupted: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +216,7 @@ def test_a_crash_while_writing_keeps_the_checkpoint_before(
         *(pytest.param(d, marks=pytest.mark.exhaustive) for d in (lambda b: b"", lambda b: b[:-100] + bytes(100))),
     ],
 )
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     damage: Callable[[bytes], bytes], uninterrupted: Run, tmp_path: Path
 ) -> None:
@@ -221,6 +228,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert_same(resumed, uninterrupted)
 
 
+@pytest.mark.slow
 def test_without_a_readable_checkpoint_there_is_one_error_and_nothing_is_overwritten(tmp_path: Path) -> None:
     train(tmp_path, epochs=2)
     for path in tmp_path.iterdir():
@@ -261,6 +269,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(options: dict, message:
     assert {p.name: p.read_bytes() for p in two_epochs.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_the_users_own_config_must_agree(tmp_path: Path) -> None:
     def fit(config: dict) -> None:
         resume = Resume(tmp_path, config=config)
@@ -272,6 +281,7 @@ def test_the_users_own_config_must_agree(tmp_path: Path) -> None:
         fit({"data": {"hop": 5}})
 
 
+@pytest.mark.slow
 def test_fit_may_be_called_again_in_the_same_process(uninterrupted: Run, tmp_path: Path) -> None:
     """As in a notebook after an interruption: the model then has another learning rate than a fresh one."""
     model = make()
@@ -282,17 +292,20 @@ def test_fit_may_be_called_again_in_the_same_process(uninterrupted: Run, tmp_pat
     assert_same(resumed, uninterrupted)
 
 
+@pytest.mark.slow
 def test_only_the_latest_checkpoints_are_kept(tmp_path: Path) -> None:
     train(tmp_path, epochs=5)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["epoch-00004.npz", "epoch-00005.npz"]
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     train(tmp_path, epochs=1)
     with np.load(tmp_path / "epoch-00001.npz", allow_pickle=False) as archive:
         assert all(archive[name].dtype.kind in "biuf" for name in archive.files)
 
 
+@pytest.mark.slow
 def test_misuse_is_explained(tmp_path: Path) -> None:
     class Counter(keras.callbacks.Callback):
         pass

@@ -31,6 +31,7 @@ def test_the_inverse_sigmoid_of_bengio_et_al(epochs: int) -> None:
     assert callback.part(100 * epochs) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_it_moves_the_model_and_shows_in_the_logs() -> None:
     model, x = cases.make("vrnn"), np.array(cases.frames("vrnn").x)
     model.compile("adam", scheduled_sampling=0.5, jit_compile=False)
@@ -51,6 +52,7 @@ def test_bad_arguments(options: dict, message: str) -> None:
         ScheduledSampling(**options)
 
 
+@pytest.mark.slow
 def test_a_model_compiled_without_it() -> None:
     model = cases.make("vrnn")
     model.compile("adam", jit_compile=False)

@@ -65,6 +65,7 @@ def test_the_weight_of_an_epoch_reaches_the_loss() -> None:
     np.testing.assert_allclose(logs["elbo_nats_per_frame"], likelihood - kl, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_resumed_epoch_has_the_weight_that_it_would_have_had() -> None:
     x = np.zeros([4, 3, 2], np.float32)
     model = tfdvae.VAE(2, encoder_units=(4,), decoder_units=(4,))

@@ -55,6 +55,7 @@ def rewritten(path: Path, change: Callable[[dict], Any], raw: Callable[[bytes], 
     )
 
 
+@pytest.mark.slow
 def test_a_file_holds_all_that_its_model_needs(path: Path, model: tfdvae.VRNN, coded: codec.Coded) -> None:
     found = codec.read_coded(path)
     assert found.header == coded.header and found.initial_bits == coded.initial_bits > 0

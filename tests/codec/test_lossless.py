@@ -36,6 +36,7 @@ def bits_of_the_bound(model: tfdvae.DVAE, sequences: Sequences, num_samples: int
     return -float(tf.reduce_sum(tfdvae.bounds.ELBO().per_sequence(terms))) / (LN2 * sequences.num_frames * paths)
 
 
+@pytest.mark.slow
 def test_without_latents_the_rate_is_the_likelihood(rnn: tfdvae.RNN) -> None:
     coded = codec.compress(rnn, TEST)
     assert coded.initial_bits == 0
@@ -43,6 +44,7 @@ def test_without_latents_the_rate_is_the_likelihood(rnn: tfdvae.RNN) -> None:
     assert equal(codec.decompress(rnn, coded), TEST)
 
 
+@pytest.mark.slow
 def test_with_latents_the_rate_is_the_bound(vrnn: tfdvae.VRNN, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 1% of the ELBO, which one path per sequence estimates; and much nearer to what the model itself says of
     the path that was drawn."""
@@ -128,6 +130,7 @@ def test_every_model_comes_back_or_says_why_not(name: str, eagerly: None) -> Non
     assert equal(codec.decompress(model, codec.compress(model, sequences)), sequences)
 
 
+@pytest.mark.slow
 def test_latents_of_classes_and_posteriors_out_of_reach(eagerly: None) -> None:
     groups = {"class_name": "categorical", "config": {"classes": 4}}
     sequences = waves(3, 4, 3, 7)
@@ -141,6 +144,7 @@ def test_latents_of_classes_and_posteriors_out_of_reach(eagerly: None) -> None:
     assert equal(codec.decompress(vae, coded), sequences)
 
 
+@pytest.mark.slow
 def test_the_seed_changes_the_bits_and_nothing_else(vrnn: tfdvae.VRNN) -> None:
     few = TEST.take(range(3))
     one, other = (codec.compress(vrnn, few, seed=seed) for seed in (0, 1))

@@ -25,6 +25,7 @@ def vrnn(moving: tfdvae.data.Sequences) -> tfdvae.VRNN:
     return model
 
 
+@pytest.mark.slow
 def test_what_the_writer_saw_comes_out(vrnn: tfdvae.VRNN, moving: tfdvae.data.Sequences) -> None:
     coded, frames = codec.compress_lossy(vrnn, moving, step=0.5)
     assert [len(x) for x in frames] == moving.lengths.tolist()

@@ -48,6 +48,7 @@ def make(model: str, observation: str | dict | Observation, **options) -> tfdvae
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(("model", "observation"), PAIRS)
+@pytest.mark.slow
 def test_the_pair_trains_and_draws_frames_within_the_support(model: str, observation: str) -> None:
     pair, frames = make(model, observation), data(observation)
     pair.build_for(3)
@@ -73,6 +74,7 @@ def test_the_pair_trains_and_draws_frames_within_the_support(model: str, observa
 
 
 @pytest.mark.parametrize("observation", turns.params(sorted(OBSERVATIONS), always=EVERYWHERE))
+@pytest.mark.slow
 def test_a_name_a_config_and_an_object_are_the_same_observation(observation: str) -> None:
     instance = OBSERVATIONS[observation]()
     given = [
@@ -92,6 +94,7 @@ def test_a_name_a_config_and_an_object_are_the_same_observation(observation: str
         assert_equal(other(frames), expected)
 
 
+@pytest.mark.slow
 def test_arguments_of_an_observation_survive_the_config_of_the_model() -> None:
     model = make("vrnn", tfdvae.observations.GaussianMixture(num_components=7))
     again = type(model).from_config(model.get_config())

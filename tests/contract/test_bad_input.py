@@ -265,6 +265,7 @@ def test_options_out_of_range(name: str, options: dict[str, Any], message: str) 
         tfdvae.MODELS[name](**options)
 
 
+@pytest.mark.slow
 def test_frames_outside_of_the_support_of_the_observation() -> None:
     model = tfdvae.VRNN(latent_dim=2, units=5, observation="bernoulli")
     model.compile(run_eagerly=True)

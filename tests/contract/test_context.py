@@ -60,6 +60,7 @@ def test_frames_and_latents_hang_on_it(model: tfdvae.DVAE, batch: Batch) -> None
 
 @SOME
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_the_verbs_take_it(model: tfdvae.DVAE, batch: Batch) -> None:
     data = cases.given(batch)
     moved = {**data, "context": data["context"] + 1.0}
@@ -124,6 +125,7 @@ def test_what_does_not_fit_is_refused(model: tfdvae.DVAE, batch: Batch) -> None:
         model.generate(3, **future(model))
 
 
+@pytest.mark.slow
 def test_a_model_without_refuses_one() -> None:
     model, x = cases.make("vrnn"), cases.frames("vrnn").x
     with pytest.raises(ValueError, match="built for no `context`, got 3 entries"):

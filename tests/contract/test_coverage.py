@@ -29,6 +29,7 @@ def test_every_public_model_is_registered() -> None:
     assert concrete == set(tfdvae.MODELS.values())
 
 
+@pytest.mark.slow
 def test_every_public_cell_has_a_case() -> None:
     public = {c for name in tfdvae.models.__all__ if name.endswith("Cell") for c in [getattr(tfdvae, name)]}
     assert public == {type(cell(name)) for name in cases.PRIMARY if cases.has_cell(name)}
@@ -106,6 +107,7 @@ def test_cells_of_both_kinds_stacks_and_both_scales_are_met() -> None:
     assert {c.scale for c in cells} == {"softplus", "exp"}
 
 
+@pytest.mark.slow
 def test_alternating_tests_meet_every_second_combination_and_the_others_in_one_turn_each(monkeypatch) -> None:
     def item(*indices: int) -> SimpleNamespace:
         return SimpleNamespace(
@@ -126,3 +128,48 @@ def test_alternating_tests_meet_every_second_combination_and_the_others_in_one_t
         monkeypatch.setattr(turns, "chosen_share", lambda share=share: share)
         met += [one for one in combinations if one not in always and turns.is_chosen(item(*one), "share")]
     assert sorted(met) == sorted(set(combinations) - set(always))
+
+
+def test_of_a_whole_run_slow_tests_take_turns_by_file_and_model(monkeypatch) -> None:
+    def item(file: str, name: str, slow: bool = True) -> SimpleNamespace:
+        return SimpleNamespace(
+            nodeid=f"{file}::test[{name}]",
+            callspec=SimpleNamespace(indices={"name": 1}, params={"name": name}),
+            iter_markers=lambda name: iter(()),
+            get_closest_marker=lambda name: (slow and name == "slow") or None,
+        )
+
+    tests = [item(file, name) for file in ("tests/a.py", "tests/b.py") for name in cases.PRIMARY]
+    met = []
+    for share in range(turns.SLOW_SHARES):
+        monkeypatch.setattr(turns, "chosen_share", lambda shares, share=share: share)
+        chosen = [one.nodeid for one in tests if turns.is_chosen(one, None, whole=True)]
+        assert chosen == [one.nodeid for one in tests if turns.is_chosen(one, "share", whole=True)]
+        assert 0 < len(chosen) < len(tests)
+        met += chosen
+        assert turns.is_chosen(item("tests/a.py", "vrnn", slow=False), None, whole=True)
+        assert all(turns.is_chosen(one, None) for one in tests)
+        assert all(turns.is_chosen(one, "all", whole=True) for one in tests)
+    assert sorted(met) == sorted(one.nodeid for one in tests)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keyword", "whole"),
+    [
+        (["tests"], "", True),
+        ([turns.__file__.removesuffix("turns.py")], "", True),
+        (["tests"], "vrnn", False),
+        (["tests/contract"], "", False),
+        (["tests", "tests/contract/test_masks.py::test_one"], "", False),
+    ],
+)
+def test_a_run_that_is_narrowed_is_not_of_the_whole_suite(
+    arguments: list[str], keyword: str, whole: bool, pytestconfig: pytest.Config
+) -> None:
+    config = SimpleNamespace(
+        args=arguments,
+        rootpath=pytestconfig.rootpath,
+        invocation_params=SimpleNamespace(dir=pytestconfig.rootpath),
+        getoption={"keyword": keyword, "markexpr": ""}.get,
+    )
+    assert turns.is_whole(config) is whole

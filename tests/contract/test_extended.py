@@ -67,6 +67,7 @@ def as_graphs(name: str, request: pytest.FixtureRequest) -> Iterator[bool]:
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.slow
 def test_it_trains_with_masks_and_comes_back_from_a_file(name: str, tmp_path: Path, as_graphs: bool) -> None:
     model = extended.make(name)
     batch = extended.frames(name, 12, 4)
@@ -85,6 +86,7 @@ def test_it_trains_with_masks_and_comes_back_from_a_file(name: str, tmp_path: Pa
     assert again.get_build_config() == model.get_build_config()
 
 
+@pytest.mark.slow
 def test_every_way_through_gives_the_same_numbers(model: tfdvae.DVAE, batch: Batch, as_graphs: bool) -> None:
     noise = cases.noise(model)
     path = model.infer(*batch, noise)
@@ -119,6 +121,7 @@ def test_the_terms_are_those_of_the_families(model: tfdvae.DVAE, batch: Batch) -
 
 
 @pytest.mark.usefixtures("as_graphs")
+@pytest.mark.slow
 def test_the_verbs_work_in_the_shape_of_the_frames(model: tfdvae.DVAE, name: str, batch: Batch) -> None:
     shape = extended.frame_shape(name)
     model.compile(run_eagerly=tf.config.functions_run_eagerly())
@@ -145,6 +148,7 @@ def test_the_verbs_work_in_the_shape_of_the_frames(model: tfdvae.DVAE, name: str
 
 
 @pytest.mark.usefixtures("as_graphs")
+@pytest.mark.slow
 def test_steps_are_the_sequence_call(model: tfdvae.DVAE, batch: Batch) -> None:
     if not model.causal:
         with pytest.raises(ValueError, match="infers latents from frames that are yet to come"):
@@ -271,6 +275,7 @@ def test_families_that_a_model_cannot_have(make, message: str) -> None:
         make()
 
 
+@pytest.mark.slow
 def test_a_declaration_that_cannot_be_right_is_refused() -> None:
     class Twice(tfdvae.VRNNCell):
         @property

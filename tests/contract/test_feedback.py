@@ -75,6 +75,7 @@ def test_the_part_that_is_replaced_is_the_rate() -> None:
     ["elbo", pytest.param(tfdvae.bounds.IWAE(4, chunk=2), marks=pytest.mark.exhaustive)],
     ids=["elbo", "iwae"],
 )
+@pytest.mark.slow
 def test_fine_tuning_makes_a_model_better_in_generation_mode(bound) -> None:
     """A dear KL makes the model lean on the frames before, which is what breaks where these are its own."""
     options = {"bound": bound, "beta": 4.0}
@@ -101,6 +102,7 @@ def test_fine_tuning_makes_a_model_better_in_generation_mode(bound) -> None:
     assert tuned[1.0] < 0.9 * min(before, tuned[0.0])
 
 
+@pytest.mark.slow
 def test_evaluation_stays_teacher_forced_and_the_setting_is_saved_with_the_model() -> None:
     model, x = vrnn(), cases.frames("vrnn").x
     model.compile("adam", jit_compile=False)
@@ -112,6 +114,7 @@ def test_evaluation_stays_teacher_forced_and_the_setting_is_saved_with_the_model
     assert again.scheduled_sampling.get_config() == model.scheduled_sampling.get_config()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_fed_is_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to 1, got 1.5"):
         vrnn().compile("adam", scheduled_sampling=1.5)

@@ -60,6 +60,7 @@ def test_the_density_is_that_of_the_frames(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", cases.part(0, LOOPS))
+@pytest.mark.slow
 def test_frames_that_the_model_made_are_seen_as_logarithms_as_well(name: str) -> None:
     logs, plain = pair(name, observation="gamma")
     batch = powers(name)
@@ -83,6 +84,7 @@ def test_the_kvae_encodes_logarithms_and_explains_frames() -> None:
 
 
 @pytest.mark.parametrize("name", ["vae", "kvae"])
+@pytest.mark.slow
 def test_negative_frames_have_no_logarithm(name: str) -> None:
     model = cases.make(name, x_scale="log")
     model.compile("adam")
@@ -105,6 +107,7 @@ def test_a_stream_is_the_whole_sequence() -> None:
     assert_close(tf.stack(steps, axis=1), whole.x, 1e-5)
 
 
+@pytest.mark.slow
 def test_an_unknown_scale_is_refused() -> None:
     for name in ("vae", "kvae"):
         with pytest.raises(ValueError, match="`x_scale` must be 'linear' or 'log', got 'db'"):

@@ -1,6 +1,5 @@
 """frame_skips: what the decoder takes of given frames goes through all verbs, files, masks and streams."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +31,12 @@ def model() -> tfdvae.SVG:
     return make()
 
 
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 def pictures(batch: int = 3, length: int = 5, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(batch, length, *PICTURE)).astype("float32")
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_ways_and_steps_are_the_sequence(model: tfdvae.SVG) -> None:
     paths.check_ways(model)
     streaming.check_steps(model)
@@ -66,6 +59,7 @@ def test_a_forecast_goes_on_from_where_a_stream_has_come(model: tfdvae.SVG, give
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_forecasts_read_the_last_given_frame_and_no_later_one() -> None:
     """The picture of a frame reaches the decoder by the skips alone where nothing else of the model sees it."""
     blind = make()
@@ -81,6 +75,7 @@ def test_forecasts_read_the_last_given_frame_and_no_later_one() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_verbs_have_frames_to_show_without_any_that_were_given(model: tfdvae.SVG) -> None:
     """The decoder begins with zeros, and takes the first frames that were drawn where frames would be given."""
     state, drawn = model.initial_state(2), model.generate(4, 2, sample=False).x
@@ -103,6 +98,7 @@ def test_verbs_have_frames_to_show_without_any_that_were_given(model: tfdvae.SVG
         assert np.isfinite(model.reconstruct(x, mode=mode, sample=True, seed=1)).all()
 
 
+@pytest.mark.slow
 def test_it_trains_with_masks_and_comes_back(tmp_path: Path) -> None:
     model = tfdvae.SVG(2, **SVG)
     data = {"x": pictures(8), "mask": np.arange(5)[None] < np.random.default_rng(0).integers(3, 6, 8)[:, None]}
@@ -135,6 +131,7 @@ def test_mixed_precision_has_the_numbers_of_single_precision(model: tfdvae.SVG) 
     assert np.isfinite(half.forecast(pictures(), horizon=2, num_samples=2).samples).all()
 
 
+@pytest.mark.slow
 def test_what_it_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="`given_frames` must be at least 1, got 0"):
         tfdvae.SVG(2, **{**SVG, "given_frames": 0})

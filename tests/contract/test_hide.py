@@ -38,6 +38,7 @@ def test_hidden_entries_are_scored_and_not_seen(name: str, batch: Batch, noise: 
     assert_close(log_px, model.frames.log_prob(path.x, batch.x), 1e-5)
 
 
+@pytest.mark.slow
 def test_training_with_hidden_entries_is_deterministic_and_remembered() -> None:
     def losses(hide: float, eager: bool = True) -> list[float]:
         model = cases.make("vrnn", indicator=True, dropout=0.0)
@@ -51,6 +52,7 @@ def test_training_with_hidden_entries_is_deterministic_and_remembered() -> None:
     assert losses(0.5, eager=False) == pytest.approx(first, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_hidden_is_refused() -> None:
     model = tfdvae.VRNN(2, units=4)
     for hide in (1.0, -0.1):

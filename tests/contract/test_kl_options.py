@@ -67,6 +67,7 @@ def test_the_annealed_bound_is_unbiased_for_the_paper_s() -> None:
     assert abs(difference.mean()) < 5 * difference.std() / np.sqrt(4000)
 
 
+@pytest.mark.slow
 def test_a_temperature_moves_with_the_steps_of_the_optimizer() -> None:
     losses, evaluated = {}, {}
     for name, temperature in (("cold", 0.2), ("schedule", tfdvae.schedules.LinearWarmup(1)), ("bound", 1.0)):
@@ -121,6 +122,7 @@ def test_what_means_nothing_is_refused(options: dict[str, Any], message: str) ->
         cases.make("vrnn").compile(**options)
 
 
+@pytest.mark.slow
 def test_the_logs_speak_of_latents_by_name() -> None:
     model = extended.make("two_levels")
     model.compile(kl_per_dimension=True, run_eagerly=True)

@@ -10,6 +10,7 @@ SOME, OTHERS = (cases.some(number) for number in range(2))
 
 
 @SOME
+@pytest.mark.slow
 def test_values_and_gradients_are_those_of_the_sequences_without_masked_frames(model: tfdvae.DVAE) -> None:
     masking.check_masked(model)
 

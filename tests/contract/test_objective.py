@@ -36,6 +36,7 @@ def test_beta_weighs_the_divergence_in_the_loss_and_not_in_the_elbo(beta: float)
     assert logs["kl_weight"] == pytest.approx(beta)
 
 
+@pytest.mark.slow
 def test_without_divergence_the_prior_does_not_move() -> None:
     for beta, moves in ((0.0, False), (1.0, True)):
         model = make(beta=beta)
@@ -46,6 +47,7 @@ def test_without_divergence_the_prior_does_not_move() -> None:
         assert [differs(v, old) for v, old in zip(prior, before, strict=True)] == [moves] * 4
 
 
+@pytest.mark.slow
 def test_a_schedule_moves_beta_with_the_steps_of_the_optimizer() -> None:
     model = make(beta=keras.optimizers.schedules.PolynomialDecay(0.0, 4, 1.0))
     seen = []
@@ -71,6 +73,7 @@ def test_the_divergence_of_each_dimension_is_reported_and_counted() -> None:
     assert logs["active_units"] == sum(kl > ACTIVE_NATS for kl in per_dimension)
 
 
+@pytest.mark.slow
 def test_free_bits_hold_each_dimension_at_its_floor() -> None:
     plain = {k: v[0] for k, v in fit(make(kl_per_dimension=True)).items()}
     per_dimension = np.array([plain[f"kl_z_{i:02d}_nats_per_frame"] for i in range(2)])
@@ -84,6 +87,7 @@ def test_free_bits_hold_each_dimension_at_its_floor() -> None:
         make(free_bits=-0.1)
 
 
+@pytest.mark.slow
 def test_gradients_are_clipped_by_their_global_norm() -> None:
     steps = {}
     for clip_norm in (None, 0.1, 1e6):
@@ -99,6 +103,7 @@ def test_gradients_are_clipped_by_their_global_norm() -> None:
 
 
 @pytest.mark.parametrize("mode", ["eager", pytest.param("graph", marks=pytest.mark.exhaustive), "xla"])
+@pytest.mark.slow
 def test_a_fit_over_a_bad_batch_is_the_fit_without_it(mode: str) -> None:
     data = cases.given(cases.frames(NAME, 6))["x"]
     good = tf.data.Dataset.from_tensor_slices(data).batch(2)
@@ -119,6 +124,7 @@ def test_a_fit_over_a_bad_batch_is_the_fit_without_it(mode: str) -> None:
     assert logs[0]["loss"] == logs[1]["loss"]
 
 
+@pytest.mark.slow
 def test_a_dataset_trains_as_the_arrays_do() -> None:
     data = cases.training_data(NAME)
     weights = []
@@ -129,6 +135,7 @@ def test_a_dataset_trains_as_the_arrays_do() -> None:
     assert_equal(*weights)
 
 
+@pytest.mark.slow
 def test_the_elbo_is_a_mean_over_frames_however_sequences_are_batched() -> None:
     model, data = make(), cases.training_data("rnn")
     rnn = cases.make("rnn")
@@ -140,6 +147,7 @@ def test_the_elbo_is_a_mean_over_frames_however_sequences_are_batched() -> None:
     assert model.evaluate(data, batch_size=16, verbose=0, return_dict=True)["kl_nats_per_frame"] > 0
 
 
+@pytest.mark.slow
 def test_other_bounds_are_named_or_given() -> None:
     model = make(bound=tfdvae.bounds.IWAE(3), optimizer=keras.optimizers.Adam(0.02))
     losses = fit(model, epochs=10)["loss"]

@@ -23,6 +23,7 @@ SHORT = [
 """The fast ones: broken models differ from the good one there."""
 
 
+@pytest.mark.slow
 def test_a_model_from_outside_passes() -> None:
     testing.check_model(StateSpaceModel, SIZES, parents=PARENTS, u_dim=2)
 
@@ -33,10 +34,12 @@ def test_so_it_does_undriven_and_with_a_context(u_dim: int, context_dim: int) ->
     testing.check_model(StateSpaceModel, SIZES, parents=PARENTS, u_dim=u_dim, context_dim=context_dim, checks=checks)
 
 
+@pytest.mark.slow
 def test_a_model_of_pictures_passes_without_a_table() -> None:
     testing.check_model(StateSpaceModel, SIZES, x_dim=(2, 3, 1), checks=SHORT)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_cell_passes() -> None:
     sizes = {"latent_dim": 3, "encoding_dim": 2, "num_mixtures": 4, "units": 5}
     testing.check_model(tfdvae.KVAE, sizes, checks=SHORT)
@@ -60,6 +63,7 @@ class ToldModel(tfdvae.RecurrentDVAE):
     cell_class = ToldCell
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_told_presence_meets_frames_without_that_column() -> None:
     testing.check_model(ToldModel, SIZES, u_dim=2, checks=["trajectory", "half-steps", "ways through the cell"])
 
@@ -180,6 +184,7 @@ def failure(cell: type[StateSpaceCell], checks: list[str] = SHORT, parents: dict
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_prior_that_sees_the_future_is_found() -> None:
     text = failure(LeakingCell)
     assert text.startswith("LeakingModel fails ")
@@ -188,12 +193,14 @@ def test_a_prior_that_sees_the_future_is_found() -> None:
     assert "[streaming] latents of `step`, and of the sequence" in text
 
 
+@pytest.mark.slow
 def test_an_argument_that_the_config_forgets_is_found() -> None:
     text = failure(ForgetfulCell)
     assert "[arguments] the argument `hidden` of StateSpaceCell is missing in `get_config`" in text
     assert "[config]" in text
 
 
+@pytest.mark.slow
 def test_a_wrong_previous_is_found() -> None:
     sees = {**PARENTS["z"], "prior": {**PARENTS["z"]["prior"], "x": "previous"}}
     text = failure(MistakenCell, parents={**PARENTS, "z": sees})
@@ -208,6 +215,7 @@ def test_a_stopped_gradient_does_not_hide_a_parent() -> None:
     assert "NaN of p(z_t | .) with respect to x_s; links from frame s to frame t that are not in the" in text
 
 
+@pytest.mark.slow
 def test_a_posterior_that_misses_drawn_frames_is_found() -> None:
     checks = ["half-steps", "streaming", "generated steps", "mixtures"]
     text = failure(LaggingCell, checks)
@@ -216,6 +224,7 @@ def test_a_posterior_that_misses_drawn_frames_is_found() -> None:
     testing.check_model(model_of(NamingCell), SIZES, u_dim=2, checks=checks)
 
 
+@pytest.mark.slow
 def test_frames_that_cannot_be_drawn_at_once_are_found() -> None:
     text = failure(HastyCell, ["half-steps", "generation"], parents=None)
     assert "fails 1 of 2 checks" in text
@@ -247,6 +256,7 @@ def test_a_registered_model_is_known_by_its_name() -> None:
         tfdvae.models.register("cell")(StateSpaceCell)
 
 
+@pytest.mark.slow
 def test_the_tests_cost_nothing_where_they_are_not_used() -> None:
     code = "import sys, tfdvae; assert 'tfdvae.testing' not in sys.modules"
     code += "; import tfdvae.testing; assert 'pytest' not in sys.modules"

@@ -54,6 +54,7 @@ def test_training_takes_what_was_hardly_measured_and_is_remembered(name: str, tm
     assert_close(restored.impute(**data, num_samples=SAMPLES, num_sweeps=1, seed=0).mean, imputed.mean, 1e-5)
 
 
+@pytest.mark.slow
 def test_training_on_complete_frames_leaves_the_chain() -> None:
     model = cases.make("vae")
     model.compile()
@@ -64,6 +65,7 @@ def test_training_on_complete_frames_leaves_the_chain() -> None:
 
 @OTHERS
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_a_model_partly_observed_imputes_from_the_posterior_that_it_has_learned(name: str) -> None:
     model, data = cases.make(name, **OPTIONS), partly(name)
     model.partly_observed = True
@@ -108,6 +110,7 @@ def test_a_feature_that_was_never_measured_and_one_of_a_single_value_have_a_unit
 
 @pytest.mark.parametrize("fill", ["zero", "last"])
 @pytest.mark.parametrize("name", ["vrnn", "srnn-filter-u", "storn", "kvae-u"])
+@pytest.mark.slow
 def test_a_stream_and_scheduled_sampling_fill_in_as_whole_sequences_do(name: str, fill: str) -> None:
     model, batch = cases.make(name, fill=fill, indicator=True), cases.frames(name)
     observed = tf.constant(np.random.default_rng(0).random(batch.x.shape) < 0.5)

@@ -25,6 +25,7 @@ WAYS = cases.pairs(filter(cases.has_cell, cases.SUITE), [True, False])
 
 
 @pytest.mark.parametrize(("name", "dropout"), WAYS, indirect=["name"], scope="module")
+@pytest.mark.slow
 def test_the_fast_path_the_generic_loop_and_the_simulation_agree(model: tfdvae.DVAE, name: str, dropout: bool) -> None:
     paths.check_ways(model, dropout)
 
@@ -34,6 +35,7 @@ UNHEARD = ("vae-u", "dkf-st_r", "dkf-st_l-u", "rvae", "rvae-gru2-u", "dsae-full-
 
 
 @cases.some(0, UNHEARD)
+@pytest.mark.slow
 def test_frames_that_nothing_hears_are_those_of_the_loop(model: tfdvae.DVAE, name: str) -> None:
     paths.check_generation(model)
 

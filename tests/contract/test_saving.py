@@ -26,10 +26,12 @@ def test_a_cell_comes_back_from_its_config(model: tfdvae.DVAE, name: str) -> Non
 
 
 @SOME
+@pytest.mark.slow
 def test_a_saved_model_gives_the_same_numbers_and_trains_on_as_if_never_stopped(name: str) -> None:
     saving.check_saved(lambda: cases.make(name), cases.training_data(name, count=8, length=5))
 
 
+@pytest.mark.slow
 def test_weights_of_the_same_model_load_and_those_of_another_do_not(tmp_path: Path) -> None:
     model, other = cases.make("vrnn"), cases.make("storn")
     model.save_weights(tmp_path / "vrnn.weights.h5")
@@ -60,6 +62,7 @@ def test_an_unbuilt_model_saves_its_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [tfdvae.VRNN, tfdvae.KVAE])
+@pytest.mark.slow
 def test_a_model_that_was_frozen_stays_so_and_so_does_a_part_that_is_another(
     made: type[tfdvae.DVAE], tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def objective(model: tfdvae.DVAE, batch: Batch, bound: bounds.Bound | None = Non
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_steps_close_the_gap_where_the_exact_posterior_is_within_reach() -> None:
     model, x = still(linear_vae(PAIRED)), np.random.default_rng(3).normal(size=(3, 4, 2)).astype("float32")
     exact, found = evidence(x, PAIRED), {}
@@ -40,6 +41,7 @@ def test_steps_close_the_gap_where_the_exact_posterior_is_within_reach() -> None
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("name", [EVERYDAY, *(pytest.param(name, marks=pytest.mark.exhaustive) for name in OTHERS)])
+@pytest.mark.slow
 def test_models_of_every_kind_are_trained_so(name: str) -> None:
     """The bound that is trained is above that of the networks, which is what `evaluate` tells; what does not exist says
     nothing."""
@@ -59,6 +61,7 @@ def test_models_of_every_kind_are_trained_so(name: str) -> None:
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("bound", [bounds.ELBO(), bounds.IWAE(2)], ids=["elbo", "iwae"])
+@pytest.mark.slow
 def test_the_gradient_passes_through_the_steps(bound: bounds.Bound) -> None:
     """It is that of what comes out, by differences; with the moves held fixed it would be another."""
     model, batch = cases.make("vrnn", dropout=0.0), cases.frames("vrnn")
@@ -96,6 +99,7 @@ def test_the_gradient_passes_through_the_steps(bound: bounds.Bound) -> None:
     assert np.abs(errors["through"]).max() < 0.2 * np.abs(errors["fixed"]).max(), errors
 
 
+@pytest.mark.slow
 def test_a_graph_makes_the_updates_of_eager_training() -> None:
     name, modes = "vae-u", ("eager", "graph")
     found, data = {}, cases.training_data(name, length=4)
@@ -145,6 +149,7 @@ def test_posteriors_that_bring_their_own_divergence(name: str) -> None:
         model.compile(semi_amortized=2)
 
 
+@pytest.mark.slow
 def test_evaluation_needs_no_steps() -> None:
     x = frames()
     found = [compiled(vae(), semi_amortized=steps).evaluate(x, verbose=0) for steps in (0, 3)]

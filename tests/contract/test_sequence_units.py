@@ -41,6 +41,7 @@ def moved(batch: Batch) -> Batch:
 
 @pytest.mark.parametrize("name", cases.part(1, cases.PRIMARY))
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_a_sequence_in_other_units_is_the_same_sequence(name: str) -> None:
     """Latents stay; frames move with the units, and nats by their Jacobian in the frames that are scored."""
     model, batch = make(name), sequences(name)
@@ -62,6 +63,7 @@ def test_a_sequence_in_other_units_is_the_same_sequence(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vrnn-u", "kvae", "srnn-filter-u", "dkf-st_l-u"])
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_frames_come_one_by_one_in_the_same_units(name: str) -> None:
     model, batch = make(name), moved(sequences(name))
     path = model.infer(*batch)
@@ -80,6 +82,7 @@ def test_frames_come_one_by_one_in_the_same_units(name: str) -> None:
         assert_close(frame.x, whole.x[:, t], 1e-3)
 
 
+@pytest.mark.slow
 def test_particles_do_not_weigh_what_was_given() -> None:
     model, batch = make("rnn"), moved(sequences("rnn"))
     exact = model.log_prob(*batch, num_samples=1)
@@ -89,6 +92,7 @@ def test_particles_do_not_weigh_what_was_given() -> None:
 
 
 @pytest.mark.parametrize("name", ["vrnn", "rvae_noncausal"])
+@pytest.mark.slow
 def test_units_are_of_given_frames_that_exist_and_were_observed(name: str) -> None:
     model, batch = make(name), moved(sequences(name))
     rng = np.random.default_rng(5)
@@ -109,6 +113,7 @@ def test_units_are_of_given_frames_that_exist_and_were_observed(name: str) -> No
     missing.check_junk(model)
 
 
+@pytest.mark.slow
 def test_imputed_frames_are_in_the_units_of_what_was_observed() -> None:
     """What a Markov chain fills in at given frames does not move the units."""
     model, batch = make("vrnn"), sequences("vrnn")
@@ -157,6 +162,7 @@ def test_nats_are_of_the_frames_after_the_given_ones_by_numerical_integration() 
     assert np.trapezoid(density, grid) == pytest.approx(1.0, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_it_trains_and_comes_back(tmp_path: Path) -> None:
     batch = moved(sequences("vrnn"))
     model = tfdvae.VRNN(**cases.SIZES["vrnn"], standardize="sequence", given_frames=GIVEN)
@@ -182,6 +188,7 @@ def test_given_frames_alone_are_seen_and_not_scored() -> None:
     assert set(state["given"]) == {"clock"}
 
 
+@pytest.mark.slow
 def test_what_has_no_meaning_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 with standardize='sequence'.*got 0"):
         tfdvae.VRNN(2, standardize="sequence")

@@ -14,6 +14,7 @@ def test_a_trajectory_has_the_shapes_and_dtypes_of_the_contract(model: tfdvae.DV
 
 
 @cases.some(1)
+@pytest.mark.slow
 def test_one_graph_gives_the_eager_values_and_gradients_for_every_batch_size_and_length(model: tfdvae.DVAE) -> None:
     execution.check_graph(model)
 

@@ -64,6 +64,7 @@ def assert_same(found: dict, expected: dict, tolerance: float = 1e-5) -> None:
 
 
 @pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.slow
 def test_graphs_and_xla_agree_with_eager_execution(name: str) -> None:
     functions = Functions(CASES[name](6))
     raw, noise = inputs(functions.family, 3, 2)
@@ -77,6 +78,7 @@ def test_graphs_and_xla_agree_with_eager_execution(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.slow
 def test_a_loop_carries_the_parameters(name: str) -> None:
     """Frame by frame in `tf.while_loop`, with the parameters as loop variables, under XLA with gradients."""
     family = CASES[name](6)
@@ -120,6 +122,7 @@ def converted(function: Callable[..., dict], specs: list[tf.TensorSpec]) -> byte
 
 
 @pytest.mark.parametrize(("name", "dim"), [*((name, 6) for name in KINDS), *((name, 1) for name in FLOWS)])
+@pytest.mark.slow
 def test_litert_has_all_operations_built_in(name: str, dim: int) -> None:
     """With one unknown axis; the interpreter gives the same numbers."""
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")

@@ -52,6 +52,7 @@ def test_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_log_prob_of_a_given_z(name: str) -> None:
     """Of the parameters, and of z: for flows through the inversion."""
     family = CASES[name](6)
@@ -61,6 +62,7 @@ def test_log_prob_of_a_given_z(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in DISCRETE])
+@pytest.mark.slow
 def test_log_prob_of_the_sample_needs_no_inversion(name: str) -> None:
     """Given the noise, the gradient is that of the whole: of z, and of the density at z."""
     family = CASES[name](6)
@@ -81,6 +83,7 @@ def test_log_prob_of_the_sample_needs_no_inversion(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_divergences(name: str) -> None:
     """Of q and of p."""
     family, prior = CASES[name](6), prior_of(CASES[name](6))

@@ -40,6 +40,7 @@ def trained() -> Forecaster:
     return found
 
 
+@pytest.mark.slow
 def test_it_beats_the_baselines_where_there_is_something_to_learn(trained: Forecaster) -> None:
     data = made_series()
     origins = rolling_origins(data, 12, start=330, stride=6)
@@ -50,6 +51,7 @@ def test_it_beats_the_baselines_where_there_is_something_to_learn(trained: Forec
     assert scores["srnn"].up_to(12)["mae"] < 0.75 * naive
 
 
+@pytest.mark.slow
 def test_a_forecast_is_in_the_units_of_the_series_and_knows_no_future(trained: Forecaster) -> None:
     data = made_series()
     found = trained.forecast(data, [Origin(0, 350)], num_samples=30)
@@ -60,6 +62,7 @@ def test_a_forecast_is_in_the_units_of_the_series_and_knows_no_future(trained: F
     np.testing.assert_array_equal(again.samples, found.samples)
 
 
+@pytest.mark.slow
 def test_it_comes_back_from_its_folder(trained: Forecaster, tmp_path: Path) -> None:
     trained.save(tmp_path / "saved")
     found = load_forecaster(tmp_path / "saved")

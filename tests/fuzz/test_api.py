@@ -113,18 +113,21 @@ def call_verb(data: st.DataObject, subjects: list[Subject], verbs: Mapping[str, 
             assert tuple((getattr(found, name) if name else found).shape) == shape, text
 
 
+@pytest.mark.slow
 def test_verbs(subjects: list[Subject], fuzzed: Callable) -> None:
     tally = Tally()
     fuzzed("verbs", st.data(), lambda data: call_verb(data, subjects, VERBS, tally))
     print(tally)
 
 
+@pytest.mark.slow
 def test_streaming(subjects: list[Subject], fuzzed: Callable) -> None:
     tally = Tally()
     fuzzed("streaming", st.data(), lambda data: call_verb(data, subjects, STREAMING, tally))
     print(tally)
 
 
+@pytest.mark.slow
 def test_training(subjects: list[Subject], fuzzed: Callable) -> None:
     tally = Tally()
     model = tfdvae.VAE(2, encoder_units=(3,), decoder_units=(3,))
@@ -151,6 +154,7 @@ def test_training(subjects: list[Subject], fuzzed: Callable) -> None:
     print(tally)
 
 
+@pytest.mark.slow
 def test_constructors(fuzzed: Callable) -> None:
     tally = Tally()
 

@@ -258,6 +258,7 @@ def test_what_few_models_have_and_what_is_built_around_models(targets: list[Targ
     print(tally)
 
 
+@pytest.mark.slow
 def test_constructors_of_all_models(fuzzed: Callable) -> None:
     tally = Tally()
 

@@ -17,6 +17,7 @@ from tests.memory import least_growth, needs_linux
 
 
 @needs_linux
+@pytest.mark.slow
 def test_memory_is_constant_and_the_state_stays_bounded(request: pytest.FixtureRequest) -> None:
     model = vrnn()
     model.build_for(D)

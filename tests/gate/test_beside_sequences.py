@@ -127,6 +127,7 @@ def test_a_state_is_one_of_this_model_for_as_many_sequences(name: str) -> None:
     assert np.isfinite(once_more.log_px).all()
 
 
+@pytest.mark.slow
 def test_a_step_checks_the_support_of_its_frame() -> None:
     model = vae(observation="bernoulli")
     model.build_for(D)

@@ -23,6 +23,7 @@ def trained() -> tfdvae.DVAE:
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.slow
 def test_a_copy_goes_on_training_as_the_model_does(copied: Any) -> None:
     model = trained()
     other = copied(model)
@@ -61,6 +62,7 @@ def test_plots_show_a_model_as_one_box_with_its_shapes(tmp_path: Path) -> None:
     assert "(VAE)" in keras.utils.model_to_dot(alone).to_string()
 
 
+@pytest.mark.slow
 def test_the_seed_of_keras_changes_nothing() -> None:
     found = []
     for seed in (1, 2):

@@ -26,6 +26,7 @@ def generator() -> Iterator[np.ndarray]:
     yield frames(1)
 
 
+@pytest.mark.slow
 def test_a_new_model_takes_batches_generators_and_pydatasets() -> None:
     assert np.isfinite(compiled(vrnn()).train_on_batch(frames(), return_dict=True)["loss"])
     assert np.isfinite(compiled(vrnn()).test_on_batch(frames())).all()
@@ -68,6 +69,7 @@ def gradient_step(**options: Any) -> list[np.ndarray]:
     return [after - b for after, b in zip(model.get_weights(), before, strict=True)]
 
 
+@pytest.mark.slow
 def test_weights_of_sequences_weigh_the_loss() -> None:
     x, weights = frames(), np.array([2.0, 0.5, 0.0])
     each = [gradient_step(x=x, sample_weight=row) for row in np.eye(3)]
@@ -144,6 +146,7 @@ def test_summaries_tell_shapes() -> None:
     assert re.search(r"vrnn\w* \(VRNN\) .*\(None, None, 4\)", rows_of(keras.Model(inputs, model(inputs))))
 
 
+@pytest.mark.slow
 def test_batches_of_a_pydataset_are_made_as_often_as_by_keras() -> None:
     class Batches(keras.utils.PyDataset):
         def __init__(self) -> None:
@@ -168,6 +171,7 @@ def test_batches_of_a_pydataset_are_made_as_often_as_by_keras() -> None:
     assert ours.made.count(0) == theirs.made.count(0) + 1 + 2
 
 
+@pytest.mark.slow
 def test_names_of_metrics_are_those_of_the_values() -> None:
     for model in (vae(), vrnn()):
         model.compile(run_eagerly=True, kl_per_dimension=True)
@@ -176,6 +180,7 @@ def test_names_of_metrics_are_those_of_the_values() -> None:
         assert dict(zip(model.metrics_names, values, strict=True)) == named
 
 
+@pytest.mark.slow
 def test_callbacks_know_which_way_is_better(tmp_path: Any) -> None:
     path = tmp_path / "best.weights.h5"
     stopping = keras.callbacks.EarlyStopping("val_elbo_nats_per_frame", patience=5)
@@ -196,6 +201,7 @@ def test_only_files_that_can_be_loaded_are_written(tmp_path: Any) -> None:
     assert np.array_equal(keras.saving.load_model(tmp_path / "model.keras")(frames()), model(frames()))
 
 
+@pytest.mark.slow
 def test_initial_weights_follow_from_the_seed() -> None:
     for make in (vae, vrnn, lambda **options: tfdvae.KVAE(2, units=3, **options)):
         models = [make(seed=seed) for seed in (1, 1, 2)]
@@ -207,6 +213,7 @@ def test_initial_weights_follow_from_the_seed() -> None:
         assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_numbers_of_numpy_are_numbers(tmp_path: Any) -> None:
     options = {"units": np.int32(4), "num_layers": np.int64(1), "dropout": np.float32(0.0), "seed": np.int64(3)}
     model = compiled(tfdvae.VRNN(np.int64(2), **options), beta=np.float32(0.5), clip_norm=np.float64(1.0))

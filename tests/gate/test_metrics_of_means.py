@@ -32,6 +32,7 @@ def cosine(x: Any, y: Any) -> Any:
     return keras.ops.sum(keras.ops.normalize(x) * keras.ops.normalize(y), axis=-1)
 
 
+@pytest.mark.slow
 def test_each_frame_that_exists_is_a_sample() -> None:
     model = compiled(vrnn(), "mae", keras.metrics.RootMeanSquaredError(name="rmse"), cosine, keras.metrics.R2Score())
     mask = np.arange(T) < np.array([[5], [3], [1]])
@@ -50,6 +51,7 @@ def test_each_frame_that_exists_is_a_sample() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"standardize": "sequence", "given_frames": 2}])
+@pytest.mark.slow
 def test_each_entry_that_was_observed_and_is_scored_is_a_sample_where_some_were_not(options: dict[str, Any]) -> None:
     model = compiled(vae(**options), "mae", keras.metrics.MeanSquaredError())
     observed = frames(7) > -0.5
@@ -60,6 +62,7 @@ def test_each_entry_that_was_observed_and_is_scored_is_a_sample_where_some_were_
     assert found["mean_squared_error"] == pytest.approx(np.nanmean(np.square(error)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pictures_are_given_in_their_shape_and_graphs_compute_the_same() -> None:
     shapes = []
 
@@ -85,6 +88,7 @@ def test_a_skipped_batch_leaves_no_trace_in_them() -> None:
     assert history["mae"] == pytest.approx([model.evaluate(frames(), verbose=0, return_dict=True)["mae"]], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_they_are_saved_with_how_a_model_was_compiled_and_callbacks_know_their_direction(tmp_path: Path) -> None:
     model = compiled(vae(), "mae", keras.metrics.BinaryAccuracy(name="right"))
     stopping = [keras.callbacks.EarlyStopping(name, patience=5) for name in ("val_mae", "right")]

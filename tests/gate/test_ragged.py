@@ -34,6 +34,7 @@ def model() -> tfdvae.DVAE:
 
 
 @pytest.mark.parametrize("form", [list, tuple, tf.ragged.stack])
+@pytest.mark.slow
 def test_verbs_take_sequences_of_their_own_lengths(model: tfdvae.DVAE, form: Any) -> None:
     x, mask = whole(rows(3))
     u = whole(rows(2))[0]
@@ -47,6 +48,7 @@ def test_verbs_take_sequences_of_their_own_lengths(model: tfdvae.DVAE, form: Any
     assert_equal(filled, model.impute(x, mask, u, observed, num_samples=1, num_sweeps=1, seed=2).mean)
 
 
+@pytest.mark.slow
 def test_training_takes_them_too() -> None:
     x, mask = whole(rows(3))
     weights = []

@@ -41,6 +41,7 @@ def weathers(count: int) -> list[np.ndarray]:
     ("dtype", "scaled", "eager"),
     [pytest.param(*one, marks=() if one in EVERYDAY else pytest.mark.exhaustive) for one in SETTINGS],
 )
+@pytest.mark.slow
 def test_after_a_storm_training_goes_on_as_if_none_had_been(dtype: str, scaled: bool, eager: bool) -> None:
     storm = weathers(20 if eager else 300)
     before, behind = [frames(i) for i in range(2)], [frames(i) for i in range(2, 5)]
@@ -66,6 +67,7 @@ def test_after_a_storm_training_goes_on_as_if_none_had_been(dtype: str, scaled: 
     assert scale is None or float(scale) >= 1.0
 
 
+@pytest.mark.slow
 def test_a_loss_scale_falls_for_gradients_alone_and_not_below_one() -> None:
     for factor, expected in ((1e30, 2.0**15), (1e12, 1.0)):
         model = model_of("float32", True, True)
@@ -78,6 +80,7 @@ def test_a_loss_scale_falls_for_gradients_alone_and_not_below_one() -> None:
     assert float(own.optimizer.dynamic_scale) == 0.25
 
 
+@pytest.mark.slow
 def test_epochs_of_nothing_else_warn_each_and_what_watches_the_loss_is_not_deceived() -> None:
     model = model_of("float32", False, True)
     storm = np.concatenate(weathers(2))
@@ -127,6 +130,7 @@ def spoiling(model: tfdvae.DVAE, bad: Callable[[int], bool]) -> None:
 
 
 @pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.slow
 def test_gradients_of_nan_are_skipped_while_the_loss_is_finite(scaled: bool) -> None:
     models = [model_of("float32", scaled, True) for _ in range(2)]
     for model, bad in zip(models, (lambda n: 2 <= n <= 12, lambda n: False), strict=True):

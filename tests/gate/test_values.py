@@ -51,6 +51,7 @@ def test_every_verb_refuses_what_the_observation_cannot_explain(verb: str) -> No
 
 
 @pytest.mark.parametrize("observation", WRONG)
+@pytest.mark.slow
 def test_so_do_datasets_and_graphs(observation: str) -> None:
     model = explaining(observation)
     for verb in (model.fit, model.evaluate, model.predict):
@@ -63,6 +64,7 @@ def test_so_do_datasets_and_graphs(observation: str) -> None:
         score(tf.constant(WRONG[observation]))
 
 
+@pytest.mark.slow
 def test_so_do_exported_signatures(tmp_path: Any) -> None:
     model = explaining("bernoulli")
     model.export(tmp_path / "model", signatures=["encode"])

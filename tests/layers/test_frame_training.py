@@ -20,6 +20,7 @@ def trained(network: keras.layers.Layer, x: tf.Tensor, seed: int = 0) -> tf.Tens
 
 
 @pytest.mark.parametrize("run", ["eager", "graph", "xla", "loop", "xla loop"])
+@pytest.mark.slow
 def test_layers_of_keras_know_that_they_are_trained(run: str) -> None:
     """Dropout drops, moving statistics move and gradients flow, within the scope and not outside of it."""
     layer = normalised()
@@ -118,6 +119,7 @@ def test_state_that_training_changes_is_found_at_any_depth() -> None:
     assert [layer for layer in plain if uses_training_state(layer)] == []
 
 
+@pytest.mark.slow
 def test_a_fit_trains_them_within_a_model(tmp_path: Path) -> None:
     """Statistics move in `fit` alone, and come back with the model; dropout drops in `fit` alone."""
     model = tfdvae.VAE(2, encoder_units=(), decoder_units=(3,), frame_encoder=normalised(), frame_decoder=(4,))

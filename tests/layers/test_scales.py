@@ -96,6 +96,7 @@ def test_the_variance_of_a_gated_transition_has_its_floor(scale_floor: str) -> N
     assert GatedTransition.from_config(layer.get_config()).scale_floor == scale_floor
 
 
+@pytest.mark.slow
 def test_models_hand_their_floor_on_and_presets_of_the_survey_clip() -> None:
     dkf = tfdvae.DKF(2, scale_floor="clip", min_scale=LEAST)
     assert (dkf.cell.transition_net.scale_floor, dkf.cell.transition_net.min_scale) == ("clip", LEAST)

@@ -64,6 +64,7 @@ def warnings_of(logs: list[dict], **options) -> list[int]:
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.slow
 def test_collapse_is_said_once_and_not_too_early() -> None:
     collapsed, fine = {"active_units": 0.0}, {"active_units": 2.0}
     assert warnings_of([collapsed] * 9) == [5]

@@ -115,6 +115,7 @@ def test_energy_score_of_one_value_is_its_crps() -> None:
     )
 
 
+@pytest.mark.slow
 def test_another_implementation_says_the_same() -> None:
     others = pytest.importorskip("scoringrules", reason="scoringrules is not installed: the extra `dev`")
     members = np.moveaxis(SAMPLES, 0, -1)

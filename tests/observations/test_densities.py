@@ -145,6 +145,7 @@ def test_autoregressive_needs_enough_hidden_units():
         AutoregressiveBernoulli().build((None, 3), (None, 1))
 
 
+@pytest.mark.slow
 def test_autoregressive_learns_a_dependence_that_independent_keys_cannot(make):
     pairs = np.array([[0, 0, 1, 1], [1, 1, 0, 0]], np.float32)
     features = np.zeros((2, 6), np.float32)

@@ -110,6 +110,7 @@ def test_extreme_parameters_stay_finite(observation, case):
     assert np.isfinite(observation.mean(params)).all()
 
 
+@pytest.mark.slow
 def test_compiled_with_unknown_leading_dimensions(observation, case, features_for):
     features = features_for(2, 3)
     x = case.data(np.random.default_rng(0), 6).reshape(2, 3, -1).astype(np.float32)
@@ -142,6 +143,7 @@ def test_every_weight_gets_a_gradient_under_xla(observation, case, features_for)
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter:UserWarning")
+@pytest.mark.slow
 def test_litert_gives_the_same_numbers_with_builtin_operations_alone(observation, features_for, tmp_path):
     specs = [tf.TensorSpec([2, 6], name="features"), tf.TensorSpec([2, observation.noise_dim], name="noise")]
 

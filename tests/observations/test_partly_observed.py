@@ -53,6 +53,7 @@ def completions(case, x, observed):
 
 
 @pytest.mark.parametrize("name", MARGINALS)
+@pytest.mark.slow
 def test_it_is_the_integral_of_the_full_density_over_what_was_not_observed(observation, case, features_for):
     params, x, patterns_observed = every_pattern(observation, case, features_for)
     for given, frame, observed in zip(params, x, patterns_observed, strict=True):
@@ -197,6 +198,7 @@ def test_leading_dimensions_broadcast(observation, case, features_for):
     )
 
 
+@pytest.mark.slow
 def test_graphs_with_unknown_leading_dimensions_give_the_same(observation, case, features_for):
     params, x, observed = every_pattern(observation, case, features_for)
     eager = log_prob_and_gradients(observation, params, x, observed)

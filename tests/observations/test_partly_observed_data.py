@@ -223,6 +223,7 @@ def test_a_family_that_knows_whole_frames_alone_says_so():
     reference.adapt(x, observed=seen)
 
 
+@pytest.mark.slow
 def test_a_family_says_what_stands_in_for_what_was_not_observed():
     observation = Positive()
     observation.build((None, 6), (None, 2))

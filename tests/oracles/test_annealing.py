@@ -32,6 +32,7 @@ def assert_reaches(found: np.ndarray, exact: np.ndarray, slack: float) -> None:
     assert (exact - found).mean() < slack
 
 
+@pytest.mark.slow
 def test_independent_frames_and_a_posterior_that_knows_nothing() -> None:
     x, model = frames(2), still(linear_vae(PAIRED))
     found, exact = estimates(model, x, **COARSE), evidence(x, PAIRED)
@@ -39,6 +40,7 @@ def test_independent_frames_and_a_posterior_that_knows_nothing() -> None:
     assert (exact - np.asarray(model.log_prob(x, num_samples=16, seed=0))).mean() > 1.0
 
 
+@pytest.mark.slow
 def test_the_kalman_filter() -> None:
     """A DKF whose p is linear and Gaussian, from a q that was never trained."""
     length = 3
@@ -48,6 +50,7 @@ def test_the_kalman_filter() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_from_the_exact_posterior_nothing_is_left_to_do() -> None:
     """All weights are p(x), whatever the chains do."""
     x, model = frames(1), smoother(SCALAR)
@@ -57,6 +60,7 @@ def test_from_the_exact_posterior_nothing_is_left_to_do() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_one_step_is_importance_sampling_and_frames_that_do_not_exist_do_not_count() -> None:
     model, batch = cases.make("vrnn"), cases.frames("vrnn")
     mask = tf.sequence_mask([3, 5, 2][: batch.x.shape[0]], batch.x.shape[1])
@@ -70,6 +74,7 @@ def test_one_step_is_importance_sampling_and_frames_that_do_not_exist_do_not_cou
     np.testing.assert_allclose(once, tf.reduce_logsumexp(weights, axis=1) - np.log(2.0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_annealed_says_so() -> None:
     model = tfdvae.VRNN(4, units=3, family={"class_name": "categorical", "config": {"classes": 2}})
     with pytest.raises(ValueError, match="z of VRNN as configured take uniform noise"):

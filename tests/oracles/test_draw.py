@@ -279,6 +279,7 @@ def test_importance_weights_are_unbiased() -> None:
     assert_mean(weights, expected.mean(), variance=spread)
 
 
+@pytest.mark.slow
 def test_a_drawing_ends_in_what_is_reconstructed() -> None:
     form = FORMS["colours"]
     model, batch = make(form), data(form)
@@ -351,6 +352,7 @@ def test_what_is_no_picture_is_refused(options: dict[str, Any], shape: tuple[int
         tfdvae.DRAW(2, units=3, **options).build_for(shape)
 
 
+@pytest.mark.slow
 def test_vectors_are_squares_or_rows_or_as_told() -> None:
     for width, picture, expected in ((9, None, (3, 3)), (6, None, (1, 6)), (6, (3, 2), (3, 2)), (4, (1, 4), (1, 4))):
         model = tfdvae.DRAW(2, num_glimpses=1, units=3, picture=picture)

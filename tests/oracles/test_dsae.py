@@ -105,6 +105,7 @@ def test_masked_sequences_are_the_short_sequences(inference: str) -> None:
         np.testing.assert_allclose(path.x.numpy()[b, mask[b]], expected.path.params[0], **CLOSE)
 
 
+@pytest.mark.slow
 def test_the_divergence_of_v_is_the_mean_log_ratio_and_counts_once_whatever_the_length() -> None:
     model = make("full")
     x = frames("gaussian", 1, 3, X)
@@ -122,6 +123,7 @@ def test_the_divergence_of_v_is_the_mean_log_ratio_and_counts_once_whatever_the_
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_a_swap_takes_v_from_one_sequence_and_z_from_the_other() -> None:
     for inference in INFERENCES:
         model = make(inference)
@@ -153,6 +155,7 @@ def test_a_swap_of_masked_sequences_is_the_same_as_a_graph() -> None:
     assert_same_as_a_graph(lambda: model.swap(content, dynamics, **options), **CLOSE)
 
 
+@pytest.mark.slow
 def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> None:
     model = make("full", U)
     x, u = frames("gaussian", 2, 4, X), frames("gaussian", 2, 4, U)
@@ -166,6 +169,7 @@ def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> No
         model.swap(x, x, u_content=u, u_dynamics=u, sample="no")
 
 
+@pytest.mark.slow
 def test_a_swap_of_pictures_returns_pictures_in_their_units() -> None:
     """A swap of a sequence with itself is its reconstruction."""
     sizes = {"units": 3, "posterior_units": (4,), "decoder_units": (5,)}
@@ -180,6 +184,7 @@ def test_a_swap_of_pictures_returns_pictures_in_their_units() -> None:
     assert np.abs(itself - 100.0).max() < 50.0 < np.mean(itself)
 
 
+@pytest.mark.slow
 def test_v_is_held_while_frames_are_generated() -> None:
     model = make("full")
     v = np.random.default_rng(3).normal(size=[2, V]).astype(np.float32)
@@ -202,6 +207,7 @@ def test_options_are_checked(options: dict, message: str) -> None:
         tfdvae.DSAE(Z, **options)
 
 
+@pytest.mark.slow
 def test_the_sizes_of_the_survey_have_the_parameters_that_they_imply() -> None:
     """Appendices B.6 and C.6. Gamma and the Gaussian with identity covariance have one parameter per feature."""
     for size, d, z, h, hidden in (("speech", 513, 16, 128, (32, 64, 128, 256)), ("motion", 96, 10, 64, (32, 64))):

@@ -1,6 +1,5 @@
 """DSSM against its equations in float64, and forecasts by the physics of another sequence."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,16 +122,9 @@ def quiet(model: tfdvae.DSSM) -> None:
     variance.bias.assign(tf.fill(variance.bias.shape, -30.0))
 
 
-@pytest.fixture
-def eager() -> Iterator[None]:
-    """Verbs are not traced."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
+@pytest.mark.slow
 def test_a_swap_goes_on_from_the_own_state_by_the_physics_of_the_other(u_dim: int) -> None:
     model = make(u_dim)
     quiet(model)
@@ -163,7 +155,8 @@ def test_a_swap_goes_on_from_the_own_state_by_the_physics_of_the_other(u_dim: in
     np.testing.assert_allclose(model.frames.mean(continued.params), conditioned, **small)
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_a_swap_sees_the_frames_of_both_that_exist() -> None:
     """Whether masks are arguments or stand beside the frames."""
     model = make()
@@ -181,7 +174,8 @@ def test_a_swap_sees_the_frames_of_both_that_exist() -> None:
     np.testing.assert_array_equal(beside, masked)
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_a_swap_goes_on_in_the_context_of_the_own_sequence() -> None:
     """That of the other has a part in its v alone."""
     model = make(context_dim=2)
@@ -201,8 +195,9 @@ def test_a_swap_goes_on_in_the_context_of_the_own_sequence() -> None:
     np.testing.assert_allclose(found, np.stack(expected, axis=1)[..., :X], rtol=1e-3, atol=2e-3)
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("latent", ["v", "z"])
+@pytest.mark.slow
 def test_a_swap_draws_v_of_the_other_and_its_own_z_from_their_posteriors(latent: str) -> None:
     """Where one of the two is all that varies, means of frames vary with it. No v has a part in q(z_t | .) here."""
     model = make()
@@ -218,6 +213,7 @@ def test_a_swap_draws_v_of_the_other_and_its_own_z_from_their_posteriors(latent:
     assert np.abs(first - second).max() > 0.02
 
 
+@pytest.mark.slow
 def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> None:
     model, x = make(), frames("gaussian", 2, 4, X)
     first, again, other = (model.swap(x, x, horizon=2, num_samples=2, seed=seed).samples for seed in (1, 1, 2))

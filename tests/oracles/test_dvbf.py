@@ -165,6 +165,7 @@ def test_masked_sequences_are_the_short_sequences() -> None:
         np.testing.assert_allclose(np.asarray(path.x)[b, mask[b]], expected.params[0], **CLOSE)
 
 
+@pytest.mark.slow
 def test_encode_tells_the_noise_and_the_state() -> None:
     model = make(U)
     x, u = inputs(U)
@@ -217,6 +218,7 @@ def test_gradients_reach_the_transition_through_the_reconstruction() -> None:
         assert np.abs(slope).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_annealed_bound_is_that_of_the_paper() -> None:
     """E[c log p(x | z) + c log p(w) - log q(w)], c by a schedule; what is reported is the bound."""
     x = frames("gaussian", BATCH, LENGTH, X)
@@ -236,6 +238,7 @@ def test_the_annealed_bound_is_that_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("initial", ["smooth", "filter"])
+@pytest.mark.slow
 def test_importance_weights_average_to_the_evidence(initial: str) -> None:
     """Two frames with w in R: p(x) is an integral over the plane."""
     model = make(x_dim=2, latent_dim=2, noise_dim=1, initial=initial)
@@ -290,6 +293,7 @@ def test_sizes_are_positive(name: str) -> None:
         tfdvae.DVBF(**{name: 0})
 
 
+@pytest.mark.slow
 def test_the_first_noise_is_inferred_in_one_of_two_ways() -> None:
     assert make(initial="filter").causal and not make(initial="smooth").causal
     with pytest.raises(ValueError, match="cannot be streamed.*DVBF: initial='filter'"):

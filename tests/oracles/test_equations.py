@@ -100,6 +100,7 @@ def test_masked_sequences_are_the_short_sequences(variant: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.slow
 def test_the_recurrent_baseline_is_exact(shape: str) -> None:
     model = tiny("RNN", X, **{k: v for k, v in SHAPES[shape].items() if k != "scale"})
     x = frames("gaussian", BATCH, LENGTH, X)

@@ -162,6 +162,7 @@ def test_the_posterior_of_the_mean_is_the_best_beside_those_of_the_segments() ->
     assert abs(slope) < 1e-3 * abs((cost(loc + 0.1, scale) - least) / 0.1)
 
 
+@pytest.mark.slow
 def test_the_bound_is_below_the_evidence_which_the_drawn_sequences_have() -> None:
     """One dimension of each latent, two segments of which one is short: integrals on a grid, mu2 outermost. Importance
     sampling by q would not do, since q(mu2 | .) is narrower than p(mu2 | x), as a q that factorises is."""
@@ -219,6 +220,7 @@ def test_a_table_stands_for_the_means_in_training_alone_and_tells_sequences_apar
     np.testing.assert_allclose(outside.latents["mu2"].q.loc, expected.q_mu2[0], **CLOSE)
 
 
+@pytest.mark.slow
 def test_training_moves_the_rows_of_the_sequences_that_it_saw_and_reports_the_bound() -> None:
     model, x, index = with_table(), frames("gaussian", 3, 5, X), np.array([2, 0, 2])
     before = array(model.sequence_means)
@@ -237,6 +239,7 @@ def test_training_moves_the_rows_of_the_sequences_that_it_saw_and_reports_the_bo
     np.testing.assert_array_equal(np.abs(array(model.sequence_means) - before).max(axis=1) > 0.0, [1, 0, 1, 0])
 
 
+@pytest.mark.slow
 def test_an_index_travels_beside_frames_and_is_checked(tmp_path: Path) -> None:
     model, x = with_table(), frames("gaussian", 3, 5, X)
     data = {"x": x, "sequence_index": np.arange(3)}
@@ -271,6 +274,7 @@ def test_an_index_travels_beside_frames_and_is_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_a_swap_keeps_what_is_said_and_moves_the_voice() -> None:
     model = make(U)
     x, other = frames("gaussian", 2, 5, X, seed=1), frames("gaussian", 2, 4, X, seed=2)
@@ -306,6 +310,7 @@ def test_a_swap_is_the_same_as_a_graph() -> None:
     assert_same_as_a_graph(lambda: model.swap(x, other, **options), **CLOSE)
 
 
+@pytest.mark.slow
 def test_drawn_segments_stay_close_to_the_mean_of_their_sequence() -> None:
     model = make()
     mu2 = np.tile(np.random.default_rng(3).normal(size=[1, Z2]).astype(np.float32), [20_000, 1])
@@ -321,6 +326,7 @@ def test_drawn_segments_stay_close_to_the_mean_of_their_sequence() -> None:
     np.testing.assert_allclose(found.params[:5], own, **CLOSE)
 
 
+@pytest.mark.slow
 def test_a_forecast_goes_on_with_the_segment_that_the_past_broke_off() -> None:
     model, x = make(), frames("gaussian", 2, 3, X)
     past = follow(model, x, None, drawn(2, 3, 0.0))
@@ -337,6 +343,7 @@ def test_a_forecast_goes_on_with_the_segment_that_the_past_broke_off() -> None:
     [{}, pytest.param({"cell": "gru", "num_layers": 2}, marks=pytest.mark.exhaustive)],
     ids=["lstm", "gru"],
 )
+@pytest.mark.slow
 def test_segments_one_after_the_other_are_segments_side_by_side(options: dict, monkeypatch) -> None:
     """Graphs for LiteRT know how many sequences there are, and not of how many frames."""
     model, x = make(**options), tf.constant(frames("gaussian", 3, 5, X))

@@ -114,6 +114,7 @@ def newest_given(exists: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("partly", [False, True])
+@pytest.mark.slow
 def test_the_decoder_sees_the_newest_given_frame_beside_the_predictor(partly: bool) -> None:
     """With gaps at the beginning, and with frames of which nothing was observed."""
     model, x = svg(observation={"class_name": "identity_gaussian", "config": {"scale": 0.5}}), pictures()
@@ -170,6 +171,7 @@ def test_nats_are_of_the_frames_after_the_given_ones_by_numerical_integration() 
     assert np.abs(np.exp(model.log_prob(other, num_samples=1).numpy()) - density).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_own_output_takes_the_place_of_frames_and_particles_pass_them() -> None:
     """Scheduled sampling that replaces nothing is teacher forcing; without latents a particle filter is exact."""
     model, x = svg(), pictures().reshape(BATCH, LENGTH, -1)

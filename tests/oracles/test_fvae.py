@@ -179,6 +179,7 @@ def test_the_posterior_of_an_individual_is_the_best_beside_those_of_its_frames()
             assert np.all(total(loc + moved, scale) > best) and np.all(total(loc, scale * np.exp(moved)) > best)
 
 
+@pytest.mark.slow
 def test_a_table_holds_the_means_in_training_alone(tmp_path: Path) -> None:
     model, x, noise, index = make(table=True), frames("gaussian", 3, 5, X), drawn(3, 5), np.array([2, 0, 2])
     rows = array(model.cell.individuals)
@@ -275,6 +276,7 @@ def test_frames_are_composed_of_factors(u_dim: int) -> None:
         model.compose(individuals, times[:, :1], u)
 
 
+@pytest.mark.slow
 def test_generated_individuals_see_the_same_times() -> None:
     model = make()
     individuals = np.tile(np.random.default_rng(3).normal(size=[1, Z]).astype(np.float32), [20_000, 1])
@@ -304,6 +306,7 @@ def test_options_are_checked(options: dict, message: str) -> None:
         tfdvae.FVAE(**options)
 
 
+@pytest.mark.slow
 def test_factors_need_individuals_or_a_table() -> None:
     model, x = make(), frames("gaussian", 2, 5, X)
     with pytest.raises(ValueError, match="table=True"):

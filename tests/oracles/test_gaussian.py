@@ -209,6 +209,7 @@ def test_more_samples_tighten_the_bound_on_the_same_weights(variant: str) -> Non
     assert np.all(means[-1] > means[0] + 1e-2)
 
 
+@pytest.mark.slow
 def test_chunks_do_not_change_the_estimate_in_distribution() -> None:
     model = tiny("SRNN filter", 2, latent_dim=1, observation="bernoulli")
     widen_posterior(model)

@@ -25,6 +25,7 @@ def test_factors_are_cholesky_s_for_every_kernel_and_any_times(kernel: str) -> N
                 np.testing.assert_allclose(coloured[n, :, j], expected @ noise[n, :, j], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_many_frames_and_little_jitter_leave_float32_enough_digits() -> None:
     times = np.arange(150.0)
     for kernel, formula in list(FORMULAS.items())[:2]:
@@ -33,6 +34,7 @@ def test_many_frames_and_little_jitter_leave_float32_enough_digits() -> None:
         np.testing.assert_allclose(found.scale[0, :, 0], np.diag(np.linalg.cholesky(k)), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_markov_prior_under_gaussian_frames_has_its_exact_posterior_in_the_family() -> None:
     """Matern 1/2 is a Markov chain, so the bound of the best q is the likelihood: E log p(x | z) - KL = log p(x)."""
     times, noise, x = np.arange(7.0), 0.3, np.random.default_rng(4).normal(size=7)

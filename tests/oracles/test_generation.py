@@ -96,6 +96,7 @@ def test_a_missing_feature_is_drawn_from_its_conditional(missing: int) -> None:
     assert abs(expected[0] - COLUMN.offset[missing]) > 0.3
 
 
+@pytest.mark.slow
 def test_missing_frames_and_features_of_a_sequence_are_drawn_from_their_conditional() -> None:
     length, count = 4, 10_000
     mean, covariance = PAIRED.moments(length)
@@ -111,6 +112,7 @@ def test_missing_frames_and_features_of_a_sequence_are_drawn_from_their_conditio
     assert np.all(np.abs(np.reshape(imputed.mean, -1)[~known] - expected) < 5.0 * np.sqrt(np.diag(left) / count))
 
 
+@pytest.mark.slow
 def test_reconstructions_of_an_exact_posterior_are_the_smoothed_means() -> None:
     """The mean path of a linear smoother is E[z | x], so the reconstruction is the emission's mean of it."""
     length = 4

@@ -239,6 +239,7 @@ def test_impute_draws_frames_without_any_value_from_the_conditional(partly_obser
 
 
 @pytest.mark.parametrize(("inference", "reach"), [("convolution", 1), ("recurrent", LENGTH)])
+@pytest.mark.slow
 def test_the_graph_is_the_paper_s(inference: str, reach: int) -> None:
     """q(z_t | z_{t-1}) sees x around t, p(z_t | .) all earlier z, and x_t is made of z_t."""
     model = make(U, inference=inference)
@@ -326,6 +327,7 @@ def test_arguments_that_cannot_be(options: dict[str, Any], message: str) -> None
         tfdvae.GPVAE(**{"latent_dim": 4, **options})
 
 
+@pytest.mark.slow
 def test_what_it_cannot_do_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="With `times_in_u` the last column of the inputs `u` holds the times of fra"):
         make(0, times_in_u=True)

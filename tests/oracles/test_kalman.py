@@ -79,6 +79,7 @@ def test_the_conditionals_of_the_dimensions_make_the_evidence(systems: list[Syst
 
 
 @pytest.mark.parametrize("missing", ["all", "gaps"])
+@pytest.mark.slow
 def test_tensorflow_probability_agrees(systems: list[System], a: np.ndarray, missing: str) -> None:
     system, seen = systems[0], SEEN[missing]
 
@@ -138,6 +139,7 @@ def run(kalman: KalmanFilter, system: LinearSystem, a: tf.Tensor, seen: tf.Tenso
     return [filtered, kalman.smooth(system, filtered), kalman.conditionals(system, a), drawn]
 
 
+@pytest.mark.slow
 def test_graphs_of_unknown_size_and_xla_agree_and_need_no_factorisation(systems: list[System], a: np.ndarray) -> None:
     kalman = layer(systems[0])
     arguments = (batched(systems), tf.constant(a), tf.constant(SEEN["gaps"]))
@@ -153,6 +155,7 @@ def test_graphs_of_unknown_size_and_xla_agree_and_need_no_factorisation(systems:
     assert not {op for op in operations if any(w in op for w in ("Inverse", "Cholesky", "Solve", "Svd", "Qr", "Eig"))}
 
 
+@pytest.mark.slow
 def test_long_sequences_in_float32_keep_a_valid_covariance() -> None:
     """A flat prior, precise observations, and a slow transition, for 400 frames."""
     system = random_system(400, 2, 4, 3, transition_scale=0.02, emission_scale=0.01, initial_scale=10.0)

@@ -1,6 +1,5 @@
 """KVAE: the evidence of a with z integrated out, its graph, and what is missing."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -18,14 +17,6 @@ from tfdvae.types import Batch
 
 X_DIM, U_DIM, LENGTH, BATCH = 3, 2, 6, 2
 SCALES = {"transition_scale": 0.5, "emission_scale": 0.4, "initial_scale": 1.5}
-
-
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    """Tracing is what costs, where lengths vary."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def make(u_dim: int = U_DIM, spread: float = 0.4, **options: Any) -> KVAE:
@@ -114,6 +105,7 @@ def test_new_frames_have_the_law_of_the_system() -> None:
 
 
 @pytest.mark.parametrize("mixing_cell", ["lstm", "gru"])
+@pytest.mark.slow
 def test_steps_generation_and_continuation_are_one_recursion(mixing_cell: str) -> None:
     model, batch, drawn = make(mixing_cell=mixing_cell), frames(), noise(BATCH, LENGTH, 2)
     path = model.infer(*batch, {"a": drawn})
@@ -134,6 +126,7 @@ def test_steps_generation_and_continuation_are_one_recursion(mixing_cell: str) -
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_sequences_of_different_lengths_are_continued_as_each_alone() -> None:
     model, batch = make(), frames()
     mask = np.array([[1, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 0]], bool)
@@ -164,6 +157,7 @@ def reaches(function: Any, source: tf.Tensor) -> np.ndarray:
     return slopes
 
 
+@pytest.mark.slow
 def test_the_graph_is_the_paper_s() -> None:
     """The mean of p(a_{t,i} | .) hangs on all earlier a, on a_{t,j} of j < i, and on u from the second frame on; its
     scale on earlier a through the weights alone: from alpha_2, on a_1."""
@@ -195,6 +189,7 @@ def walk(model: KVAE, a: np.ndarray, u: np.ndarray, seen: np.ndarray) -> np.ndar
     return np.stack(alphas)
 
 
+@pytest.mark.slow
 def test_filter_and_smoother_take_missing_frames_as_missing() -> None:
     model, batch = make(), frames()
     observed = np.array([[1, 0, 0, 1, 1, 0], [0, 1, 1, 0, 1, 1]], bool)
@@ -217,14 +212,7 @@ def test_filter_and_smoother_take_missing_frames_as_missing() -> None:
     assert_close(smoothed.x, model.frames.mean(model.frames.params(model.decode(smoothed.encoding))), 1e-5)
 
 
-@pytest.mark.usefixtures("eagerly")
-def test_filter_and_smoother_return_pictures_for_pictures() -> None:
-    model, pictures = KVAE(4, units=5, encoder_units=(6,), decoder_units=(7,)), np.ones([BATCH, 3, 2, 3, 1])
-    model.build_for((2, 3, 1))
-    for found in (model.filter(pictures), model.smooth(pictures)):
-        assert found.x.shape == pictures.shape and found.encoding.shape == [BATCH, 3, 2]
-
-
+@pytest.mark.slow
 def test_a_stream_with_missing_frames_is_the_filter() -> None:
     model, batch = make(), frames()
     observed = [True, False, True, False, False, True]
@@ -240,6 +228,7 @@ def test_a_stream_with_missing_frames_is_the_filter() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_masked_frames_are_skipped_and_padding_tells_nothing() -> None:
     model, batch = make(), frames()
     mask = np.array([[1, 0, 1, 1, 0, 0], [0, 1, 0, 1, 1, 1]], bool)
@@ -265,6 +254,7 @@ def test_masked_frames_are_skipped_and_padding_tells_nothing() -> None:
         model.smooth(batch.x, None, batch.u, observed=np.ones([BATCH, LENGTH, 2], bool))
 
 
+@pytest.mark.slow
 def test_a_frame_observed_in_part_is_encoded_as_it_is_seen() -> None:
     """Missing to the filter are frames of which nothing was observed; elsewhere zeros stand in, and NaN is not read."""
     model, batch = make(), frames()
@@ -278,6 +268,7 @@ def test_a_frame_observed_in_part_is_encoded_as_it_is_seen() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_imputed_frames_have_the_law_that_the_smoother_gives() -> None:
     """One mixture and a linear decoder: the mean of what is missing is known."""
     model, batch = make(num_mixtures=1, decoder_units=(), observation="identity_gaussian"), frames(batch=1)
@@ -308,6 +299,7 @@ def test_imputed_frames_have_the_law_that_the_smoother_gives() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_frames_observed_in_part_count_from_the_second_sweep() -> None:
     model, batch = make(), frames()
     observed = np.ones([BATCH, LENGTH, X_DIM], bool)
@@ -322,6 +314,7 @@ def test_frames_observed_in_part_count_from_the_second_sweep() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter:UserWarning")
+@pytest.mark.slow
 def test_litert_gives_the_same_numbers_with_builtin_operations_alone() -> None:
     """Inference, and smoothing with missing frames: neither needs an inverse or a factorisation."""
     model, batch = make(), frames()
@@ -351,6 +344,7 @@ def test_litert_gives_the_same_numbers_with_builtin_operations_alone() -> None:
         np.testing.assert_allclose(same, value, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_distributions_and_beliefs_are_float32_under_mixed_precision() -> None:
     model, batch = make(dtype="mixed_bfloat16"), frames()
     assert model.encoder.compute_dtype == model.mixing.compute_dtype == model.decoder.compute_dtype == "bfloat16"
@@ -361,6 +355,7 @@ def test_distributions_and_beliefs_are_float32_under_mixed_precision() -> None:
     assert_close(model.prior(a.z, batch.u), full.prior(a.z, batch.u), 0.05)
 
 
+@pytest.mark.slow
 def test_every_argument_survives_and_is_checked() -> None:
     options = {
         "latent_dim": 5,

@@ -20,6 +20,7 @@ def convolutions(*filters: int) -> dict[str, Any]:
     return {**PICTURES, "frame_encoder": specs[0], "frame_decoder": specs[1]}
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path: Any) -> None:
     """Convolutions at both ends, parameters straight from the decoder, the data's mean from `adapt`."""
     rng = np.random.default_rng(0)
@@ -44,6 +45,7 @@ def test_pictures(tmp_path: Any) -> None:
         KVAE(**PICTURES).build_for(30)
 
 
+@pytest.mark.slow
 def test_pictures_are_seen_and_returned_in_their_shape() -> None:
     """What all verbs make of pictures is what a KVAE of the same convolutions makes of them as vectors."""
     model = KVAE(3, encoding_dim=2, units=4, **convolutions(3, 4))
@@ -64,3 +66,11 @@ def test_pictures_are_seen_and_returned_in_their_shape() -> None:
     observed = np.array([[1, 0, 0, 1, 1], [0, 1, 1, 0, 1]], bool)
     smoothed = model.smooth(np.where(observed[..., None, None, None], x, np.nan), observed=observed)
     assert_close(smoothed, model.smooth(np.where(observed[..., None], flat, np.nan), observed=observed))
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_filter_and_smoother_return_pictures_for_pictures() -> None:
+    model, pictures = KVAE(4, units=5, encoder_units=(6,), decoder_units=(7,)), np.ones([2, 3, 2, 3, 1])
+    model.build_for((2, 3, 1))
+    for found in (model.filter(pictures), model.smooth(pictures)):
+        assert found.x.shape == pictures.shape and found.encoding.shape == [2, 3, 2]

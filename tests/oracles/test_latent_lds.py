@@ -70,6 +70,7 @@ def dense(model: tfdvae.LatentLDS, x: np.ndarray, u: np.ndarray | None, known: n
 
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize(("u_dim", "scale"), [(0, "softplus"), (U, "exp")])
+@pytest.mark.slow
 def test_posterior_and_bound_are_those_of_the_dense_gaussian(parallel: bool, u_dim: int, scale: str) -> None:
     model = make(u_dim, parallel=parallel, scale=scale)
     x, u = frames(BATCH, LENGTH, X), frames(BATCH, LENGTH, u_dim, 1) if u_dim else None
@@ -140,6 +141,7 @@ def linear_lds(system: System, **options: Any) -> tfdvae.LatentLDS:
 
 
 @pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.slow
 def test_with_the_right_potentials_the_bound_is_the_likelihood(parallel: bool) -> None:
     model, length = linear_lds(LINEAR, parallel=parallel), 8
     x = frames(4, length, LINEAR.x_dim, 3) * 1.5
@@ -208,6 +210,7 @@ def test_messages_in_parallel_are_the_messages(length: int, driven: bool, mixed:
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_scans_take_sequences_of_a_length_that_graphs_do_not_know() -> None:
     model = make(parallel=True)
     spec = tf.TensorSpec([None, None, X])

@@ -47,6 +47,7 @@ def test_the_matrices_agree_with_tensorflow_probability(system: System) -> None:
 
 
 @pytest.mark.parametrize("system", [SCALAR, PAIRED], ids=["scalar", "paired"])
+@pytest.mark.slow
 def test_the_grid_agrees_with_the_kalman_filter(system: System) -> None:
     x = draw(system, 3, 2)
     model = linear_dkf(system)
@@ -57,6 +58,7 @@ def test_the_grid_agrees_with_the_kalman_filter(system: System) -> None:
 
 @pytest.mark.parametrize("inference", ["st_r", "mf_lr", "frame"])
 @pytest.mark.parametrize("system", [SCALAR, PLANE], ids=["scalar", "plane"])
+@pytest.mark.slow
 def test_importance_sampling_agrees_with_the_kalman_filter(system: System, inference: str) -> None:
     length, repeats, count = 3, 64, 4000
     model = linear_dkf(system, inference)
@@ -83,6 +85,7 @@ def test_an_exact_posterior_makes_the_log_weights_of_a_vae_constant() -> None:
 
 
 @pytest.mark.parametrize("system", [SCALAR, PAIRED], ids=["scalar", "paired"])
+@pytest.mark.slow
 def test_an_exact_smoother_makes_the_log_weights_constant(system: System) -> None:
     length = 6
     model, x = smoother(system), draw(system, 3, length)
@@ -143,6 +146,7 @@ def exact_dkf(system: System, small: float = 1e-3) -> tfdvae.DKF:
     return model
 
 
+@pytest.mark.slow
 def test_a_deep_kalman_smoother_can_hold_the_exact_posterior() -> None:
     model, x = exact_dkf(SCALAR), draw(SCALAR, 4, 2)
     exact = SCALAR.distribution(2).log_prob(x.astype(np.float64)).numpy()

@@ -115,6 +115,7 @@ def directions(model: Any) -> list[list[np.ndarray]]:
 
 
 @pytest.mark.parametrize("variant", ["VRNN", pytest.param("DKF st_l", marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_the_gradient_of_fivo_is_that_for_the_ancestors_that_were_drawn(variant: str) -> None:
     given = Given(variant, "systematic")
     known = given.expected("ess")
@@ -140,6 +141,7 @@ class Replayed(bounds.NASMC):
         return self.given.filter("ess", fixed)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_nasmc_is_the_weighted_sum_of_those_of_the_densities() -> None:
     given = Given("VRNN", "systematic")
     known = given.expected("ess")
@@ -160,6 +162,7 @@ def test_the_gradient_of_nasmc_is_the_weighted_sum_of_those_of_the_densities() -
 
 @pytest.mark.parametrize("resampling", ["systematic", "multinomial"])
 @pytest.mark.parametrize("criterion", ["ess", "always"])
+@pytest.mark.slow
 def test_the_filter_is_unbiased_for_the_kalman_filters_evidence(resampling: str, criterion: str) -> None:
     length, repeats = 5, 4000
     model = linear_dkf(SCALAR, "frame")
@@ -174,6 +177,7 @@ def test_the_filter_is_unbiased_for_the_kalman_filters_evidence(resampling: str,
 
 
 @pytest.mark.parametrize("variant", ["VRNN", "STORN", "SRNN filter"])
+@pytest.mark.slow
 def test_the_filter_is_unbiased_for_the_evidence_on_a_grid(variant: str) -> None:
     name, options = VARIANTS[variant]
     model = tiny(name, X_DIM, latent_dim=1, **options)
@@ -185,6 +189,7 @@ def test_the_filter_is_unbiased_for_the_evidence_on_a_grid(variant: str) -> None
     assert_mean(np.exp(np.asarray(estimates, np.float64) - evidence), 1.0)
 
 
+@pytest.mark.slow
 def test_bounds_approach_the_evidence_from_below_and_resampling_helps_on_long_sequences() -> None:
     length, repeats = 40, 48
     model = linear_dkf(SCALAR, "frame")

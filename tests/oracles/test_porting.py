@@ -69,6 +69,7 @@ def test_parts_by_their_own_names_need_no_mapping() -> None:
     assert_follows(porting.from_dvae_state_dict("srnn", renamed), "srnn", expected)
 
 
+@pytest.mark.slow
 def test_inputs_in_another_order() -> None:
     """[h, z] where the survey writes [z, h]: without a word for it the model is another one."""
     state, expected = published("srnn")

@@ -7,6 +7,7 @@ from tests import cases
 from tfdvae.metrics import linear_r2, one_step_predictions, squared_error_per_frame
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_predicts_as_under_teacher_forcing() -> None:
     model, batch = cases.make("rnn"), cases.frames("rnn")
     expected = model(cases.given(batch)).numpy()
@@ -15,6 +16,7 @@ def test_a_recurrent_network_predicts_as_under_teacher_forcing() -> None:
 
 
 @pytest.mark.parametrize("name", ["vrnn-u", "srnn-smooth-u", "dkf-st_lr"])
+@pytest.mark.slow
 def test_a_prediction_sees_no_frame_from_then_on(name: str) -> None:
     model, batch = cases.make(name), cases.frames(name)
     t = 3
@@ -40,6 +42,7 @@ def test_the_squared_error_is_summed_over_features_and_averaged_over_frames() ->
         squared_error_per_frame(x[:, 1:], x)
 
 
+@pytest.mark.slow
 def test_the_goodness_of_fit_is_one_zero_or_what_the_noise_leaves() -> None:
     rng = np.random.default_rng(0)
     z, test_z = rng.normal(size=(4000, 3)), rng.normal(size=(4000, 3))

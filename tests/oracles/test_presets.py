@@ -112,6 +112,7 @@ def test_without_recurrences_there_are_as_many_weights_as_in_the_vrnn(name: str)
         assert abs(COUNTS[experiment, name] / COUNTS[experiment, "vrnn"] - 1.0) < 0.05
 
 
+@pytest.mark.slow
 def test_the_vrnn_paper_on_timit() -> None:
     model = tfdvae.VRNN(**presets.papers.vrnn_timit)
     model.build_for(200)
@@ -177,6 +178,7 @@ def test_the_tcn_paper() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_every_model_has_its_sizes_and_every_preset_makes_a_model() -> None:
     for sizes in (presets.speech, presets.motion):
         assert set(sizes) == set(tfdvae.MODELS) and len(sizes) == len(tfdvae.MODELS)
@@ -187,6 +189,7 @@ def test_every_model_has_its_sizes_and_every_preset_makes_a_model() -> None:
         assert (model.cell.units, model.observation.num_components) == (units, 20)
 
 
+@pytest.mark.slow
 def test_each_access_is_a_copy_and_unknown_names_are_listed() -> None:
     first = presets.speech.vrnn
     first["latent_dim"] = 99

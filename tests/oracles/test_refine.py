@@ -48,12 +48,14 @@ def refined(vae: tfdvae.DVAE) -> Refined:
     return vae.refine(frames(2), **STEADY)
 
 
+@pytest.mark.slow
 def test_the_gap_closes_where_the_exact_posterior_is_within_reach(vae: tfdvae.DVAE, refined: Refined) -> None:
     exact = evidence(frames(2), PAIRED)
     assert (exact - refined.amortised.numpy() > 1.0).all()
     np.testing.assert_allclose(refined.bound, exact, atol=0.05)
 
 
+@pytest.mark.slow
 def test_frame_by_frame_it_closes_too_where_frames_are_independent(vae: tfdvae.DVAE, refined: Refined) -> None:
     found = vae.refine(frames(2), **STEADY, by="frame")
     np.testing.assert_array_equal(found.amortised, refined.amortised)
@@ -62,6 +64,7 @@ def test_frame_by_frame_it_closes_too_where_frames_are_independent(vae: tfdvae.D
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("name", ["vrnn", pytest.param("storn", marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_frame_by_frame_no_later_frame_is_read(name: str) -> None:
     model, batch = cases.make(name), cases.frames(name)
     mask = tf.constant([[1, 0, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]) > 0
@@ -100,6 +103,7 @@ def test_log_prob_needs_few_paths_from_them(vae: tfdvae.DVAE, refined: Refined) 
     assert np.abs(plain - exact).mean() > 3 * np.abs(found - exact).mean()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_drawn_given_what_was_observed() -> None:
     """In a model that never saw partly observed frames, whose own posterior takes the missing one for a zero."""
     model, x = linear_vae(PAIRED), 2.0 * frames(2)
@@ -114,6 +118,7 @@ def test_what_is_missing_is_drawn_given_what_was_observed() -> None:
     np.testing.assert_allclose(np.std(found.samples[..., 1], axis=0).mean(), spread.item(), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_posteriors_with_structure_over_time_are_moved_as_a_whole() -> None:
     """A latent LDS whose potentials have the right precision and the wrong centre."""
     model, x = linear_lds(LINEAR), frames(LINEAR.x_dim, 2, 6)
@@ -142,6 +147,7 @@ def test_the_first_step_tells_shift_and_scale_apart(vae: tfdvae.DVAE, by: str) -
         *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("dsae-full-u", "kvae-u", "dvbf-filter-u")),
     ],
 )
+@pytest.mark.slow
 def test_no_bound_falls_and_masks_hold(name: str) -> None:
     model, batch = cases.make(name), cases.frames(name)
     mask = tf.sequence_mask([3, 5, 2][: batch.x.shape[0]], batch.x.shape[1])
@@ -168,6 +174,7 @@ def test_steps_that_harm_are_not_kept(vae: tfdvae.DVAE) -> None:
     assert unmoved.any() and not np.any(wild.moves["z"].shift.numpy()[unmoved])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_refined_says_so(vae: tfdvae.DVAE, refined: Refined) -> None:
     with pytest.raises(ValueError, match="of which RNN as configured has none"):
         cases.make("rnn").refine(cases.frames("rnn").x)
@@ -194,6 +201,7 @@ def test_what_cannot_be_refined_says_so(vae: tfdvae.DVAE, refined: Refined) -> N
         flow.encode(frames(2), refined=found)
 
 
+@pytest.mark.slow
 def test_densities_of_moved_posteriors_are_those_of_their_families() -> None:
     """log q of the terms, by the change of the noise, against the family's own density of the moved distribution."""
     model = tfdvae.VAE(3, encoder_units=(4,), decoder_units=(), family="triangular", observation="gaussian")

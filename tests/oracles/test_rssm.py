@@ -165,6 +165,7 @@ def test_targets_are_constants_and_only_starts_and_inputs_learn() -> None:
         assert np.abs(slope.numpy()[:, reached]).min(axis=(0, 2)).all() and not slope.numpy()[:, apart].any()
 
 
+@pytest.mark.slow
 def test_the_paper_s_objective_is_a_setting_of_compile_and_reports_leave_it_out() -> None:
     x, u = data()
     model = tiny("RSSM", X, U, latent_dim=Z, overshooting=3)
@@ -183,6 +184,7 @@ def test_the_paper_s_objective_is_a_setting_of_compile_and_reports_leave_it_out(
     assert evaluated[0] == pytest.approx(evaluated[1], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_training_on_overshooting_alone_makes_predictions_of_many_steps_better() -> None:
     """Nothing else is in the objective."""
     x, u = data(8)
@@ -209,6 +211,7 @@ def test_a_distance_that_cannot_be_is_refused(options: dict[str, Any], message: 
         tfdvae.RSSM(**options)
 
 
+@pytest.mark.slow
 def test_particles_weigh_latents_alone_so_that_they_can_judge_but_not_train() -> None:
     plain, ahead = (tiny("RSSM", X, U, latent_dim=Z, overshooting=reach) for reach in (1, 2))
     plain.compile(bound="fivo")
@@ -219,6 +222,7 @@ def test_particles_weigh_latents_alone_so_that_they_can_judge_but_not_train() ->
     np.testing.assert_array_equal(*judged)
 
 
+@pytest.mark.slow
 def test_groups_of_categoricals_follow_the_equations() -> None:
     """Classes by the inverse CDF, 1% of the uniform distribution mixed in, KL of each group, and two steps ahead."""
     model = tiny("RSSM", X, U, overshooting=2, **CATEGORICAL)

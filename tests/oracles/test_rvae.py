@@ -31,6 +31,7 @@ def test_generated_latents_are_standard_normal_and_independent_in_time(variant: 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.slow
 def test_a_continuation_is_decoded_with_the_latents_of_the_past(variant: str) -> None:
     """Of sequences of different lengths, with NaN where there is no frame. A causal decoder goes on from h of the past;
     the other runs over past and future together."""
@@ -63,6 +64,7 @@ def test_a_reconstruction_hangs_on_frames_before_and_after_in_the_non_causal_mod
         whole.cell.observe({"z": tf.constant(z[:, 0])})
 
 
+@pytest.mark.slow
 def test_the_sizes_of_the_survey_have_the_parameters_that_they_imply() -> None:
     """Appendices B.5 and C.5: LSTMs of one width, output layers right behind them."""
 

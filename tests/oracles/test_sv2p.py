@@ -72,6 +72,7 @@ def test_given_frames_are_seen_and_not_scored() -> None:
     assert np.abs(whole.log_px[:, :2]).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_frames_after_the_given_ones_follow_a_latent_of_the_prior() -> None:
     model = make()
     x, v = frames("gaussian", 3, 4, X), np.random.default_rng(3).normal(size=[3, Z]).astype(np.float32)

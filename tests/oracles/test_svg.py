@@ -62,12 +62,14 @@ def test_every_recurrence_teaches_the_frame_encoder(model: tfdvae.SVG, pictures:
         assert np.abs(tape.gradient(target, kernel)).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_pictures_are_forecast_as_pictures(model: tfdvae.SVG, pictures: np.ndarray) -> None:
     found = model.forecast(pictures, horizon=2, num_samples=3, seed=0)
     assert found.samples.shape == (3, BATCH, 2, *PICTURE)
     assert np.abs(found.samples[0] - found.samples[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_activation_of_hidden_layers_leaves_the_linear_layers_and_the_tanh_as_they_are() -> None:
     model = tfdvae.SVG(Z, units=3, embedding_units=(4,), predictor_units=(2,), activation="relu")
     model.build_for(3)

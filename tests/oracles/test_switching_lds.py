@@ -40,6 +40,7 @@ def field_of(model: tfdvae.SwitchingLDS, x: np.ndarray, weights: Weights) -> Fie
 
 
 @pytest.mark.parametrize(("rounds", "u_dim", "scale"), [(1, 0, "softplus"), (3, U, "exp")])
+@pytest.mark.slow
 def test_rounds_are_those_of_the_dense_mean_field(rounds: int, u_dim: int, scale: str) -> None:
     model = make(u_dim, rounds=rounds, scale=scale)
     x, u = frames(BATCH, LENGTH, X), frames(BATCH, LENGTH, u_dim, 1) if u_dim else None
@@ -134,6 +135,7 @@ def expected_log_px(field: Field, x: np.ndarray) -> float:
     return float(np.where(np.isfinite(x), terms, 0.0).sum())
 
 
+@pytest.mark.slow
 def test_the_bound_is_below_the_likelihood_over_all_paths_of_regimes() -> None:
     """It is the dense mean field's, rounds raise it, and weights of drawn s and z have the likelihood as their mean."""
     x, count = 0.7 * frames(2, LENGTH, X, 3).astype(np.float64), 3000
@@ -163,6 +165,7 @@ def test_the_bound_is_below_the_likelihood_over_all_paths_of_regimes() -> None:
     assert np.all(np.abs(ratio.mean(axis=1) - 1.0) < 4 * error) and np.all(error < 0.05)
 
 
+@pytest.mark.slow
 def test_no_round_lowers_what_the_rounds_raise() -> None:
     """E_q log psi - KL(q || p), of q as the model's chains have it, with regimes that disagree."""
     x, found = 2.0 * frames(1, LENGTH, X, 7)[0], []
@@ -178,6 +181,7 @@ def test_no_round_lowers_what_the_rounds_raise() -> None:
     assert np.all(np.diff(found) > -1e-4) and found[-1] > found[0] + 1e-3
 
 
+@pytest.mark.slow
 def test_regimes_that_are_equal_are_one_latent_lds() -> None:
     one = tfdvae.LatentLDS(Z, encoder_units=(4,), decoder_units=(5,))
     one.build_for(X, U)
@@ -203,6 +207,7 @@ def test_regimes_that_are_equal_are_one_latent_lds() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_bound_is_its_slope() -> None:
     """s is integrated out, so nothing passes straight through a draw; it passes through all rounds."""
     model, batch = make(rounds=2), Batch(tf.constant(frames(2, 4, X)))
@@ -259,6 +264,7 @@ def test_a_filter_is_exact_for_one_frame() -> None:
         model.smooth(x)
 
 
+@pytest.mark.slow
 def test_kl_balance_shares_gradients_and_no_value() -> None:
     """Of alpha KL(sg q || p) + (1 - alpha) KL(q || sg p) in place of KL(q || p)."""
     model, batch = make(rounds=1), Batch(tf.constant(frames(2, 3, X)))
@@ -277,6 +283,7 @@ def test_kl_balance_shares_gradients_and_no_value() -> None:
         assert np.abs(of_p).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_forecast_goes_on_in_the_last_regime() -> None:
     """Two regimes that push up and down, hardly ever left."""
     model = linear_slds(num_regimes=2, rounds=2)
@@ -326,6 +333,7 @@ def test_arguments_that_cannot_be(options: dict[str, Any], message: str) -> None
         tfdvae.SwitchingLDS(**options)
 
 
+@pytest.mark.slow
 def test_ways_through_a_cell_are_compared_by_what_a_divergence_is_averaged_over(monkeypatch) -> None:
     """Here pairs of the second way that is asked differ, of which samples, posteriors and priors tell nothing."""
     model, average, calls = make(), tfdvae.SwitchingLDSCell.average, []

@@ -112,6 +112,7 @@ def test_masked_sequences_are_the_short_sequences() -> None:
 
 
 @pytest.mark.parametrize("window", [2, 4, 16])
+@pytest.mark.slow
 def test_attention_runs_at_once_in_pieces_and_frame_by_frame(window: int) -> None:
     layer = CausalAttention(6, 2, num_heads=2, head_dim=4, window=window)
     layer.build((None, 6))

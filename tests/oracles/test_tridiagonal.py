@@ -153,6 +153,7 @@ def linear_dkf(system: System, drive: np.ndarray | None = None, **options: Any) 
 
 
 @pytest.mark.parametrize("parallel", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_with_the_right_blocks_the_bound_is_the_likelihood(parallel: bool) -> None:
     model, length = linear_dkf(PLANE, parallel=parallel), 8
     x = frames("gaussian", 4, length, PLANE.x_dim, 3) * 1.5

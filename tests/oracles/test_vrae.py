@@ -63,6 +63,7 @@ def decoded(model: Any, s: np.ndarray, x: np.ndarray, u: np.ndarray | None = Non
 @pytest.mark.alternating
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.slow
 def test_terms_follow_the_equations(shape: str, u_dim: int) -> None:
     model = make(u_dim, **SHAPES[shape])
     mask = np.array([[1, 1, 1, 1, 1], [0, 1, 1, 0, 1], [0, 0, 1, 0, 0]], bool)
@@ -117,6 +118,7 @@ def follow_means(model: Any, s: np.ndarray, length: int, past: np.ndarray | None
     return x[:, x.shape[1] - length :]
 
 
+@pytest.mark.slow
 def test_interpolation_walks_from_one_mean_to_the_other() -> None:
     model = make()
     a, b = frames("gaussian", 2, 5, X, seed=1), frames("gaussian", 2, 4, X, seed=2)
@@ -146,6 +148,7 @@ def test_endless_sequences_go_from_window_to_overlapping_window() -> None:
     np.testing.assert_allclose(model.endless(4, window=5, start=s, sample=False), expected[:, :4], **CLOSE)
 
 
+@pytest.mark.slow
 def test_endless_sequences_follow_their_seed_and_inputs() -> None:
     model, driven = make(), make(U)
     first, again, other = (model.endless(11, window=4, batch_size=2, seed=seed).numpy() for seed in (1, 1, 2))
@@ -170,6 +173,7 @@ def hidden(model: keras.Model, x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2}], ids=["lstm", "gru, two layers"])
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
+@pytest.mark.slow
 def test_a_supervised_network_starts_with_the_decoder(options: dict, u_dim: int, tmp_path: Path) -> None:
     """Its hidden states are the decoder's, for the latent vector of the prior's mean or of given sequences."""
     model = make(u_dim, **options)

@@ -139,6 +139,7 @@ def test_terms_follow_the_equations(options: dict[str, Any], driven: bool) -> No
     np.testing.assert_allclose(terms.sequence_kl, kl_v / 5, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_printed_objective_is_training_with_beta_one_half() -> None:
     """Half of A, reconstruction less KL(beta), plus half of B, reconstruction less KL(z)."""
     model = make(num_sequences=BATCH)
@@ -173,6 +174,7 @@ def test_all_sequences_share_the_divergence_of_the_universal_parameters() -> Non
     np.testing.assert_allclose(elbos[BATCH].sum(), rest.sum() - kl_v[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_universal_posterior_knows_no_data_and_is_drawn_for_each_sequence() -> None:
     model = make()
     x, _ = inputs(False)
@@ -184,6 +186,7 @@ def test_the_universal_posterior_knows_no_data_and_is_drawn_for_each_sequence() 
     assert np.ptp(v, axis=0).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_importance_weights_average_to_the_evidence() -> None:
     """One frame with w, v and z in R: p(x) is an integral over three dimensions."""
     model = make(x_dim=2, latent_dim=1, noise_dim=1, universal_dim=1)
@@ -213,6 +216,7 @@ def test_importance_weights_average_to_the_evidence() -> None:
     assert_mean(bounds.ELBO().per_sequence(terms), elbo)
 
 
+@pytest.mark.slow
 def test_new_sequences_are_drawn_with_the_learned_universal_parameters() -> None:
     model = make()
     v = np.array([2.0, -1.0, 0.5, 3.0], np.float32)

@@ -72,6 +72,7 @@ def test_the_backward_state_is_a_constant_to_the_one_loss_and_learns_from_the_ot
     assert np.all(tape.gradient(losses["backward_reconstruction"], b).numpy() != 0.0)
 
 
+@pytest.mark.slow
 def test_training_weighs_the_losses_and_reports_leave_them_out() -> None:
     data = frames("gaussian", 8, LENGTH, X)
     ramp = keras.optimizers.schedules.PolynomialDecay(0.0, 4, 1.0)
@@ -102,6 +103,7 @@ def test_a_latent_reaches_its_frame_through_the_recurrent_state_alone() -> None:
     np.testing.assert_array_equal(drawn.x, mean.x)
 
 
+@pytest.mark.slow
 def test_training_on_the_auxiliary_loss_makes_it_smaller() -> None:
     data = frames("gaussian", 16, LENGTH, X)
     model = make()
@@ -113,6 +115,7 @@ def test_training_on_the_auxiliary_loss_makes_it_smaller() -> None:
     assert after < before - 0.5
 
 
+@pytest.mark.slow
 def test_the_observation_of_the_backward_network_comes_by_name_config_or_object() -> None:
     by_object = tfdvae.observations.GaussianMixture(num_components=3)
     for given in ("bernoulli", {"class_name": "bernoulli", "config": {}}, by_object):

@@ -69,6 +69,7 @@ def test_the_pins_lie_within_the_bounds_of_pyproject(extra: str) -> None:
         assert pins()[canonicalize_name(requirement.name)] in requirement.specifier, text
 
 
+@pytest.mark.slow
 def test_what_builds_the_wheel_is_pinned() -> None:
     system = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
     for text in system["requires"]:

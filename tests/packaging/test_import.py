@@ -85,6 +85,7 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {**json.loads(path.read_text()), "printed": ours}
 
 
+@pytest.mark.slow
 def test_it_prints_nothing(probe: dict[str, Any]) -> None:
     assert probe["printed"] == []
 

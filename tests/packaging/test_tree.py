@@ -33,6 +33,7 @@ def test_a_breach_is_found_and_named(tmp_path: Path, name: str, text: str) -> No
     assert result.stdout.startswith(name)
 
 
+@pytest.mark.slow
 def test_an_ordinary_tree_passes(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1\n" * 400)
     (tmp_path / "Makefile").write_text("test: ; ./opt" + "/run ~/work" + "/x https://example.org/tmp" + "/y\n")

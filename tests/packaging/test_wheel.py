@@ -45,6 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
+@pytest.mark.slow
 def test_it_holds_every_module_of_the_library_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tfdvae").rglob("*.py")}
@@ -52,6 +53,7 @@ def test_it_holds_every_module_of_the_library_and_nothing_else(wheel: zipfile.Zi
     assert {name for name in shipped if name.endswith(".py")} == modules
 
 
+@pytest.mark.slow
 def test_its_metadata_state_licence_python_and_extras(wheel: zipfile.ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = HeaderParser().parsestr(wheel.read(name).decode())

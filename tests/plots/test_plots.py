@@ -97,6 +97,7 @@ def test_other_arrays_are_refused(rolls: dict, message: str) -> None:
         plot_rolls(rolls)
 
 
+@pytest.mark.slow
 def test_latents_show_the_posterior_and_its_kl() -> None:
     model = tfdvae.VAE(3, encoder_units=(4,), decoder_units=(4,))
     model.build_for(2)
@@ -149,6 +150,7 @@ def test_latents_that_do_not_exist() -> None:
         plot_latents(model, model.infer(x), "v")
 
 
+@pytest.mark.slow
 def test_one_of_several_latents_is_shown_by_its_name() -> None:
     """Those of frames alone: v of a VSSN exists once. Without a name it is the last one declared."""
     model, batch = cases.make("vssn-u"), cases.frames("vssn-u")
@@ -201,6 +203,7 @@ def test_videos_are_rows_of_frames() -> None:
         plot_videos({"a": truth, "b": truth[:3]})
 
 
+@pytest.mark.slow
 def test_a_map_has_a_point_per_sequence_and_a_colour_per_label() -> None:
     points = np.random.default_rng(0).normal(size=(6, 2))
     figure = plot_latent_map(points, ["a", "b", "a", "c", "b", "a"])

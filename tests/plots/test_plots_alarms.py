@@ -27,6 +27,7 @@ def test_a_panel_for_each_method_with_its_alarms_and_labels() -> None:
         assert FOUND.excess[250] in drawn.get_ydata() and len(axes.patches) == 1
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(ValueError, match=r"values \[T, D\] and alarms \[T\] of each method, got values \[299, 1\]"):
         plot_alarms(np.zeros([299, 1]), {"model": FOUND})

@@ -57,6 +57,7 @@ def test_what_is_no_picture_is_refused(given: Drawing, options: dict, message: s
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_a_model_draws() -> None:
     model = tfdvae.DRAW(2, num_glimpses=3, units=3, observation="bernoulli")
     found = model.drawing(np.ones([2, 1, 4, 4, 1], np.float32))

@@ -14,6 +14,7 @@ PATHS = np.random.default_rng(0).normal(size=(40, 2, 3, 2)).astype(np.float32)
 FORECAST = tfdvae.Forecast(PATHS, PATHS.mean(axis=0))
 
 
+@pytest.mark.slow
 def test_quantiles_and_intervals_of_what_a_model_forecasts() -> None:
     model = tfdvae.VRNN(2, units=4, phi_x=(4,), phi_z=(4,), observation="gaussian")
     x = np.random.default_rng(1).normal(size=(3, 5, 2)).astype(np.float32)

@@ -54,6 +54,7 @@ def test_the_score_is_the_likelihood_per_frame(trained: tfdvae.DVAE) -> None:
     assert features.score(x) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_latents_of_sequences_need_no_pool_and_can_be_chosen() -> None:
     model = tfdvae.DSAE(2, global_dim=3, units=4)
     model.build_for(2)
@@ -69,6 +70,7 @@ def test_latents_of_sequences_need_no_pool_and_can_be_chosen() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_numbered_sequences_train_a_model_that_learns_something_of_each() -> None:
     x = tfdvae.data.numbered(tfdvae.data.from_arrays(waves(3)[0]))
     sizes = {"latent_dim": 2, "global_dim": 2, "segment_length": 4, "units": 3, "num_sequences": 3}
@@ -120,6 +122,7 @@ def test_features_need_a_fit_and_a_trained_model_no_options(trained: tfdvae.DVAE
         LatentFeatures(trained, {"units": 3}).fit(waves(3)[0])
 
 
+@pytest.mark.slow
 def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(representations, "TransformerMixin", None)
     with pytest.raises(ImportError, match=r'needs scikit-learn: pip install "tfdvae\[sklearn\]"'):

@@ -32,6 +32,7 @@ def path(model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_no_shape_is_left_open(path: Path) -> None:
     loaded = interpreter.Interpreter(model_path=str(path))
     for name in loaded.get_signature_list():
@@ -42,6 +43,7 @@ def test_no_shape_is_left_open(path: Path) -> None:
     assert loaded.get_signature_runner("encode").get_input_details()["x"]["shape"].tolist() == [BATCH, TIME, 4]
 
 
+@pytest.mark.slow
 def test_fixed_sizes_have_the_numbers_of_keras(model: tfdvae.DVAE, path: Path) -> None:
     artefact = running.load(path)
     assert artefact.target == litert.LITERT._replace(batch=BATCH, time=TIME)

@@ -98,6 +98,7 @@ def test_a_description_is_checked_again_when_sizes_are_known() -> None:
         model.identity()
 
 
+@pytest.mark.slow
 def test_exports_say_who_they_are(model: tfdvae.DVAE, tmp_path: Path) -> None:
     serving.export_saved_model(model, tmp_path / "1", ["encode"])
     serving.export_litert(model, tmp_path / "m.tflite", ["encode"])
@@ -142,6 +143,7 @@ def test_data_sets_know_what_they_are() -> None:
     assert data.pianoroll.KEY_NAMES[0] == "A0" and data.pianoroll.KEY_NAMES[39] == "C4"
 
 
+@pytest.mark.slow
 def test_statistics_of_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x, known = rng.normal(1e3, 1.0, size=(50, 3)).astype("float32"), rng.uniform(size=(50, 3)) < 0.5

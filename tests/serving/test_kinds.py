@@ -144,6 +144,7 @@ def test_inputs_are_those_that_the_model_was_built_with() -> None:
     assert "state_last" in {field.name for field in declared["reset"].outputs}
 
 
+@pytest.mark.slow
 def test_pictures_keep_their_shape() -> None:
     model = pictures()
     declared = serving.declare(model, serving.LITERT)
@@ -174,6 +175,7 @@ def test_a_stream_begins_in_the_units_of_given_frames() -> None:
     np.testing.assert_allclose(state["state_given_scale"], np.sqrt([[1.5, 0.5, 0.5, 4.5]]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_was_not_observed_has_no_influence() -> None:
     model = partly_observed()
     declared = serving.declare(model)
@@ -185,6 +187,7 @@ def test_what_was_not_observed_has_no_influence() -> None:
             np.testing.assert_array_equal(found[key], other[key])
 
 
+@pytest.mark.slow
 def test_ranges_of_integers_are_measured_with_context_and_what_was_observed() -> None:
     model = coupling_with_context()
     declared = serving.declare(model, serving.LITERT)

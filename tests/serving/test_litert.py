@@ -38,6 +38,7 @@ def path(model: tfdvae.DVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("length", [1, 2, 40])
+@pytest.mark.slow
 def test_sequences_of_any_length(model: tfdvae.DVAE, path: Path, length: int) -> None:
     x = parity.sequences(model, 1, length).x
     run = interpreter.Interpreter(model_path=str(path)).get_signature_runner("encode")
@@ -226,6 +227,7 @@ def test_a_model_of_mixed_precision(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_weights_of_mixed_precision_fit_a_model_of_float32(tmp_path: Path) -> None:
     mixed, model = cases.make("vrnn", dtype="mixed_bfloat16"), cases.make("vrnn", randomise=False)
     model.set_weights(mixed.get_weights())

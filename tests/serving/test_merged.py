@@ -68,6 +68,7 @@ def check_rows(one: Merging, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", cases.params(cases.PRIMARY, always=EVERYDAY))
+@pytest.mark.slow
 def test_every_row_is_its_own(name: str) -> None:
     one = merging(cases.make(name))
     assert set(one.declared) == set(serving.declare(one.model))
@@ -92,6 +93,7 @@ def test_frames_without_a_density_are_told_by_row() -> None:
     assert called(one.declared["reconstruct"], given)["valid"].all()
 
 
+@pytest.mark.slow
 def test_units_come_from_given_frames_alone() -> None:
     """Padding of `given` does not move the units of a stream."""
     tf.keras.utils.set_random_seed(0)

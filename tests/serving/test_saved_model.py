@@ -66,6 +66,7 @@ def signatures(exported: Path):
     del loaded
 
 
+@pytest.mark.slow
 def test_it_runs_without_keras_tfp_and_this_package(model: tfdvae.DVAE, exported: Path, tmp_path: Path) -> None:
     declared = serving.declare(model)
     given = {name: parity.examples(model, one, declared) for name, one in declared.items()}
@@ -81,6 +82,7 @@ def test_it_runs_without_keras_tfp_and_this_package(model: tfdvae.DVAE, exported
             np.testing.assert_allclose(found[f"{name}/{key}"], value, rtol=0, atol=1e-5 * scale)
 
 
+@pytest.mark.slow
 def test_the_folder_holds_the_description(exported: Path, signatures) -> None:
     content = json.loads((exported / "signatures.json").read_text())
     assert content["model"] == "VRNN" and content["features"] == cases.X_DIM and content["inputs"] == 0
@@ -93,6 +95,7 @@ def test_who_names_no_signature_gets_what_the_model_returns(model: tfdvae.DVAE, 
     np.testing.assert_allclose(found["mean"], model(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_stands_in_frames_that_do_not_exist_has_no_influence(model: tfdvae.DVAE, signatures) -> None:
     declared = serving.declare(model)
     given = parity.examples(model, declared["score"], declared)
@@ -102,6 +105,7 @@ def test_what_stands_in_frames_that_do_not_exist_has_no_influence(model: tfdvae.
         np.testing.assert_array_equal(one[name], other[name])
 
 
+@pytest.mark.slow
 def test_a_seed_is_all_that_is_random(exported: Path, signatures) -> None:
     def draw(signatures, seed: int) -> np.ndarray:
         numbers = {"batch_size": tf.constant(2), "length": tf.constant(4), "seed": tf.constant(seed, tf.int64)}
@@ -171,6 +175,7 @@ def test_what_exists_stays_as_it_is(model: tfdvae.DVAE, tmp_path: Path, form: st
 
 
 @pytest.mark.parametrize("form", ["tf_saved_model", "litert"])
+@pytest.mark.slow
 def test_a_path_below_a_file(model: tfdvae.DVAE, tmp_path: Path, form: str) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OSError, match="file"):
@@ -178,6 +183,7 @@ def test_a_path_below_a_file(model: tfdvae.DVAE, tmp_path: Path, form: str) -> N
 
 
 @pytest.mark.parametrize("error", [tf.errors.ResourceExhaustedError(None, None, "No space left"), OSError("No space")])
+@pytest.mark.slow
 def test_a_crash_leaves_nothing(
     model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

@@ -162,6 +162,7 @@ def test_forecast(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
 
 @SOME
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_impute(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "impute")
     options = {"observed": given["observed"], "num_samples": COUNT, "num_sweeps": COUNT, "seed": SEED}
@@ -225,6 +226,7 @@ def test_the_state_before_the_first_frame(model: tfdvae.DVAE, declared: dict[str
         check(found[name], value)
 
 
+@pytest.mark.slow
 def test_the_description_is_what_the_graph_takes_and_returns(declared: dict[str, Signature], graphs: dict) -> None:
     content = json.loads(serving.describe(declared, model="some"))
     assert (content["format"], content["version"], content["model"]) == ("tfdvae.signatures", 2, "some")
@@ -270,6 +272,7 @@ def test_what_is_not_as_declared_is_not_traced(returned) -> None:
         signature.trace()
 
 
+@pytest.mark.slow
 def test_a_model_that_was_never_built_has_none() -> None:
     with pytest.raises(ValueError, match="needs a model with weights"):
         serving.declare(tfdvae.VRNN(2))

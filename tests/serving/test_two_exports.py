@@ -26,6 +26,7 @@ def test_the_slower_of_two_takes_another_place_or_says_that_there_is_none(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_two_exports_of_one_model_are_equal_byte_by_byte(tmp_path: Path) -> None:
     """Whatever the process did between them: functions that were traced, numbers that were drawn."""
     model, names = cases.make("vrnn"), ("encode", "reconstruct", "generate", "reset", "step")

@@ -84,6 +84,7 @@ def test_packages_are_asked_for_before_any_work(
         compress.dispatch(tmp_path, tmp_path / "a.dvae", **asked)
 
 
+@pytest.mark.slow
 def test_what_the_command_line_refuses(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Unknown split"):
         compress.run(finished, tmp_path / "a.dvae", split="all")

@@ -217,6 +217,7 @@ def test_the_kl_rises_after_the_phases_before_it() -> None:
     assert callback.weight(0) == 0.5
 
 
+@pytest.mark.slow
 def test_scheduled_sampling_rises_where_there_is_any() -> None:
     training = defaults.base().training
     training.update(sampling_epochs=4, sampling_curve="linear")

@@ -43,6 +43,7 @@ def by_index(batches: list[dict[str, np.ndarray]]) -> dict[tuple[int, ...], dict
     return {tuple(batch["sequence_index"].tolist()): batch for batch in batches}
 
 
+@pytest.mark.slow
 def test_each_epoch_has_the_batches_of_one_process_in_another_order(service: str, records: Records) -> None:
     alone = list(record_batches(records, 4, epochs=2, **OPTIONS).as_numpy_iterator())
     dataset = record_batches(records, 4, epochs=2, service=service, **OPTIONS)
@@ -60,6 +61,7 @@ def test_each_epoch_has_the_batches_of_one_process_in_another_order(service: str
                 np.testing.assert_array_equal(found[index][name], value)
 
 
+@pytest.mark.slow
 def test_machines_of_one_job_share_its_batches(service: str, records: Records) -> None:
     options = {**OPTIONS, "epochs": 2, "service": service, "job": "shared"}
     readers = [iter(record_batches(records, 4, **options).as_numpy_iterator()) for _ in range(2)]
@@ -74,6 +76,7 @@ def test_machines_of_one_job_share_its_batches(service: str, records: Records) -
     assert sorted(seen) == sorted([*range(45)] * 2)
 
 
+@pytest.mark.slow
 def test_a_model_is_fitted_to_what_a_service_reads(service: str, records: Records) -> None:
     model = runs.made("vae", 0, runs.sgd, run_eagerly=True)
     steps = records.steps_per_epoch(8)
@@ -83,6 +86,7 @@ def test_a_model_is_fitted_to_what_a_service_reads(service: str, records: Record
     assert np.isfinite(history["loss"]).all() and len(history["loss"]) == 2
 
 
+@pytest.mark.slow
 def test_batches_that_are_lost_are_an_error(service: str, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a worker ends: what it was reading does not come, and the epoch has fewer batches than it must."""
     monkeypatch.setattr(Records, "steps_per_epoch", lambda *_, **__: 13)
@@ -90,6 +94,7 @@ def test_batches_that_are_lost_are_an_error(service: str, records: Records, monk
         list(record_batches(records, 4, service=service, **OPTIONS))
 
 
+@pytest.mark.slow
 def test_damage_that_a_worker_finds_is_named(service: str, records: Records, tmp_path: Path) -> None:
     copy = shutil.copytree(records.folder, tmp_path / "copy")
     path = copy / "shard-00003.tfrecord"
@@ -101,6 +106,7 @@ def test_damage_that_a_worker_finds_is_named(service: str, records: Records, tmp
         list(record_batches(damaged, 4, service=service, **OPTIONS))
 
 
+@pytest.mark.slow
 def test_workers_wait_for_their_dispatcher_and_say_what_is_wrong() -> None:
     (address,) = free_addresses(1)
     with pytest.raises(ConnectionError, match=f"no dispatcher at {address}"), data_service.worker(address, patience=0):

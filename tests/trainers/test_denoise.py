@@ -64,6 +64,7 @@ def test_the_table_has_a_row_per_noise_and_ratio(finished: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize(("rate", "samples"), [(RATE, 9001), pytest.param(44100, 20001, marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_a_file_keeps_its_rate_length_and_scale(denoiser: Denoiser, tmp_path: Path, rate: int, samples: int) -> None:
     time = np.arange(samples) / rate
     clean = 0.2 * np.sin(2.0 * np.pi * 300.0 * time) * (np.sin(2.0 * np.pi * 3.0 * time) > 0.0)
@@ -116,6 +117,7 @@ def test_a_recording_without_a_place_for_its_speech_is_refused(tmp_path: Path) -
     assert alone.returncode == 1 and "--wav and --out belong together" in alone.stderr
 
 
+@pytest.mark.slow
 def test_recordings_are_of_as_many_speakers_as_there_are() -> None:
     waveforms = tuple(np.full(n, i, np.float32) for i, n in enumerate((9, 5, 9, 9, 9)))
     found = denoise.chosen(denoise.Utterances(waveforms, tuple("abcde"), tuple("xyxyz"), 10), 4, 8)

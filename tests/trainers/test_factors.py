@@ -41,6 +41,7 @@ def test_what_is_a_product_is_factorised_and_filled_in() -> None:
 
 
 @pytest.mark.parametrize("model", ["fvae", pytest.param("vae", marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_new_individuals_are_scored_where_they_were_not_seen(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def finished(config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_the_usual_units_are_those_of_windows_not_of_all_frames_in_a_row(config, finished: Path) -> None:
     own, windows = building.build_model(config), loading.load_splits(config.data).train
     own.adapt(**pad(windows))

@@ -80,6 +80,7 @@ def splits() -> Splits:
     return Splits(part(30), part(5), part(7))
 
 
+@pytest.mark.slow
 def test_a_model_sees_what_is_kept_and_is_scored_at_what_is_hidden() -> None:
     data, seen = splits(), []
 
@@ -107,6 +108,7 @@ def test_a_model_sees_what_is_kept_and_is_scored_at_what_is_hidden() -> None:
         assert found[name].count == hidden.sum()
 
 
+@pytest.mark.slow
 def test_simple_methods_see_the_steps_within_frames() -> None:
     """Two features of frames of four steps are lines in time, which interpolation finds and frames would not show."""
     steps = np.stack([np.arange(24.0), 50.0 - 2.0 * np.arange(24.0)], axis=-1)

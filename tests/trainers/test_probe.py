@@ -22,6 +22,7 @@ def write(path: Path, **changed) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_classes_are_told_from_latents_frames_and_both(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: the extra `sklearn`")
     found = probe.run(write(tmp_path / "a.npz"), tmp_path / "run", "vrnn", latent_dim=2, units=4, epochs=2)

@@ -19,6 +19,7 @@ PNG = b"\x89PNG"
 needs_music = pytest.mark.skipif(importlib.util.find_spec("music21") is None, reason="needs the extra music")
 
 
+@pytest.mark.slow
 def test_evaluate_gives_the_table_of_training(finished: Path, capsys: pytest.CaptureFixture) -> None:
     scores = evaluate.run(finished)
     saved = json.loads((finished / "scores_test.json").read_text())
@@ -27,6 +28,7 @@ def test_evaluate_gives_the_table_of_training(finished: Path, capsys: pytest.Cap
     assert capsys.readouterr().out.strip() == (finished / "scores_test.txt").read_text().strip()
 
 
+@pytest.mark.slow
 def test_evaluate_on_another_split_and_other_data(finished: Path, rolls: Path) -> None:
     valid = load_pianoroll(rolls).valid
     scores = evaluate.run(finished, "valid", ["max_sequences=2"], num_samples=3)
@@ -67,6 +69,7 @@ def test_a_run_begun_before_a_setting_existed(finished: Path, tmp_path: Path) ->
 
 
 @needs_music
+@pytest.mark.slow
 def test_generate_writes_music_that_can_be_read_back(finished: Path, tmp_path: Path) -> None:
     paths = generate.run(finished, length=12, num=2, seed=3, output=tmp_path)
     assert [p.name for p in paths] == ["sample_000.mid", "sample_000.png", "sample_001.mid", "sample_001.png"]
@@ -81,6 +84,7 @@ def test_generate_writes_music_that_can_be_read_back(finished: Path, tmp_path: P
 
 @needs_music
 @pytest.mark.parametrize("kind", ["mid", "npz"])
+@pytest.mark.slow
 def test_generate_continues_given_music(kind: str, finished: Path, rolls: Path, tmp_path: Path) -> None:
     given = load_pianoroll(rolls).test.x[0]
     path = rolls

@@ -48,6 +48,7 @@ def figures(workdir: Path, row: str, seed: int = 0) -> dict:
     return json.loads((workdir / row / f"seed{seed}" / reproduce.FIGURES).read_text())["figures"]
 
 
+@pytest.mark.slow
 def test_every_row_stands_beside_what_was_published(made: tuple[Path, str]) -> None:
     workdir, text = made
     assert (workdir / "table.md").read_text() == text + "\n"
@@ -78,6 +79,7 @@ def test_fine_tuning_starts_from_the_other_run(made: tuple[Path, str], changes: 
     assert not (workdir / "never").exists()
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_scored_again_and_seeds_are_averaged(
     made: tuple[Path, str], changes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

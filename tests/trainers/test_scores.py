@@ -35,6 +35,7 @@ def test_an_exact_likelihood_in_all_units() -> None:
     assert num_samples == 1
 
 
+@pytest.mark.slow
 def test_bounds_agree_with_the_models_own_estimates() -> None:
     """K paths in chunks of a batch, against all paths at once with other seeds, within five standard errors."""
     model = tfdvae.VRNN(2, units=4, phi_x=(4,), phi_z=(4,), observation="bernoulli")
@@ -52,6 +53,7 @@ def test_bounds_agree_with_the_models_own_estimates() -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_more_samples_tighten_the_bound() -> None:
     """In expectation; the mean over seeds has a standard error, and the difference is many of them."""
     model = tfdvae.VAE(3, encoder_units=(8,), decoder_units=(8,), observation="bernoulli")
@@ -66,6 +68,7 @@ def test_more_samples_tighten_the_bound() -> None:
     assert np.mean(bounds[8]) - np.mean(bounds[1]) > 5.0 * error
 
 
+@pytest.mark.slow
 def test_long_batches_have_fewer_paths_at_a_time_and_the_shortest_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tfdvae.VAE(3, encoder_units=(8,), decoder_units=(8,), observation="bernoulli")
     model.build_for(5)
@@ -82,6 +85,7 @@ def test_long_batches_have_fewer_paths_at_a_time_and_the_shortest_come_first(mon
     assert drawn == [(2, 3, 4)] * 2 + [(2, 7, 1)] * 8 + [(1, 9, 2)] * 4
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers() -> None:
     model = tfdvae.VAE(3, encoder_units=(8,), decoder_units=(8,), observation="bernoulli")
     model.build_for(5)
@@ -110,6 +114,7 @@ def test_tables_hold_every_number_with_its_unit() -> None:
     assert scoring.as_json(SCORES)["iwae"]["nats_per_frame_seqmean"] == -5.75
 
 
+@pytest.mark.slow
 def test_a_particle_filter_is_scored_where_it_is_asked_for() -> None:
     model = tfdvae.VRNN(2, units=4, phi_x=(4,), phi_z=(4,), observation="bernoulli")
     model.build_for(5)

@@ -41,6 +41,7 @@ IMPUTED = [("ball_in_box", "kvae"), ("bouncing_balls", "vrnn")]
 
 
 @pytest.mark.parametrize(("dataset", "model"), turns.params(PREDICTED, always=(PREDICTED[0], PREDICTED[2])))
+@pytest.mark.slow
 def test_predict_measures_one_step_ahead_and_draws(
     dataset: str, model: str, runs: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -60,6 +61,7 @@ def test_predict_measures_one_step_ahead_and_draws(
 
 
 @pytest.mark.parametrize("model", turns.params(["dkf", "vssn", "dvbf"], always=["dkf"]))
+@pytest.mark.slow
 def test_regress_finds_what_the_latents_know(model: str, runs: Path) -> None:
     workdir = finished("pendulum", model, runs)
     found = regress.run(workdir)
@@ -115,6 +117,7 @@ def test_configs_may_ask_for_physics_that_differ(tmp_path: Path, monkeypatch: py
         assert set(np.round(constants[:, 0].astype(float), 3)) == gravities
 
 
+@pytest.mark.slow
 def test_regress_reads_deterministic_states_where_asked(runs: Path, capsys: pytest.CaptureFixture) -> None:
     workdir = finished("pendulum", "vssn", runs)
     found = regress.run(workdir, states=True)
@@ -136,6 +139,7 @@ def finished_rolls(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.parametrize(("dataset", "model"), turns.params(IMPUTED, always=IMPUTED[1:]))
+@pytest.mark.slow
 def test_impute_compares_ways_to_fill_in_frames(
     dataset: str, model: str, runs: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -155,6 +159,7 @@ def test_impute_compares_ways_to_fill_in_frames(
         impute.run(workdir, rates=(1.5,))
 
 
+@pytest.mark.slow
 def test_convolutions_see_the_pictures_that_data_sets_hold_as_vectors(runs: Path) -> None:
     conv = {"class_name": "conv", "config": {"filters": (3, 2)}}
     networks = {"frame_encoder": conv, "frame_decoder": conv, "encoder_units": (), "decoder_units": ()}

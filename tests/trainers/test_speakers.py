@@ -29,6 +29,7 @@ def speech(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("model", ["fhvae", pytest.param("dsae", marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_speakers_are_told_from_latents_and_voices_are_written(model: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("TFDVAE_CACHE", str(tmp_path / "cache"))
     config = smoke(
@@ -60,6 +61,7 @@ def test_nearest_neighbours_are_others() -> None:
     assert nearest_neighbours(features, list("ababb"))[0] == pytest.approx(20.0)
 
 
+@pytest.mark.slow
 def test_windows_have_the_number_of_their_recording() -> None:
     whole = from_arrays([np.zeros([5, 2]), np.zeros([3, 2])], names=["a[1]", "b"])
     cut = windows(whole, 2)

@@ -73,6 +73,7 @@ def on_two_devices(like: Path, workdir: Path) -> None:
     train.run(settings.load(like), workdir, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
 
 
+@pytest.mark.slow
 def test_a_run_on_replicas_is_that_of_one_process(finished: Path, tmp_path: Path) -> None:
     child = Child(2)
     child(on_two_devices, finished, tmp_path)
