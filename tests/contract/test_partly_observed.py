@@ -99,6 +99,7 @@ def test_padding_and_missing_values_go_together(make: Callable, kind: str) -> No
 
 @pytest.mark.parametrize(("name", "kind"), TRAINED, indirect=["name"], scope="module")
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_it_trains_evaluates_and_comes_back(name: str, kind: str) -> None:
     model, data = cases.make(name, **missing.FILLS[kind]), cases.training_data(name, length=5)
     data["observed"] = np.random.default_rng(0).random(data["x"].shape) < 0.6
@@ -127,6 +128,7 @@ def test_a_dataset_may_hold_it() -> None:
         model.evaluate(bad, verbose=0)
 
 
+@pytest.mark.slow
 def test_nan_means_missing_where_the_user_says_so() -> None:
     model, said = cases.make("vrnn"), cases.make("vrnn", missing="nan")
     batch = partly(model, np.nan)
@@ -154,6 +156,7 @@ def test_nan_means_missing_where_the_user_says_so() -> None:
         cases.make("vrnn", missing="zero")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_observed_is_refused() -> None:
     model, x = cases.make("vrnn"), cases.frames("vrnn").x.numpy()
     with pytest.raises(ValueError, match="holds NaN or infinity at sequence 1, frame 2 .* say by `observed`"):
@@ -164,5 +167,5 @@ def test_what_cannot_be_observed_is_refused() -> None:
         ValueError, match=r"Expected `observed` of shape \[3, 5, 4\], .*, or \[3, 5\], .* got \[3, 5, 2\]"
     ):
         model.encode(x, observed=np.ones((3, 5, 2), bool))
-    with pytest.raises(ValueError, match="`fill` must be one of 'zero', 'last', got 'mean'"):
+    with pytest.raises(ValueError, match="`fill` must be one of 'zero', 'last', 'line', got 'mean'"):
         cases.make("vrnn", fill="mean")

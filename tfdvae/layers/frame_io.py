@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from tfdvae import observations
 from tfdvae.arguments import CheckedArguments
-from tfdvae.layers.filling import last_observed
+from tfdvae.layers.filling import between_neighbours, last_observed
 from tfdvae.layers.frame_data import FrameDataMixin
 from tfdvae.layers.frame_io_within import FrameIOWithin
 from tfdvae.layers.frame_networks import frame_decoder as make_decoder
@@ -29,7 +29,7 @@ FRAME_OPTIONS = (
 )
 """Arguments of a model that say how frames enter and leave it."""
 STANDARDIZE = ("auto", "feature", "global", "sequence", None)
-FILLS = ("zero", "last")
+FILLS = ("zero", "last", "line")
 
 
 @keras.saving.register_keras_serializable(package="tfdvae")
@@ -54,7 +54,9 @@ class FrameIO(CheckedArguments, FrameDataMixin, keras.layers.Layer):
         given_frames: how many frames at the start of each sequence are given: seen by the networks, and not scored, so
             that log p(x) is that of the frames after them. Their latents have their KL.
         x_scale: "linear", or "log": networks see log(x + 1e-8) / 10 of the raw frames, for the powers of spectra.
-        fill: what networks see where nothing was observed: "zero" in standardised units, or the "last" value that was.
+        fill: what networks see where nothing was observed: "zero" in standardised units, the "last" value that was, or
+            the "line" between the nearest values before and after it, which models take whose latents are inferred from
+            past and future and whose p reads no frames.
         indicator: whether networks also see which entries were observed, as D more features of 0 and 1.
         frame_encoder, frame_decoder: see `tfdvae.layers.frame_networks`; None for networks of the cell alone.
         frame_skips: whether the decoder also takes what the encoder's layers made of the newest given frame before x_t
@@ -274,6 +276,8 @@ class FrameIO(CheckedArguments, FrameDataMixin, keras.layers.Layer):
     ) -> tf.Tensor:
         """Frames with what was not observed filled in, in the units of the data."""
         blank = self.blank(x, units)
+        if self.fill == "line":
+            return between_neighbours(x, observed, blank)
         if self.fill == "last" and x.shape.rank == 3:
             return last_observed(x, observed, blank[:, 0] if last is None else last)
         return tf.where(observed, x, last if self.fill == "last" and last is not None else blank)

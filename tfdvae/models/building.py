@@ -26,6 +26,7 @@ class BuildingMixin:
         with self.distribute_strategy.scope():
             with initial_weights_from(self, self.seed):
                 self._build_all(shapes)
+            self._check_fill()
             self.build_metrics()
 
     def _build_all(self, shapes: Mapping[str, Sequence[int | None]]) -> None:
@@ -36,6 +37,22 @@ class BuildingMixin:
         self.frames.build_input(self.frame_shape)
         self.build_parts(self.frames.seen_dim, self.u_dim + self.context_dim)
         self.frames.build_output(self.features_dim + self.context_dim)
+
+    def _check_fill(self) -> None:
+        """Raises ValueError where what the networks see of the future would reach what must not know it."""
+        if self.fill != "line":
+            return
+        reason = None
+        if self.causal:
+            reason = "infers latents from frames up to their own, as streams do"
+        elif self.hears_frames:
+            reason = "explains frames by those before them"
+        if reason is not None:
+            raise ValueError(
+                f"fill='line' shows the networks of {type(self).__name__} what comes after a gap, and the model as "
+                f"configured {reason}: choose fill='last' or 'zero', or a model that infers from past and future and "
+                "reads frames nowhere else, such as tfdvae.DKF(inference='mf_lr')."
+            )
 
     def get_build_config(self) -> dict:
         names = ("frame_shape", "u_dim", "context_dim", "partly_observed")

@@ -88,7 +88,9 @@ class RecurrentDVAE(DVAE):
     def hears_frames(self) -> bool:
         if not self.stepwise:
             return False
-        return simulation.hears(self.cell, self.frames, Frames(), self.parted(self.initial_state(1))[0])
+        width = self.u_dim + self.context_dim
+        frames = Frames(c=self.cell.embed_u(tf.zeros([1, 1, width])) if width else None)
+        return simulation.hears(self.cell, self.frames, frames, self.parted(self.start_stream(1, {}))[0])
 
     @property
     def stepwise(self) -> bool:
