@@ -11,7 +11,7 @@ import pytest
 
 __all__ = ["SHARES", "SLOW_SHARES", "chosen_share", "commit", "is_chosen", "is_turn", "is_whole", "params"]
 
-SHARES = 6
+SHARES = 10
 """How many runs it takes until each of those tests had its turn, which is what keeps `.ci/run` below an hour."""
 SLOW_SHARES = 4
 """How many runs of the whole suite it takes until each test that is marked slow had its turn: a few hundred tests of

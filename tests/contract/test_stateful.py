@@ -68,6 +68,7 @@ def test_a_causal_model_tells_of_windows_what_it_tells_of_the_sequence(model: tf
 
 
 @AHEAD
+@pytest.mark.slow
 def test_where_posteriors_see_ahead_all_else_goes_on(name: str) -> None:
     # A posterior that does not look at the data knows no more of a sequence than of a window.
     model = cases.make(name)
@@ -89,6 +90,7 @@ MASKED = ("vrnn", "storn", "srnn-filter-u", "dkf-mf_l", "tcn-u", "transformer-u"
 
 
 @pytest.mark.parametrize("name", cases.params(MASKED, ["vrnn", "tcn-u"]), indirect=True, scope="module")
+@pytest.mark.slow
 def test_gaps_and_ends_within_windows_are_passed_over(model: tfdvae.DVAE, name: str) -> None:
     batch, noise = cases.frames(name, length=LENGTH), cases.noise(model, length=LENGTH)
     mask = np.ones([3, LENGTH], bool)
@@ -126,6 +128,7 @@ def test_rows_begin_anew_where_they_say_so() -> None:
     assert not np.allclose(found.x[0], fresh.x[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_fewer_rows_go_on_from_the_first_of_more_and_no_others() -> None:
     model, x = vrnn(), data()
     losses = []
@@ -141,6 +144,7 @@ def test_fewer_rows_go_on_from_the_first_of_more_and_no_others() -> None:
     model.train_on_batch(second)
 
 
+@pytest.mark.slow
 def test_the_bound_of_windows_is_that_of_the_sequence() -> None:
     model = cases.make("rnn", dropout=0.0)
     sequences = from_arrays(list(data(5, 13)) + list(data(2, 6)))
@@ -152,6 +156,7 @@ def test_the_bound_of_windows_is_that_of_the_sequence() -> None:
 
 
 @pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.slow
 def test_a_step_moves_weights_by_the_gradient_within_the_window(jit: bool) -> None:
     x = data()
     model = vrnn(jit_compile=jit, optimizer=tf.keras.optimizers.SGD(1.0), clip_norm=None)

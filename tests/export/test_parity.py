@@ -62,6 +62,7 @@ def test_every_variant(name: str, tmp_path: Path) -> None:
     check(model, tmp_path / "model", "tf_saved_model", wanted)
 
 
+@pytest.mark.slow
 def test_another_model_is_told_apart(tmp_path: Path) -> None:
     model = cases.make("vrnn")
     model.export(tmp_path / "model", signatures=["encode"])
@@ -70,12 +71,14 @@ def test_another_model_is_told_apart(tmp_path: Path) -> None:
     assert min(one.relative for one in found) > TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_model_of_another_kind_is_told_apart(tmp_path: Path) -> None:
     cases.make("vrnn").export(tmp_path / "model", signatures=["step", "reset"])
     with pytest.raises(ValueError, match="The model has no 'step'"):
         parity.compare(cases.make("srnn-smooth-u"), running.load(tmp_path / "model"))
 
 
+@pytest.mark.slow
 def test_models_of_other_sizes_are_told_apart_before_anything_runs(tmp_path: Path) -> None:
     cases.make("vrnn").export(tmp_path / "model", signatures=["encode"])
     artefact = running.load(tmp_path / "model")._replace(functions={"encode": lambda given: pytest.fail("it ran")})

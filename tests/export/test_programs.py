@@ -33,6 +33,7 @@ def served(keras_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_version_for_the_server(served: Path) -> None:
     assert sorted(path.name for path in served.iterdir()) == ["1", "deploy"]
     assert {"saved_model.pb", "signatures.json", "variables"} <= {path.name for path in (served / "1").iterdir()}
@@ -48,6 +49,7 @@ def test_labels_that_make_no_sense_are_told_before_the_work(keras_file: str, tmp
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_warmup_requests_of_several_sizes_replay(model: tfdvae.DVAE, tmp_path: Path) -> None:
     logs = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     path, remarks = saved_model.write_version(model, tmp_path / "vrnn", lengths=(1, 5), batch_sizes=(1, 4))
@@ -77,6 +79,7 @@ def test_warmup_requests_that_no_server_replays(model: tfdvae.DVAE, tmp_path: Pa
             saved_model.write_warmup(model, declared, tmp_path / "1", "vrnn", lengths)
 
 
+@pytest.mark.slow
 def test_verify_prints_a_table(keras_file: str, served: Path, capsys) -> None:
     assert verify.run([str(served / "1"), "--model", keras_file]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -85,6 +88,7 @@ def test_verify_prints_a_table(keras_file: str, served: Path, capsys) -> None:
     assert "within 1e-05" in lines[-1]
 
 
+@pytest.mark.slow
 def test_verify_tells_when_numbers_differ(model: tfdvae.DVAE, served: Path, tmp_path: Path, capsys) -> None:
     other = cases.make("vrnn", seed=1)
     cases.jitter(other.trainable_variables, 1, 0.01)

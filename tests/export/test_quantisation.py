@@ -88,6 +88,7 @@ def test_a_stream_in_its_own_state_stays_close_to_keras(model: tfdvae.DVAE, expo
     assert all(np.isnan(value).all() for value in artefact.functions["step"](given).values())
 
 
+@pytest.mark.slow
 def test_a_product_of_joined_tensors_becomes_a_sum_of_products(model: tfdvae.DVAE) -> None:
     signature = serving.declare(model, serving.LITERT)["step"]
     plain, split = graphs.freeze(signature), graphs.freeze(signature, integers=True)
@@ -104,6 +105,7 @@ def test_a_product_of_joined_tensors_becomes_a_sum_of_products(model: tfdvae.DVA
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_samples_are_inputs_of_real_streams(model: tfdvae.DVAE) -> None:
     declared, x = serving.declare(model, serving.LITERT), sequences(2, 3)
     found = quantisation.samples(declared, [*STREAMED, "score"], Batch(x))
@@ -121,6 +123,7 @@ def test_samples_are_inputs_of_real_streams(model: tfdvae.DVAE) -> None:
         state = {name: out[name] for name in state}
 
 
+@pytest.mark.slow
 def test_inputs_of_driven_models_belong_to_their_frames() -> None:
     model = cases.make("srnn-filter-u")
     declared = serving.declare(model, serving.LITERT)
@@ -160,6 +163,7 @@ def test_representative_data_that_does_not_fit(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_whole_sequences_with_a_loop_are_refused_by_name(model: tfdvae.DVAE, tmp_path: Path) -> None:
     options = {"precision": "int16x8", "representative": sequences(1, 0)}
     with pytest.raises(ValueError, match="encode, score: .* no int16x8. Use int8_dynamic .* can have reset, step"):
@@ -169,6 +173,7 @@ def test_whole_sequences_with_a_loop_are_refused_by_name(model: tfdvae.DVAE, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_frames_whose_features_pass_through_a_loop_leave_nothing_worth_a_file(tmp_path: Path) -> None:
     autoregressive = cases.make("vrnn", observation="autoregressive_bernoulli")
     rolls = np.random.default_rng(0).integers(0, 2, size=[4, 6, cases.X_DIM]).astype("float32")
@@ -185,6 +190,7 @@ def test_a_file_beyond_its_tolerance_is_not_written(model: tfdvae.DVAE, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_program_parts_its_data_between_ranges_and_errors(
     model: tfdvae.DVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -21,6 +21,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=known, cwd=ROOT, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_program_says_what_it_has_to_say_and_nothing_else(tmp_path: Path) -> None:
     """The line is that of the program, after TensorFlow was imported."""
     found = run("-m", "trainers.evaluate", "--workdir", str(tmp_path / "none"))

@@ -231,7 +231,7 @@ CONSTRUCT: Mapping[str, list[Value]] = {
     "phi_x": constants([(3,), [4, 3], (), np.array([3])], [3, (0,), (2.5,), "a"]),
     "standardize": constants(["auto", "feature", "global", None], ["none such", 3]),
     "missing": constants([None, "nan"], ["zero", 3]),
-    "fill": constants(["zero", "last"], ["none such", 3]),
+    "fill": constants(["zero", "last"], ["none such", 3], ["line"]),
     "indicator": constants([False, True], ["no", 3]),
     "observation": constants(["gaussian", "gaussian_mixture"], ["none such", 3, []], ["pen"]),
     "seed": constants([0, np.int64(3)], [1.5, "a", np.nan, True, None], [-1]),
