@@ -26,5 +26,9 @@ def get_config(arg: str = "") -> ConfigDict:
         encoder_phi_x=(128,),
         combiner_units=(),
         posterior_units=(64,),
-        inference="st_lr",
+        inference="mf_lr",
+        fill="line",
+        training__hide=0.3,
+        training__beta=0.1,
+        training__keep="last",
     )
