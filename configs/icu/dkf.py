@@ -3,6 +3,9 @@
     python -m trainers.train --config configs/icu/dkf.py --workdir runs/icu_dkf
     python -m trainers.impute --workdir runs/icu_dkf
 
+The networks see straight lines between the hours at which a variable was measured. The KL has a small weight, by which
+more latents come into use; its bound is not that of log p(x), so the last epoch is kept and not the best by the bound.
+
 Variants: `configs/icu/dkf.py:smoke` (seconds).
 """
 

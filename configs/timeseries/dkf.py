@@ -5,9 +5,9 @@
 
 All that p(x_t | .) knows of other frames comes through z_t, so a gap is filled from both sides. Frames are single steps
 of all columns, in windows of 192. The networks see straight lines through what is missing, and the indicator; training
-hides 40% of the values from them and scores these all the same, with a small weight of the KL, which keeps the model
-close to what it sees (RESULTS.md has both); so the last epoch is kept in place of the one with the best bound. For
-forecasts take `configs/timeseries/srnn.py`, whose latents do not see the future.
+hides 40% of the values from them and scores these all the same. A small weight of the KL (--config.training.beta=0.05
+--config.training.keep=last) keeps the model nearer to what it sees; RESULTS.md compares them. For forecasts take
+`configs/timeseries/srnn.py`, whose latents do not see the future.
 
 Variants: `configs/timeseries/dkf.py:smoke` (seconds).
 """
@@ -42,6 +42,4 @@ def get_config(arg: str = "") -> ConfigDict:
         training__batch_size=32,
         training__epochs=40,
         training__hide=0.4,
-        training__beta=0.05,
-        training__keep="last",
     )
