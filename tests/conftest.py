@@ -75,10 +75,12 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     option, whole = config.getoption("--exhaustive"), turns.is_whole(config)
-    left_out = [item for item in items if not turns.is_chosen(item, option, whole)]
-    if left_out:
-        items[:] = [item for item in items if turns.is_chosen(item, option, whole)]
-        config.hook.pytest_deselected(items=left_out)
+    chosen: dict[bool, list[pytest.Item]] = {True: [], False: []}
+    for item in items:
+        chosen[turns.is_chosen(item, option, whole)].append(item)
+    items[:] = chosen[True]
+    if chosen[False]:
+        config.hook.pytest_deselected(items=chosen[False])
     for item in items:
         if "tfdvae_data" in getattr(item, "fixturenames", ()):
             item.add_marker("data")

@@ -1,5 +1,7 @@
 """What stands in frames for what was not observed of them."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tfdvae import loop
@@ -22,20 +24,17 @@ def between_neighbours(x: tf.Tensor, observed: tf.Tensor, blank: tf.Tensor) -> t
     """Each entry of `[B, T, D]`, or where it was not observed the point at its time on the straight line between the
     nearest ones before and after it that were. Where there is one on one side alone it holds; `blank` `[B, T, D]` where
     there is none at all."""
-    before, since = _nearest(x, observed, blank[:, 0])
-    backward = [tf.reverse(y, [1]) for y in (x, observed)]
-    after, until = (tf.reverse(y, [1]) for y in _nearest(*backward, blank[:, 0]))
-    line = before + since / tf.maximum(since + until, 1.0) * (after - before)
-    return tf.where(since < 0.0, tf.where(until < 0.0, blank, after), tf.where(until < 0.0, before, line))
+    length = tf.shape(x)[1]
+    times = tf.zeros_like(x) + tf.cast(tf.range(length), x.dtype)[:, None]
 
+    def newest(none: tf.Tensor, turn: Callable[[tf.Tensor], tf.Tensor]) -> list[tf.Tensor]:
+        """The newest entry that was observed, and its time; `none` before the first."""
+        both, known = (turn(tf.concat(pair, axis=-1)) for pair in ((x, times), (observed, observed)))
+        before = tf.concat([blank[:, 0], tf.zeros_like(x[:, 0]) + none], axis=-1)
+        return tf.split(turn(last_observed(both, known, before)), 2, axis=-1)
 
-def _nearest(x: tf.Tensor, observed: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The newest entry that was observed, and how many frames ago that was; `before` and -1 where none was yet."""
-
-    def frame(state: tuple[tf.Tensor, tf.Tensor], inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple:
-        (last, since), (x_t, observed_t) = state, inputs
-        since = tf.where(observed_t, 0.0, tf.where(since < 0.0, since, since + 1.0))
-        state = tf.where(observed_t, x_t, last), since
-        return state, state
-
-    return loop.scan(frame, (before, tf.zeros_like(before) - 1.0), (x, observed))[1]
+    end = tf.cast(length, x.dtype)
+    before, since = newest(-1.0, tf.identity)
+    after, until = newest(end, lambda y: tf.reverse(y, [1]))
+    line = before + (times - since) / tf.maximum(until - since, 1.0) * (after - before)
+    return tf.where(since < 0.0, tf.where(until < end, after, blank), tf.where(until < end, line, before))

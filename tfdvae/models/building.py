@@ -40,19 +40,14 @@ class BuildingMixin:
 
     def _check_fill(self) -> None:
         """Raises ValueError where what the networks see of the future would reach what must not know it."""
-        if self.fill != "line":
+        if self.fill != "line" or not (self.causal or self.hears_frames):
             return
-        reason = None
-        if self.causal:
-            reason = "infers latents from frames up to their own, as streams do"
-        elif self.hears_frames:
-            reason = "explains frames by those before them"
-        if reason is not None:
-            raise ValueError(
-                f"fill='line' shows the networks of {type(self).__name__} what comes after a gap, and the model as "
-                f"configured {reason}: choose fill='last' or 'zero', or a model that infers from past and future and "
-                "reads frames nowhere else, such as tfdvae.DKF(inference='mf_lr')."
-            )
+        what = "infers latents from frames up to their own" if self.causal else "explains frames by those before them"
+        raise ValueError(
+            f"fill='line' shows the networks of {type(self).__name__} what comes after a gap, and the model as "
+            f"configured {what}: choose fill='last' or 'zero', or a model that infers from past and future and reads "
+            "frames nowhere else, such as tfdvae.DKF(inference='mf_lr')."
+        )
 
     def get_build_config(self) -> dict:
         names = ("frame_shape", "u_dim", "context_dim", "partly_observed")
