@@ -60,6 +60,7 @@ def test_what_stands_still_is_found_and_little_else(trained: Detector, series: T
     assert sum(t >= CLEAN for t in alarms) <= 4
 
 
+@pytest.mark.slow
 def test_a_stream_says_the_same(trained: Detector, series: TimeSeries) -> None:
     scores, stream = trained.score(series)[0], trained.stream()
     np.testing.assert_allclose([stream.push(x) for x in series.x[0][:40]], scores[:40], rtol=1e-4, atol=1e-4)

@@ -28,6 +28,7 @@ def test_vrnn_train_step():
     assert counted == per_frame * size.batch_size * size.length
 
 
+@pytest.mark.slow
 def test_vae_train_step():
     size = SIZES["tiny"]._replace(options={"vae": {"encoder_units": (11,), "decoder_units": (9,)}})
     model = build_model("vae", size)

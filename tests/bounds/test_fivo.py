@@ -113,6 +113,7 @@ def test_graphs_of_any_size_and_xla_compute_what_eager_execution_does(name: str)
     assert_close(tf.function(evaluate, jit_compile=True, autograph=False)(*inputs), expected, 1e-4)
 
 
+@pytest.mark.slow
 def test_mixed_precision_filters_in_float32() -> None:
     full = cases.make("vrnn")
     half = cases.make("vrnn", dtype="mixed_bfloat16")
@@ -202,6 +203,7 @@ def test_bounds_refuse_wrong_settings() -> None:
         bounds.FIVO(1).per_sequence(model.sample_terms(cases.frames("vrnn"), SEED))
 
 
+@pytest.mark.slow
 def test_a_weight_of_the_kl_is_an_exponent_in_the_weights() -> None:
     model, batch = cases.make("vrnn"), padded("vrnn")
     weighing = bounds.Weighing(0.3, 0.0, 0.7, 1.0)

@@ -48,6 +48,7 @@ def test_phases_follow_from_the_epoch() -> None:
     assert [Phases(0, 1).phase(epoch) for epoch in (0, 1)] == [2, 3] and Phases(1, 0).weight(1) == 1.0
 
 
+@pytest.mark.slow
 def test_the_first_phase_learns_from_latents_of_the_prior_and_moves_no_posterior() -> None:
     """The loss is -E log p(x | v) with v ~ N(0, I) by the equations in float64, with gaps in the sequences."""
     model, mask = sv2p(), np.array([[1, 1, 1, 1, 1], [0, 1, 1, 0, 1], [1, 1, 0, 0, 0]], bool)
@@ -126,6 +127,7 @@ OTHERS += ("vrae", "latent_lds-u", "switching_lds-u", "lvrnn", "svg-fixed-u", "s
 
 @pytest.mark.parametrize("name", turns.params((*sorted(SIMULATED), *OTHERS), SIMULATED))
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_the_path_is_that_of_a_simulation_that_is_fed_the_data(name: str) -> None:
     model, batch, noise = cases.make(name), cases.frames(name), cases.noise(cases.make(name))
     packed, _ = model.pack(batch)

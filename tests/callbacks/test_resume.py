@@ -262,6 +262,7 @@ def two_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"plateau": False}, "callbacks are .*ReduceLROnPlateau"),
     ],
 )
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused_and_kept(options: dict, message: str, two_epochs: Path) -> None:
     before = {p.name: p.read_bytes() for p in two_epochs.iterdir()}
     with pytest.raises(ValueError, match=rf"belongs to another run: .*{message}"):
@@ -335,6 +336,7 @@ def train_from_zero(directory: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_fresh_directory_gives_no_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -53,6 +53,7 @@ def test_epochs_in_a_line_and_in_stairs() -> None:
     assert [KLWarmup(6, stairs=2).weight(e) for e in range(8)] == [0.0] * 3 + [0.5] * 3 + [1.0] * 2
 
 
+@pytest.mark.slow
 def test_the_weight_of_an_epoch_reaches_the_loss() -> None:
     """The logged weight follows the epochs, the objective uses it, and the reported ELBO does not."""
     x = np.random.default_rng(0).normal(size=(8, 5, 3)).astype(np.float32)

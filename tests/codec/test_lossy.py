@@ -33,6 +33,7 @@ def test_what_the_writer_saw_comes_out(vrnn: tfdvae.VRNN, moving: tfdvae.data.Se
     assert coded.initial_bits == 0 and coded.header.kind == "lossy"
 
 
+@pytest.mark.slow
 def test_small_steps_are_the_reconstruction_that_hears_itself(vrnn: tfdvae.VRNN, moving: tfdvae.data.Sequences) -> None:
     """With steps that round nothing away, the path is that of `reconstruct(mode="generation")`."""
     _, frames = codec.compress_lossy(vrnn, moving, step=0.001)
@@ -41,6 +42,7 @@ def test_small_steps_are_the_reconstruction_that_hears_itself(vrnn: tfdvae.VRNN,
         np.testing.assert_allclose(x, own[: len(x)], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_more_bits_buy_a_smaller_error(vrnn: tfdvae.VRNN, moving: tfdvae.data.Sequences) -> None:
     points = codec.rate_distortion(vrnn, moving, steps=(0.25, 4.0, 64.0))
     assert [point.step for point in points] == [0.25, 4.0, 64.0]
@@ -58,6 +60,7 @@ def test_latents_of_classes(eagerly: None) -> None:
     assert coded.header.steps == {}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compressed(vrnn: tfdvae.VRNN, moving: tfdvae.data.Sequences) -> None:
     observation, sequences = of_kind("gaussian")
     with pytest.raises(ValueError, match="no latents to quantise"):

@@ -102,6 +102,7 @@ def test_a_stream_remembers_it(model: tfdvae.DVAE, batch: Batch) -> None:
 
 
 @OTHERS
+@pytest.mark.slow
 def test_it_trains_with_masks_and_sequences_do_not_share_it(model: tfdvae.DVAE, name: str) -> None:
     data = cases.training_data(name, 8, 5)
     data["context"] = np.random.default_rng(0).normal(size=(8, CONTEXT_DIM)).astype("float32")

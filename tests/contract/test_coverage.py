@@ -100,6 +100,7 @@ def test_every_value_of_a_structural_option_has_a_case(model: str, option: str, 
     assert {getattr(cell(name), option) for name in names} == values
 
 
+@pytest.mark.slow
 def test_cells_of_both_kinds_stacks_and_both_scales_are_met() -> None:
     cells = [cell(name) for name in cases.SUITE if cases.has_cell(name)]
     assert {c.cell for c in cells} == {"lstm", "gru", "rnn"}

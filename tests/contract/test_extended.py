@@ -182,6 +182,7 @@ def test_drawn_frames_mix_with_steps(model: tfdvae.DVAE, batch: Batch) -> None:
     streaming.check_mixtures(model, None if batch.observed is None else batch)
 
 
+@pytest.mark.slow
 def test_a_segment_keeps_its_latent_in_generation_and_a_continuation_finishes_it() -> None:
     model = extended.make("segments")
     drawn_s = model.generate(5, 2, seed=3).latents["s"].numpy()

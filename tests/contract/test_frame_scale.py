@@ -51,6 +51,7 @@ def test_all_that_is_known_before_the_loop_is_made_of_logarithms_but_for_the_fra
 
 
 @pytest.mark.parametrize("name", cases.part(1, WITH_CELL))
+@pytest.mark.slow
 def test_the_density_is_that_of_the_frames(name: str) -> None:
     logs, plain = pair(name, observation="gamma")
     batch = powers(name)

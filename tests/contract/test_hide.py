@@ -25,6 +25,7 @@ def test_the_part_that_is_hidden_is_the_rate() -> None:
 
 
 @cases.some(0)
+@pytest.mark.slow
 def test_hidden_entries_are_scored_and_not_seen(name: str, batch: Batch, noise: dict) -> None:
     model = cases.make(name, fill="last", indicator=True)
     seed = random.make_seed(5)

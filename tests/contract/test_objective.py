@@ -27,6 +27,7 @@ def fit(model: tfdvae.DVAE, **options: Any) -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0, 4.0])
+@pytest.mark.slow
 def test_beta_weighs_the_divergence_in_the_loss_and_not_in_the_elbo(beta: float) -> None:
     logs = {k: v[0] for k, v in fit(make(beta=beta)).items()}
     likelihood, kl = logs["log_likelihood_nats_per_frame"], logs["kl_nats_per_frame"]
@@ -56,6 +57,7 @@ def test_a_schedule_moves_beta_with_the_steps_of_the_optimizer() -> None:
     np.testing.assert_allclose(seen, [0.0, 0.25, 0.5, 0.75, 1.0, 1.0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_factor_of_the_epoch_multiplies_beta() -> None:
     model = make(beta=0.5)
     model.kl_weight.assign(0.5)

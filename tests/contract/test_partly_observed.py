@@ -38,6 +38,7 @@ def make(name: str) -> Callable[[str], tfdvae.DVAE]:
 
 
 @PAIRS
+@pytest.mark.slow
 def test_values_and_gradients_do_not_hang_on_what_stands_at_unobserved_places(make: Callable, kind: str) -> None:
     missing.check_junk(make(kind))
 
@@ -116,6 +117,7 @@ def test_it_trains_evaluates_and_comes_back(name: str, kind: str) -> None:
     assert np.isfinite(model.predict(data, verbose=0)).all()
 
 
+@pytest.mark.slow
 def test_a_dataset_may_hold_it() -> None:
     model = cases.make("vrnn")
     batch = partly(model, np.nan)

@@ -51,6 +51,7 @@ def test_latents_of_fixed_priors_that_nothing_hears_need_no_loop(name: str) -> N
 
 
 @cases.some(1)
+@pytest.mark.slow
 def test_dropout_drops_only_within_its_scope_and_by_its_seed(model: tfdvae.DVAE) -> None:
     paths.check_dropout(model)
 

@@ -14,6 +14,7 @@ SOME = cases.some(0)
 """Those that do not fit in a graph in `test_training.py`, of the models that need not wait."""
 
 
+@pytest.mark.slow
 def test_a_config_is_json_and_makes_the_same_model(model: tfdvae.DVAE) -> None:
     saving.check_config(model)
     saving.check_arguments(model)

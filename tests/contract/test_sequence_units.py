@@ -125,6 +125,7 @@ def test_imputed_frames_are_in_the_units_of_what_was_observed() -> None:
     assert_close((other - SHIFT) / SCALE, found, 3e-3)
 
 
+@pytest.mark.slow
 def test_usual_units_are_adapted_and_stand_in_where_nothing_is_given() -> None:
     rng = np.random.default_rng(0)
     level = rng.normal(100.0, 50.0, (400, 1, 2))
@@ -176,6 +177,7 @@ def test_it_trains_and_comes_back(tmp_path: Path) -> None:
     assert_close(again(batch.x), model(batch.x), 1e-6)
 
 
+@pytest.mark.slow
 def test_given_frames_alone_are_seen_and_not_scored() -> None:
     """Without units of their own: log p(x) is that of the later frames, given the first ones as inputs."""
     model, batch = cases.make("rnn", given_frames=2), cases.frames("rnn")

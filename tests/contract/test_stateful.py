@@ -53,6 +53,7 @@ def told(path: Trajectory) -> list:
 
 
 @EVERY
+@pytest.mark.slow
 def test_a_causal_model_tells_of_windows_what_it_tells_of_the_sequence(model: tfdvae.DVAE, name: str) -> None:
     if model.not_stateful:
         with pytest.raises(ValueError, match="so no state passes from one batch to the next"):
@@ -114,6 +115,7 @@ def windows(x: np.ndarray, length: int = 4) -> Iterator[dict[str, np.ndarray]]:
         yield {"x": x[:, start : start + length], "continues": np.full(len(x), start > 0)}
 
 
+@pytest.mark.slow
 def test_rows_begin_anew_where_they_say_so() -> None:
     model, x = vrnn(), tf.constant(data())
     carried = model.carried(3)
@@ -173,6 +175,7 @@ def test_a_step_moves_weights_by_the_gradient_within_the_window(jit: bool) -> No
     assert_close([v - w for v, w in zip(before, model.trainable_variables, strict=True)], gradients, 2e-5)
 
 
+@pytest.mark.slow
 def test_training_by_windows_learns_what_spans_them_and_is_repeatable() -> None:
     # The first frame says which way all others go; windows of three frames do not show it.
     rng = np.random.default_rng(0)
@@ -205,6 +208,7 @@ def test_what_is_not_finite_does_not_pass_on() -> None:
     assert_close(found, tf.nest.map_structure(lambda y: tf.concat([y[:1] + 1.0, y[1:]], axis=0), anew), 1e-7)
 
 
+@pytest.mark.slow
 def test_compile_is_saved_and_loaded(tmp_path: Any) -> None:
     model = vrnn()
     list(map(model.train_on_batch, windows(data())))
@@ -245,6 +249,7 @@ def test_frames_that_hang_on_the_whole_sequence_are_refused(options: dict, words
         tfdvae.VRNN(4, **options).compile("adam", stateful=True)
 
 
+@pytest.mark.slow
 def test_data_that_do_not_say_what_goes_on_or_cannot() -> None:
     model, batch = vrnn(), next(windows(data()))
     with pytest.raises(ValueError, match='say which rows of a batch follow .* by "continues"'):

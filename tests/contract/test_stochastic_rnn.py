@@ -57,6 +57,7 @@ def padded(name: str, value: float = -9.0) -> tuple[np.ndarray, np.ndarray]:
     return np.where(mask[..., None], cases.frames(name).x, np.float32(value)), mask
 
 
+@pytest.mark.slow
 def test_the_layer_gives_the_latents_and_the_divergence_of_the_model(name: str, model: tfdvae.DVAE) -> None:
     layer = StochasticRNN(model.cell, beta=0.5)
     x, mask = padded(name)
@@ -71,6 +72,7 @@ def test_the_layer_gives_the_latents_and_the_divergence_of_the_model(name: str, 
         assert float(layer.losses[0]) == pytest.approx(0.5 * float(kl) / frames, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_functional_model_with_it_trains_respects_masks_and_comes_back(name: str, tmp_path: Path) -> None:
     model = functional(name)
     x, mask = padded(name)
@@ -109,6 +111,7 @@ def test_the_divergence_joins_the_loss_of_training() -> None:
     assert losses[2.0] - losses[0.0] == pytest.approx(2 * kl, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_latents_are_drawn_in_training_and_are_means_otherwise(model: tfdvae.DVAE, name: str) -> None:
     layer, x = StochasticRNN(model.cell, seed=3), cases.frames(name).x
     drawn = [layer(x, training=True).numpy() for _ in range(2)]

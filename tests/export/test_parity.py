@@ -99,6 +99,7 @@ def test_a_difference_counts_where_it_is_larger_than_the_tolerance_and_than_roun
     assert parity.Difference("step", "x", 3e-3, 3e-6).within(1e-5)
 
 
+@pytest.mark.slow
 def test_inputs_have_gaps_and_padding_and_states_have_a_past() -> None:
     model = cases.make("vrnn")
     declared = serving.declare(model)

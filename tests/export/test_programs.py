@@ -106,6 +106,7 @@ def test_a_model_that_is_none(program, tmp_path: Path, capsys) -> None:
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_an_artefact_that_is_none(keras_file: str, tmp_path: Path, capsys) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.tflite").write_text("text")

@@ -133,6 +133,7 @@ def test_litert_has_all_operations_built_in(name: str, dim: int) -> None:
     assert_same(run(raw=raw.numpy(), noise=noise.numpy()), functions(raw, noise), 3e-5)
 
 
+@pytest.mark.slow
 def test_the_inverse_of_a_coupling_converts_as_well() -> None:
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     functions = Functions(CASES["coupling"](6))

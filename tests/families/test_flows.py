@@ -40,6 +40,7 @@ def test_the_log_determinant_is_that_of_the_jacobian(kind: str, dim: int) -> Non
 
 
 @pytest.mark.parametrize("hidden", [5, 7, 32])
+@pytest.mark.slow
 def test_an_entry_of_an_autoregressive_layer_depends_on_all_before_it_and_on_no_other(hidden: int) -> None:
     """Every second layer counts from the end; all entries, the first included, depend on the context."""
     family = flow(5, "autoregressive", num_layers=2, hidden=hidden)
@@ -120,6 +121,7 @@ class Sampler(keras.layers.Layer):
 
 
 @pytest.mark.parametrize("kind", FLOWS)
+@pytest.mark.slow
 def test_a_saved_model_keeps_the_weights_of_the_flow(kind: str, tmp_path: Path) -> None:
     inputs = keras.Input((4,))
     model = keras.Model(inputs, Sampler(Flow(DiagonalGaussian(3), 2, kind, hidden=5))(inputs))

@@ -142,6 +142,7 @@ def test_a_step_checks_the_support_of_its_frame() -> None:
         step(tf.constant(255.0 * x))
 
 
+@pytest.mark.slow
 def test_exported_steps_refuse_nan_in_states_and_noise(tmp_path: Any, plain: tfdvae.DVAE) -> None:
     plain.export(tmp_path / "model", signatures=["step", "reset"])
     signatures = tf.saved_model.load(str(tmp_path / "model")).signatures

@@ -56,6 +56,7 @@ def scaled() -> keras.optimizers.Optimizer:
 @pytest.mark.parametrize("make", [scaled, lambda: keras.optimizers.Adam(0.01)], ids=["scaled", "plain"])
 @pytest.mark.parametrize("clip_norm", [5.0, None])
 @pytest.mark.parametrize("factor", [1e30, 1e12])
+@pytest.mark.slow
 def test_a_skipped_batch_moves_nothing(
     make: Callable[[], keras.optimizers.Optimizer], clip_norm: float | None, factor: float
 ) -> None:
@@ -82,6 +83,7 @@ def test_one_good_batch_makes_a_loss(tmp_path: Any) -> None:
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_best_loss_survives_skipped_epochs(tmp_path: Any) -> None:
     saving = keras.callbacks.ModelCheckpoint(tmp_path / "m.keras", monitor="loss", save_best_only=True)
     model = compiled(vae(standardize=None))
@@ -91,6 +93,7 @@ def test_a_checkpoint_of_the_best_loss_survives_skipped_epochs(tmp_path: Any) ->
     assert saving.best == best
 
 
+@pytest.mark.slow
 def test_each_step_of_gradient_accumulation_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     seeds: list[tuple[int, ...]] = []
     draw = tfdvae.VAE.draw_noise

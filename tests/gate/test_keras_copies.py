@@ -34,6 +34,7 @@ def test_a_copy_goes_on_training_as_the_model_does(copied: Any) -> None:
     assert not copied(vae()).built
 
 
+@pytest.mark.slow
 def test_a_clone_begins_where_the_model_began() -> None:
     """With weights of its own that follow from the same seed, whatever became of the model."""
     model, new = trained(), vae(seed=3, observation="gaussian_mixture")

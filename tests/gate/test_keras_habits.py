@@ -42,6 +42,7 @@ def test_a_new_model_takes_batches_generators_and_pydatasets() -> None:
         compiled(vae()).fit(iter([]), verbose=0)
 
 
+@pytest.mark.slow
 def test_first_calls_may_come_from_several_threads() -> None:
     model, errors, found = vrnn(), [], []
 
@@ -191,6 +192,7 @@ def test_callbacks_know_which_way_is_better(tmp_path: Any) -> None:
     assert saving.best == max(history["elbo_nats_per_frame"])
 
 
+@pytest.mark.slow
 def test_only_files_that_can_be_loaded_are_written(tmp_path: Any) -> None:
     model = vae()
     model.build_for(D)

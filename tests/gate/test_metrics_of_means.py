@@ -80,6 +80,7 @@ def test_pictures_are_given_in_their_shape_and_graphs_compute_the_same() -> None
     assert found["binary_accuracy"] == pytest.approx(np.mean((mean > 0.5) == (x > 0.5)), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_skipped_batch_leaves_no_trace_in_them() -> None:
     model = compiled(vae(standardize=None), "mae")
     x = np.concatenate([frames(), frames() * np.float32(1e30)])

@@ -75,6 +75,7 @@ def test_so_do_exported_signatures(tmp_path: Any) -> None:
         encode(x=tf.constant(WRONG["bernoulli"]), **given)
 
 
+@pytest.mark.slow
 def test_what_does_not_exist_or_was_not_observed_may_be_anything() -> None:
     model = explaining("bernoulli")
     x, mask = rolls(), np.arange(T) < np.array([[5], [3], [2]])
@@ -120,6 +121,7 @@ def test_a_dataset_is_checked_as_arrays_are() -> None:
         model.fit(shapeless, verbose=0)
 
 
+@pytest.mark.slow
 def test_generators_and_pydatasets_are_checked_as_they_come() -> None:
     class Batches(keras.utils.PyDataset):
         def __len__(self) -> int:

@@ -199,6 +199,7 @@ def test_a_network_can_be_built_while_a_function_is_traced() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.slow
 def test_convolutions_convert_to_litert(length: int) -> None:
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     spec = {"class_name": "conv", "config": {"filters": (2, 3)}}

@@ -31,6 +31,7 @@ def test_measures_count_existing_frames_alone() -> None:
     np.testing.assert_allclose(found.change, change, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_latent_of_frames_is_measured_by_its_name() -> None:
     """v of a VSSN exists once; w and z of its frames are measured apart, each along the posterior modes."""
     model, batch = cases.make("vssn-u"), cases.frames("vssn-u")

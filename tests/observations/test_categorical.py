@@ -107,6 +107,7 @@ def test_groups_must_make_the_frame(sizes, x_dim):
         Categorical(sizes).build((None, 4), (None, x_dim))
 
 
+@pytest.mark.slow
 def test_a_saved_model_tells_it_from_the_family_of_the_same_name(frames, tmp_path):
     family = {"class_name": "categorical", "config": {"classes": 2}}
     model = tfdvae.VAE(4, encoder_units=(4,), observation=Categorical((2, 3)), family=family)

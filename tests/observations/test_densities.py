@@ -190,6 +190,7 @@ def test_spread_components_keep_mean_and_covariance():
     assert np.diagonal(within).min() >= 0.0
 
 
+@pytest.mark.slow
 def test_autoregressive_log_prob_is_two_matrix_products(make):
     observation = make("autoregressive_bernoulli")
     specs = [tf.TensorSpec([None, None, size]) for size in (observation.params_dim, observation.x_dim)]

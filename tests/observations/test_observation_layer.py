@@ -129,6 +129,7 @@ def test_compiled_with_unknown_leading_dimensions(observation, case, features_fo
             np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_weight_gets_a_gradient_under_xla(observation, case, features_for):
     x = case.data(np.random.default_rng(0), 6).astype(np.float32)
 

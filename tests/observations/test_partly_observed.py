@@ -216,6 +216,7 @@ def test_graphs_with_unknown_leading_dimensions_give_the_same(observation, case,
 
 
 @pytest.mark.filterwarnings("ignore:(?s).*tf.lite.Interpreter:UserWarning")
+@pytest.mark.slow
 def test_litert_gives_the_same_with_builtin_operations_alone(observation, case, features_for, tmp_path):
     params, x, observed = every_pattern(observation, case, features_for)
     specs = [

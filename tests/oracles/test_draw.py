@@ -228,6 +228,7 @@ def test_the_bound_is_that_of_the_paper(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["colours", "whole"])
+@pytest.mark.slow
 def test_each_glimpse_sees_those_before_it_and_no_frame_sees_another(name: str) -> None:
     """The parents of the paper, as Jacobians: of x, u and the noise of glimpses on z of glimpses and on p(x_t | .)."""
     form = FORMS[name]
@@ -310,6 +311,7 @@ def test_a_picture_is_no_stream_and_errors_say_so() -> None:
             ask()
 
 
+@pytest.mark.slow
 def test_made_up_drawings_are_those_of_generate() -> None:
     form = FORMS["colours"]
     model, batch = make(form), data(form)

@@ -43,6 +43,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     return Case(model, x, Grid(model, x), model.sample_terms(Batch(x), random.make_seed(11), PATHS))
 
 
+@pytest.mark.slow
 def test_the_grid_resolves_prior_posterior_and_joint(case: Case) -> None:
     """To 1e-5, a small part of the standard errors below."""
     coarse = Grid(case.model, case.x, reach=11.0, step=0.13)

@@ -141,6 +141,7 @@ def test_masked_sequences_are_the_short_sequences() -> None:
         np.testing.assert_allclose(kl, sum(y.sum() for y in divergences(expected)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_posterior_of_the_mean_is_the_best_beside_those_of_the_segments() -> None:
     """Its divergence and, in expectation, that of all z2 are least there: no shift and no other scale is better."""
     model = make()
@@ -196,6 +197,7 @@ def with_table(**options: Any) -> tfdvae.FHVAE:
     return model
 
 
+@pytest.mark.slow
 def test_a_table_stands_for_the_means_in_training_alone_and_tells_sequences_apart() -> None:
     model, x, noise = with_table(), frames("gaussian", 3, 5, X), drawn(3, 5)
     index = np.array([2, 0, 2])

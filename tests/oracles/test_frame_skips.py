@@ -141,6 +141,7 @@ def test_the_decoder_sees_the_newest_given_frame_beside_the_predictor(partly: bo
         np.testing.assert_allclose(path.x[b, t], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_no_frame_after_the_given_ones_moves_what_the_decoder_takes(model: tfdvae.SVG) -> None:
     """Each frame's pictures hang on the newest given frame before it, and on no other: never on one that is scored."""
     x = tf.constant(pictures(2).reshape(2, LENGTH, -1))
@@ -157,6 +158,7 @@ def test_no_frame_after_the_given_ones_moves_what_the_decoder_takes(model: tfdva
     assert (np.abs(terms.log_px[:, GIVEN:]) > 0.0).all()
 
 
+@pytest.mark.slow
 def test_nats_are_of_the_frames_after_the_given_ones_by_numerical_integration() -> None:
     """p(x_4 | x_1:3) is a density for whatever was given."""
     options = {"frame_encoder": conv(2), "frame_decoder": conv(2), "given_frames": 2, "frame_skips": True}

@@ -128,6 +128,7 @@ def test_frames_that_nobody_saw_are_left_to_the_prior_and_those_that_do_not_exis
         np.testing.assert_allclose(own if latent == "individual" else own[:, :3], wanted, **CLOSE)
 
 
+@pytest.mark.slow
 def test_the_bound_and_the_evidence_of_a_linear_model() -> None:
     """Where frames are linear in z, all is one Gaussian: log p(x) = log N(x; b, A (V V' + I) A' + s^2 I)."""
     model = make(

@@ -21,6 +21,7 @@ def assert_moments(samples: Any, mean: np.ndarray, covariance: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("system", [PAIRED, PLANE], ids=["paired", "plane"])
+@pytest.mark.slow
 def test_generated_sequences_have_the_moments_of_the_state_space_model(system: System) -> None:
     length = 4
     generated = linear_dkf(system).generate(length, 20_000, seed=1)
@@ -66,6 +67,7 @@ def test_a_continuation_is_drawn_from_the_same_prediction() -> None:
     assert_moments(np.reshape(generated.x, [count, -1]), *conditional(mean, covariance, known, x.astype(np.float64)))
 
 
+@pytest.mark.slow
 def test_a_forecast_starts_after_the_last_existing_frame() -> None:
     count = 20_000
     mask = np.array([[1, 1, 0, 0], [0, 1, 0, 1]], bool)
@@ -81,6 +83,7 @@ def test_a_forecast_starts_after_the_last_existing_frame() -> None:
 
 
 @pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.slow
 def test_a_missing_feature_is_drawn_from_its_conditional(missing: int) -> None:
     """Two correlated features and an exact posterior: the chain is a Gibbs sampler of p(x_missing | x_observed)."""
     count = 20_000

@@ -56,6 +56,7 @@ def systems(model: KVAE, a: tf.Tensor, u: tf.Tensor | None) -> list[System]:
 
 
 @pytest.mark.parametrize("u_dim", [0, U_DIM])
+@pytest.mark.slow
 def test_the_bound_on_a_is_the_paper_s_bound_on_any_smoothed_z(u_dim: int) -> None:
     """(6.16)-(6.18): log p(x | a) + log p(a, z) - log p(z | a) - log q(a | x), for z drawn from the smoother."""
     model, batch = make(u_dim), frames(u_dim)

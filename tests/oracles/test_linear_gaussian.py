@@ -72,6 +72,7 @@ def test_importance_sampling_agrees_with_the_kalman_filter(system: System, infer
     assert_mean(estimates + 0.5 * ratios.var(), exact)
 
 
+@pytest.mark.slow
 def test_an_exact_posterior_makes_the_log_weights_of_a_vae_constant() -> None:
     model = linear_vae(ORTHOGONAL)
     x = draw(ORTHOGONAL, 4, 3)
@@ -100,6 +101,7 @@ def test_an_exact_smoother_makes_the_log_weights_constant(system: System) -> Non
         np.testing.assert_allclose(model.log_prob(x, num_samples=10, chunk=chunk), exact, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_exact_smoother_skips_frames_that_do_not_exist() -> None:
     model, x = smoother(PAIRED), draw(PAIRED, 3, 5)
     mask = np.array([[1, 1, 1, 1, 1], [0, 1, 0, 1, 1], [1, 0, 0, 0, 0]], bool)

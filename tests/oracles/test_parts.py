@@ -25,6 +25,7 @@ def numbered(shape: tuple[int, ...]) -> np.ndarray:
 
 @EXAMPLES
 @given(MASKS)
+@pytest.mark.slow
 def test_packing_moves_frames_to_the_left_and_back(mask: np.ndarray) -> None:
     x = numbered(mask.shape)
     how = masks.packing(tf.constant(mask))
@@ -178,6 +179,7 @@ def test_seeds_that_were_folded_differ_and_give_independent_noise() -> None:
 
 
 @pytest.mark.parametrize("draw", [random.normal, random.uniform])
+@pytest.mark.slow
 def test_noise_is_the_same_in_every_mode(draw: Any) -> None:
     seed = random.make_seed(3)
     graph, xla = (tf.function(draw, jit_compile=xla)(seed, [400, 3]) for xla in (False, True))

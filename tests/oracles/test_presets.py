@@ -166,6 +166,7 @@ def test_the_draw_paper_on_mnist() -> None:
         assert model.count_params() == common + rest
 
 
+@pytest.mark.slow
 def test_the_tcn_paper() -> None:
     model = tfdvae.TCNDVAE(**presets.papers.tcn_timit)
     model.build_for(200)

@@ -89,6 +89,7 @@ def test_imagination_follows_the_prior_under_the_given_inputs() -> None:
     assert np.abs(other.x - imagined.x).min(axis=(0, 2)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_continuation_reads_of_its_past_what_the_latents_hold_of_it() -> None:
     model, (x, u) = tiny("RSSM", X, U, latent_dim=Z), data(6)
     found = model.generate(2, prefix={"x": x[:, :4], "u": u[:, :4]}, u=u[:, 4:], sample=False)

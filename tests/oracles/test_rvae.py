@@ -20,6 +20,7 @@ def decoded(model, z: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.slow
 def test_generated_latents_are_standard_normal_and_independent_in_time(variant: str) -> None:
     model = tiny(variant, X, latent_dim=Z)
     drawn = model.generate(3, 20_000, seed=4)

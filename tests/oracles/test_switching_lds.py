@@ -79,6 +79,7 @@ def test_rounds_are_those_of_the_dense_mean_field(rounds: int, u_dim: int, scale
             np.testing.assert_allclose(found, value, rtol=5e-4, atol=5e-4, err_msg=f"{what} of {name}")
 
 
+@pytest.mark.slow
 def test_the_divergence_of_z_is_a_mean_over_regimes_and_paths() -> None:
     """So are the log-weights of drawn s and z, which vary more."""
     model, x, count = make(), frames(1, LENGTH, X), 4000

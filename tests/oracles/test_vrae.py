@@ -136,6 +136,7 @@ def test_interpolation_walks_from_one_mean_to_the_other() -> None:
         model.interpolate(a, b[:1])
 
 
+@pytest.mark.slow
 def test_endless_sequences_go_from_window_to_overlapping_window() -> None:
     model = make()
     s = np.random.default_rng(3).normal(size=[2, Z])

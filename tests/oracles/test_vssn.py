@@ -159,6 +159,7 @@ def test_the_printed_objective_is_training_with_beta_one_half() -> None:
     assert -history["loss"][0] > elbo + 0.1
 
 
+@pytest.mark.slow
 def test_all_sequences_share_the_divergence_of_the_universal_parameters() -> None:
     x, _ = inputs(False)
     elbos = {}

@@ -31,6 +31,7 @@ def trained() -> tfdvae.DVAE:
 
 
 @pytest.mark.parametrize("pool", ["mean", "last", "mean_std"])
+@pytest.mark.slow
 def test_features_are_pooled_means_of_posteriors(pool: str, trained: tfdvae.DVAE) -> None:
     x, _ = waves(5)
     features = LatentFeatures(trained, pool=pool, batch_size=2).fit(x)

@@ -49,6 +49,7 @@ def _moved(model: tfdvae.DVAE) -> tfdvae.DVAE:
     return model
 
 
+@pytest.mark.slow
 def test_fit_notes_the_day_and_the_data(x: np.ndarray, tmp_path: Path) -> None:
     model = cases.make("vae")
     model.compile("adam", run_eagerly=True)

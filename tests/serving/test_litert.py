@@ -58,6 +58,7 @@ def test_the_file_carries_its_description(model: tfdvae.DVAE, path: Path) -> Non
         assert sorted(found[name]["outputs"]) == sorted(field["name"] for field in described["outputs"])
 
 
+@pytest.mark.slow
 def test_both_runtimes_know_all_outputs_and_their_numbers(model: tfdvae.DVAE, path: Path) -> None:
     """States that start equal, at zero, are outputs of their own all the same."""
     check_outputs(path)

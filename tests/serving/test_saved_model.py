@@ -89,6 +89,7 @@ def test_the_folder_holds_the_description(exported: Path, signatures) -> None:
     assert {*content["signatures"], "serving_default"} == set(signatures)
 
 
+@pytest.mark.slow
 def test_who_names_no_signature_gets_what_the_model_returns(model: tfdvae.DVAE, signatures) -> None:
     x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, cases.X_DIM)), tf.float32)
     found = signatures["serving_default"](x=x, mask=tf.ones([2, 5], tf.bool))
@@ -142,6 +143,7 @@ def test_frames_of_another_size_are_refused(signatures) -> None:
         signatures["encode"](x=tf.zeros([2, 3, cases.X_DIM + 1]), mask=tf.ones([2, 3], tf.bool))
 
 
+@pytest.mark.slow
 def test_some_signatures_can_be_chosen(model: tfdvae.DVAE, tmp_path: Path) -> None:
     model.export(tmp_path / "some", signatures=["step", "reset"])
     assert set(tf.saved_model.load(str(tmp_path / "some")).signatures) == {"reset", "step"}

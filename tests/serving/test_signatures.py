@@ -95,6 +95,7 @@ def test_encode(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
 
 @SOME
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_reconstruct(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "reconstruct")
     check(found["mean"], model.reconstruct(**sequences(given)))
@@ -104,6 +105,7 @@ def test_reconstruct(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None
 
 
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_score(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "score")
     count = COUNT if model.has_latents else 1
@@ -119,6 +121,7 @@ def test_score(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
         assert found[name][given["mask"]].all()
 
 
+@pytest.mark.slow
 def test_the_score_of_a_frame_is_the_log_mean_weight_up_to_it(model: tfdvae.DVAE) -> None:
     target = serving.LITERT._replace(num_samples=COUNT)
     declared = serving.declare(model, target)
@@ -150,6 +153,7 @@ def test_generate(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
 
 @SOME
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_forecast(model: tfdvae.DVAE, declared: dict[str, Signature]) -> None:
     given, found = called(model, declared, "forecast")
     future = given.get("future_u")

@@ -49,6 +49,7 @@ def experiments():
 
 
 @pytest.mark.parametrize(("dataset", "model"), list(experiments()))
+@pytest.mark.slow
 def test_a_config_names_its_command_and_builds_in_every_variant(dataset: str, model: str) -> None:
     lines = (ROOT / "configs" / dataset / f"{model}.py").read_text().replace("\\\n", " ")
     text = " ".join(lines.split())

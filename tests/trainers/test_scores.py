@@ -20,6 +20,7 @@ def sequences() -> tfdvae.data.Sequences:
     return from_arrays([(rng.random((length, 5)) < 0.4).astype(np.float32) for length in (2, 9, 4, 7, 3)])
 
 
+@pytest.mark.slow
 def test_an_exact_likelihood_in_all_units() -> None:
     model = tfdvae.RNN(units=4, phi_x=(4,), observation="bernoulli")
     model.build_for(5)

@@ -126,6 +126,7 @@ def test_regress_reads_deterministic_states_where_asked(runs: Path, capsys: pyte
     assert f"from {cell.units + cell.latent_dim} states" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_regress_needs_states_that_are_known(finished_rolls: Path, runs: Path) -> None:
     with pytest.raises(ValueError, match="true states of 'pianoroll' are not known"):
         regress.run(finished_rolls)
