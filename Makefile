@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-EXTRAS := programs,music,speech,enhancement,plots,edge,serving,sklearn,anomalies,codec,dev
+EXTRAS := programs,music,speech,enhancement,plots,edge,serving,sklearn,anomalies,forecasting,codec,dev
 WORKERS ?= 2
 PYTEST_ARGS ?=
 TEST_TIMEOUT ?= 900

@@ -3,10 +3,13 @@
     python -m trainers.forecast --config configs/timeseries/srnn.py --workdir runs/load \\
         --config.data.path=load.csv --config.data.time=hour --config.data.horizon=48
     python -m trainers.forecast --workdir runs/load --split valid --horizons 1,24,48
+    python -m trainers.forecast --workdir runs/load --beside AutoETS,DeepAR
 
 With --config it first trains as `trainers.train` does, or goes on with it; without, --workdir is that of a finished
 run. Forecasts begin once a season, each given what came before it, and are scored over the whole horizon and its
-parts. In the working folder are then
+parts. `--beside` adds statistical methods (AutoETS, AutoARIMA: extra `forecasting`) and networks of another package
+(DeepAR, feed-forward: extra `gluonts`), which are given as much and trained on the same part. In the working folder are
+then
 
     forecast_test.md .json   the table, and scores of each step
     forecast_test.png        the fan of the last forecast
@@ -33,6 +36,7 @@ from tfdvae.forecasting import (
 from tfdvae.moments import observed_moments
 from tfdvae.plots import plot_forecast
 from trainers import building, loading, settings, train
+from trainers.forecast_methods import BESIDE, Task
 from trainers.generate import save_figure
 from trainers.writing import write_json, write_text
 
@@ -50,6 +54,8 @@ def run(
     num_samples: int = 100,
     stride: int | None = None,
     seed: int = 0,
+    beside: Sequence[str] = (),
+    epochs: int = 20,
 ) -> Mapping[str, HorizonScores]:
     """Prints a table, returns scores by method; writes `forecast_<split>.json`, `.md` and `.png`.
 
@@ -62,12 +68,19 @@ def run(
         num_samples: paths of the model.
         stride: steps from forecast to forecast; by default a season.
         seed: of the paths.
+        beside: names in `trainers.forecast_methods.BESIDE`. Networks among them are trained on what the model was
+            trained on.
+        epochs: of those networks.
 
     Raises:
         FileNotFoundError: no finished run there.
-        ValueError: a run on another data set, an unknown split, or a horizon that was not trained.
+        ValueError: a run on another data set, an unknown split or method, or a horizon that was not trained.
+        ImportError: a package is not installed that a method needs.
     """
     settings.check_split(split, SPLITS)
+    unknown = [name for name in beside if name not in BESIDE]
+    if unknown:
+        raise ValueError(f"Unknown method {unknown[0]!r}: expected some of {', '.join(BESIDE)}.")
     config = settings.load(workdir)
     forecaster, series = load_forecaster(workdir, config)
     seasons = forecaster.seasons
@@ -81,7 +94,12 @@ def run(
     origins = rolling_origins(series, horizon, start=first, stop=stop, stride=stride or seasons.season)
     _, scale = observed_moments(*(np.concatenate([y[: borders[0]] for y in x]) for x in (series.x, series.observed)))
     name = config.model.name
-    methods = {**baselines(seasons.season), name: forecaster.method(num_samples, seed)}
+    task = Task(seasons.season, seasons.given * seasons.season, borders[0], num_samples, seed, epochs)
+    methods = {
+        **baselines(seasons.season),
+        **{method: BESIDE[method](task) for method in beside},
+        name: forecaster.method(num_samples, seed),
+    }
     scores = backtest(methods, series, origins, horizon, season=seasons.season, scale=scale[: series.num_targets])
     print(
         f"{name} on {config.data.path}, split {split}: {len(origins)} forecasts of {series.num_targets} targets; "
@@ -148,7 +166,8 @@ def main() -> None:
         if values.config.data.name != "timeseries":
             raise ValueError(f"Expected a config of the data set 'timeseries', got {values.config.data.name!r}.")
         train.run(values.config, workdir)
-    run(workdir, values.split, horizons, values.num_samples, values.stride, values.seed)
+    options = {"beside": values.beside, "epochs": values.beside_epochs}
+    run(workdir, values.split, horizons, values.num_samples, values.stride, values.seed, **options)
 
 
 if __name__ == "__main__":
@@ -159,5 +178,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("num_samples", 100, "Paths of the model.", lower_bound=2)
     flags.DEFINE_integer("stride", None, "Steps from forecast to forecast; by default a season.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the paths.", lower_bound=0)
+    flags.DEFINE_list("beside", [], f"Methods to compare with: {', '.join(BESIDE)}.")
+    flags.DEFINE_integer("beside_epochs", 20, "Epochs of 50 batches of those that are networks.", lower_bound=1)
     flags.mark_flag_as_required("workdir")
     settings.run_app(main)

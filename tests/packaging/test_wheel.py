@@ -61,6 +61,6 @@ def test_its_metadata_state_licence_python_and_extras(wheel: zipfile.ZipFile) ->
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == ">=3.11"
     extras = {"programs", "music", "speech", "pesq", "plots", "serving", "sklearn", "anomalies", "enhancement"}
-    extras |= {"codec", "edge", "io", "cuda", "dev"}
+    extras |= {"codec", "edge", "io", "cuda", "dev", "forecasting", "gluonts"}
     assert set(metadata.get_all("Provides-Extra")) == extras
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())

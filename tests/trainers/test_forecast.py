@@ -9,7 +9,9 @@ import pytest
 
 from tests.trainers.helpers import load, program, smoke
 from tfdvae.data import load_timeseries, pad, read_timeseries, split_steps
+from tfdvae.forecasting import Origin, auto_ets, rolling_origins
 from trainers import building, forecast, loading, settings, train
+from trainers.forecast_methods import BESIDE, Task
 
 STEPS = {"train_steps": 240, "valid_steps": 72, "test_steps": 72}
 WINDOWS = {"horizon": 30, "season": 12, "given": 4, "shift": 3, "lags": (36,), "calendar": ("hour",)}
@@ -103,6 +105,37 @@ def test_a_run_is_scored_beside_what_needs_no_model(finished: Path, path: Path, 
         forecast.run(finished, horizons=[31])
     with pytest.raises(ValueError, match="Unknown split 'train': expected one of valid, test"):
         forecast.run(finished, "train")
+
+
+@pytest.mark.slow
+def test_other_methods_stand_beside_it(finished: Path, path: Path) -> None:
+    pytest.importorskip("statsforecast", reason="needs the extra forecasting")
+    scores = forecast.run(finished, num_samples=20, horizons=[30], stride=24, beside=["AutoETS"])
+    assert list(scores) == ["last value", "seasonal naive", "last 7 seasons", "AutoETS", "srnn"]
+    series = read_timeseries(path)
+    own = auto_ets(12, 48, 20)(series, rolling_origins(series, 30, start=312, stop=384, stride=24), 30)
+    x = np.stack([series.x[0][t : t + 30] for t in (312, 336)])[..., :2]
+    errors = np.abs(np.median(own[..., :2], axis=0) - x) / series.x[0][:240, :2].std(axis=0)
+    np.testing.assert_allclose(scores["AutoETS"].mae, errors.mean(axis=(0, 2)), rtol=1e-5)
+    with pytest.raises(ValueError, match="Unknown method 'ETS': expected some of AutoETS, AutoARIMA, DeepAR, feed-fo"):
+        forecast.run(finished, beside=["ETS"])
+
+
+@pytest.mark.slow
+def test_networks_of_another_package_stand_beside_it(finished: Path, path: Path) -> None:
+    pytest.importorskip("gluonts", reason="needs the extra gluonts")
+    series = read_timeseries(path)
+    x = series.x[0].copy()
+    x[312:] = 0.0
+    task = Task(season=12, given=48, stop=240, num_samples=20, seed=1, epochs=2)
+    for name in ("DeepAR", "feed-forward"):
+        found = BESIDE[name](task)(series, [Origin(0, 312), Origin(0, 280)], 30)
+        assert found.shape == (20, 2, 30, 3) and np.isfinite(found).all() and (found.std(axis=0) > 0.0).all()
+        # Neither what is scored nor what lies between training and the origin of another forecast is read.
+        changed = BESIDE[name](task)(series._replace(x=(x,)), [Origin(0, 312), Origin(0, 280)], 30)
+        np.testing.assert_allclose(changed, found, rtol=1e-5, atol=1e-5)
+        # Each target in its own units: about 20 and about 500.
+        assert np.abs(found[..., 0].mean() - 20.0) < 15.0 and np.abs(found[..., 1].mean() - 500.0) < 300.0
 
 
 @pytest.mark.slow

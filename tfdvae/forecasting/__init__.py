@@ -9,6 +9,7 @@ from tfdvae.data.timeseries import TimeSeries, read_csv, regular_series
 from tfdvae.forecasting.backtest import HorizonScores, backtest, score_table
 from tfdvae.forecasting.baselines import Method, baselines, last_seasons, last_value, seasonal_naive
 from tfdvae.forecasting.forecaster import Forecaster, load_forecaster
+from tfdvae.forecasting.statistical import auto_arima, auto_ets
 
 __all__ = [
     "Forecaster",
@@ -17,6 +18,8 @@ __all__ = [
     "Origin",
     "Seasons",
     "TimeSeries",
+    "auto_arima",
+    "auto_ets",
     "backtest",
     "baselines",
     "last_seasons",
