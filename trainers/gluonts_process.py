@@ -2,7 +2,7 @@
 
     python trainers/gluonts_process.py FOLDER
 
-FOLDER holds `series.npz` (one series after the other, float32 `[T, J]`, NaN where nothing was observed) and `task.json`;
+FOLDER holds `task.json` and `series.npz`: one series after the other, float32 `[T, J]`, NaN where nothing was observed.
 `samples.npy`, float32 `[K, N, horizon, J]`, is written into it. See `trainers/forecast_methods.py`.
 """
 

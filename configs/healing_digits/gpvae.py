@@ -3,8 +3,8 @@
     python -m trainers.train --config configs/healing_digits/gpvae.py --workdir runs/healing_digits_gpvae
     python -m trainers.reproduce healing --workdir results/healing --row GP-VAE
 
-The kernel, its length scale of two frames and the layers are the paper's, from memory; latents are fewer. With the whole
-KL from the first step on, nothing is left in the latents (RESULTS.md).
+The kernel, its length scale of two frames and the layers are the paper's, from memory; latents are fewer. With the
+whole KL from the first step on, nothing is left in the latents (RESULTS.md).
 
 Variants: `configs/healing_digits/gpvae.py:smoke` (seconds).
 """
