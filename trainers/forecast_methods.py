@@ -56,10 +56,10 @@ def _network(name: str, task: Task) -> Method:
     def method(series: TimeSeries, origins: Sequence[Origin], horizon: int) -> np.ndarray:
         dated = np.issubdtype(np.asarray(series.step).dtype, np.timedelta64)
         told = {
+            **task._asdict(),
             **{"network": name, "horizon": horizon, "origins": [[int(i), int(step)] for i, step in origins]},
-            **{"start": [str(start) for start in series.start] if dated else None},
-            **{"seconds": series.step / np.timedelta64(1, "s") if dated else None},
-            **{key: getattr(task, key) for key in ("given", "stop", "num_samples", "seed", "epochs")},
+            "start": [str(start) for start in series.start] if dated else None,
+            "seconds": series.step / np.timedelta64(1, "s") if dated else None,
         }
         with tempfile.TemporaryDirectory() as folder:
             values = (
@@ -68,7 +68,9 @@ def _network(name: str, task: Task) -> Method:
             )
             np.savez(Path(folder) / "series.npz", *values)
             (Path(folder) / "task.json").write_text(json.dumps(told))
-            done = subprocess.run([sys.executable, PROGRAM, folder], capture_output=True, text=True, check=False)
+            # -P: no file of this folder stands in for a module that PyTorch imports.
+            command = [sys.executable, "-P", PROGRAM, folder]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"{name} failed: {done.stderr.strip()[-2000:]}")
             return np.load(Path(folder) / "samples.npy", allow_pickle=False)

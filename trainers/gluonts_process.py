@@ -56,7 +56,6 @@ def forecast(series: Sequence[np.ndarray], task: dict[str, Any], folder: Path) -
     import lightning.pytorch as lightning
     import pandas
     import torch
-    from gluonts.torch import DeepAREstimator, SimpleFeedForwardEstimator
 
     freq, clock = "D", [pandas.Period("2000-01-01", "D")] * len(series)
     if task["start"] is not None:
@@ -69,11 +68,7 @@ def forecast(series: Sequence[np.ndarray], task: dict[str, Any], folder: Path) -
             **{"enable_progress_bar": False, "enable_model_summary": False},
         },
     }
-    if task["network"] == "DeepAR":
-        targets = sum(x.shape[1] for x in series)
-        estimator = DeepAREstimator(freq=freq, num_feat_static_cat=1, cardinality=[targets], **options)
-    else:
-        estimator = SimpleFeedForwardEstimator(**options)
+    estimator = NETWORKS[task["network"]](freq, sum(x.shape[1] for x in series), options)
     lightning.seed_everything(task["seed"])
     past = [x[: task["stop"]] for x in series]
     predictor = estimator.train(Entries(past, [(i, len(x)) for i, x in enumerate(past)], clock))
@@ -84,6 +79,24 @@ def forecast(series: Sequence[np.ndarray], task: dict[str, Any], folder: Path) -
     rows = [y.samples if hasattr(y, "samples") else np.stack([y.quantile(level) for level in levels]) for y in told]
     shape = (len(task["origins"]), series[0].shape[1], count, task["horizon"])
     return np.float32(np.stack(rows).reshape(shape).transpose(2, 0, 3, 1))
+
+
+def _deepar(freq: str, targets: int, options: dict[str, Any]) -> Any:
+    """DeepAR (Salinas et al. 2020), which is told the clock and which target it sees."""
+    from gluonts.torch import DeepAREstimator
+
+    return DeepAREstimator(freq=freq, num_feat_static_cat=1, cardinality=[targets], **options)
+
+
+def _feed_forward(freq: str, targets: int, options: dict[str, Any]) -> Any:
+    """From the given steps to a Student-t for each step of the horizon."""
+    from gluonts.torch import SimpleFeedForwardEstimator
+
+    return SimpleFeedForwardEstimator(**options)
+
+
+NETWORKS = {"DeepAR": _deepar, "feed-forward": _feed_forward}
+"""Estimators by the names that tables have."""
 
 
 def main() -> None:

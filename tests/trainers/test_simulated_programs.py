@@ -75,17 +75,23 @@ def test_regress_finds_what_the_latents_know(model: str, runs: Path) -> None:
     own = {"dkf": ["z"], "vssn": ["w", "z"], "dvbf": ["z"]}[model]
 
     def part(split: str) -> tuple[np.ndarray, np.ndarray]:
-        sequences = getattr(simulated.splits, split)
+        sequences = getattr(simulated.splits, split).first(config.data.max_sequences)
+        truth = simulated.truth[split][: sequences.num_sequences]
         found = trained.encode(np.stack(sequences.x), None, np.stack(sequences.u))
         z = np.concatenate([getattr(found[name], "loc", found[name]) for name in own], axis=-1)[:, 1:]
-        return z.reshape(-1, z.shape[-1]), np.sin(simulated.truth[split][:, 1:, 0]).reshape(-1)
+        return z.reshape(-1, z.shape[-1]), np.sin(truth[:, 1:, 0]).reshape(-1)
 
-    (z, y), (test_z, test_y) = part("valid"), part("test")
-    weights = np.linalg.lstsq(np.c_[z, np.ones(len(z))], y, rcond=None)[0]
-    residual = test_y - np.c_[test_z, np.ones(len(test_z))] @ weights
-    assert found["sin"] == pytest.approx(
-        1 - np.square(residual).sum() / np.square(test_y - test_y.mean()).sum(), abs=1e-3
-    )
+    chosen_by = regress.run(workdir, split="valid")
+    assert json.loads((workdir / "regression.json").read_text())["r2"] == found
+    assert json.loads((workdir / "regression_valid.json").read_text())["r2"] == chosen_by
+    for r2, fitted, scored in ((found, "valid", "test"), (chosen_by, "train", "valid")):
+        (z, y), (other_z, other_y) = part(fitted), part(scored)
+        weights = np.linalg.lstsq(np.c_[z, np.ones(len(z))], y, rcond=None)[0]
+        residual = other_y - np.c_[other_z, np.ones(len(other_z))] @ weights
+        explained = 1 - np.square(residual).sum() / np.square(other_y - other_y.mean()).sum()
+        assert r2["sin"] == pytest.approx(explained, abs=1e-3)
+    with pytest.raises(ValueError, match="Unknown split 'train': expected one of test, valid"):
+        regress.run(workdir, split="train")
 
 
 @pytest.mark.parametrize(("dataset", "model"), [pair for pair in EXPERIMENTS if pair[0] in SIMULATIONS])

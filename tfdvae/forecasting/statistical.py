@@ -12,6 +12,7 @@ import numpy as np
 
 from tfdvae.arguments import whole
 from tfdvae.data.files import import_extra
+from tfdvae.data.holdout import impute_linear
 from tfdvae.data.seasons import Origin
 from tfdvae.data.timeseries import TimeSeries
 from tfdvae.forecasting.baselines import Method
@@ -46,7 +47,8 @@ def auto_ets(season: int, given: int | None = None, num_samples: int = 100, **op
 
 def auto_arima(season: int, given: int | None = None, num_samples: int = 100, **options: Any) -> Method:
     """A seasonal ARIMA whose orders are chosen step by step by AICc, fitted anew at each origin (Hyndman and Khandakar
-    2008; `statsforecast.models.AutoARIMA`). Seasons of many steps take long: seconds for each forecast of each target.
+    2008; `statsforecast.models.AutoARIMA`). Long seasons take long: each forecast of each target tries
+    many forms.
 
     Args:
         season, given, num_samples: see `auto_ets`.
@@ -63,34 +65,31 @@ def auto_arima(season: int, given: int | None = None, num_samples: int = 100, **
 
 
 def _method(name: str, season: int, given: int | None, num_samples: int, options: dict[str, Any]) -> Method:
-    numbers = {"season": season, "given": LEAST if given is None else given, "num_samples": num_samples}
-    for key, value in numbers.items():
-        whole(key, value, at_least=1)
-    models = import_extra("statsforecast.models", name, "forecasting")
+    season, num_samples = (
+        whole(key, value, at_least=1) for key, value in {"season": season, "num_samples": num_samples}.items()
+    )
+    if given is not None:
+        given = whole("given", given, at_least=1)
+    form = getattr(import_extra("statsforecast.models", name, "forecasting"), name)
 
     def method(series: TimeSeries, origins: Sequence[Origin], horizon: int) -> np.ndarray:
         horizon = whole("horizon", horizon, at_least=1)
         found = np.empty([num_samples, len(origins), horizon, series.num_targets], np.float32)
         for n, (i, step) in enumerate(origins):
+            first = 0 if given is None else max(0, step - given)
+            x, seen = (y[i][first:step, : series.num_targets] for y in (series.x, series.observed))
+            filled = impute_linear(x, seen, np.zeros(series.num_targets, np.float32))
             for j, target in enumerate(series.targets):
-                first = 0 if given is None else max(0, step - given)
-                y = _filled(series.x[i][first:step, j], series.observed[i][first:step, j])
+                y = np.float64(filled[seen[:, j].argmax() if seen[:, j].any() else len(x) :, j])
                 if len(y) < LEAST:
                     raise ValueError(
                         f"{target!r} has {len(y)} steps before step {step}, counted from the first that was observed, "
                         f"and {name} needs {LEAST}: begin later, or give more steps."
                     )
-                model = getattr(models, name)(season_length=season, **options)
-                found[:, n, :, j] = _quantiles(model, y, horizon, num_samples)
+                found[:, n, :, j] = _quantiles(form(season_length=season, **options), y, horizon, num_samples)
         return found
 
     return method
-
-
-def _filled(y: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """From the first observed step on, in float64; straight lines through gaps, the last value where none follows."""
-    (known,) = np.nonzero(seen)
-    return np.interp(np.arange(known[0], len(y)), known, np.float64(y[known])) if len(known) else np.empty(0)
 
 
 def _quantiles(model: Any, y: np.ndarray, horizon: int, count: int) -> np.ndarray:
