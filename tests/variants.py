@@ -205,7 +205,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         {**GRU2, "posterior_cell": "rnn", "latent_dim": 3, "global_dim": 2, "prior_units": (), "posterior_units": ()},
     ),
     "dssm": ("dssm", {}),
-    "dssm-gru2": ("dssm", {**GRU2, "latent_dim": 3, "global_dim": 2, "scale": "exp", "encoder_phi_x": ()}),
+    "dssm-gru2": (
+        "dssm",
+        {**GRU2, "latent_dim": 3, "global_dim": 2, "scale": "exp", "encoder_phi_x": (), "inference": "noise"},
+    ),
     "dvbf": ("dvbf", {}),
     "dvbf-filter": ("dvbf", {"initial": "filter", "bayesian": True, "num_sequences": 4, "scale": "exp"}),
     "fhvae": ("fhvae", {}),

@@ -44,9 +44,12 @@ def follow(
     before, found = np.zeros([len(x), Z]), []
     for t in range(x.shape[1]):
         q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(evidence[:, t], v, before)))
-        z = q[0] + q[1] * noise["z"][:, t]
         moved = gated_transition(cell.transition, join(before, v, None if u is None else u[:, t]))
-        found.append((z, q, reference.standard(z) if t == 0 else moved, mlp(cell.decoder, z)))
+        p = reference.standard(q[0]) if t == 0 else moved
+        if cell.inference == "noise":
+            q = p[0] + p[1] * q[0], p[1] * q[1]
+        z = q[0] + q[1] * noise["z"][:, t]
+        found.append((z, q, p, mlp(cell.decoder, z)))
         before = z
     return Followed(v, q_v, reference.collect(found, model.observation))
 
@@ -71,7 +74,16 @@ def inputs(u_dim: int, length: int = 4) -> np.ndarray | None:
 
 
 @pytest.mark.alternating
-@pytest.mark.parametrize("options", [{}, {"cell": "gru", "num_layers": 2, "scale": "exp"}], ids=["lstm", "gru"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cell": "gru", "num_layers": 2, "scale": "exp"},
+        {"inference": "noise"},
+        {"inference": "noise", "scale": "exp"},
+    ],
+    ids=["lstm", "gru", "noise", "exp-noise"],
+)
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 def test_terms_follow_the_equations(u_dim: int, options: dict) -> None:
     model = make(u_dim, **options)
@@ -96,8 +108,9 @@ def test_terms_follow_the_equations(u_dim: int, options: dict) -> None:
     np.testing.assert_allclose(bounds.ELBO().per_sequence(terms), log_px - kl_z - kl_v, rtol=1e-4, atol=1e-4)
 
 
-def test_masked_sequences_are_the_short_sequences() -> None:
-    model = make()
+@pytest.mark.parametrize("inference", ["state", "noise"])
+def test_masked_sequences_are_the_short_sequences(inference: str) -> None:
+    model = make(inference=inference)
     mask = np.array([[1, 1, 0, 1, 0], [0, 1, 1, 1, 1], [1, 0, 0, 0, 0]], bool)
     x, noise = frames("gaussian", 3, 5, X), drawn(3, 5)
     x[~mask] = np.nan
@@ -229,6 +242,24 @@ def test_a_swap_is_drawn_by_its_seed_and_wants_as_many_sequences_of_both() -> No
         model.forecast(x, horizon=2, latents={"v": np.zeros([1, V])})
     with pytest.raises(ValueError, match="`latents` may give .*'v': '\\[batch, 4\\]'.*; got 'w'"):
         model.forecast(x, horizon=2, latents={"w": np.zeros([2, V])})
+
+
+@pytest.mark.parametrize("inference", ["state", "noise"])
+def test_inferred_noise_lets_frames_teach_the_transition(inference: str) -> None:
+    """Through the state before; where the state is inferred, no later frame is moved by the transition."""
+    model, x = make(inference=inference), tf.constant(frames("gaussian", 2, 3, X))
+    with tf.GradientTape() as tape:
+        terms = model.terms(model.infer(x, noise={k: tf.constant(y) for k, y in drawn(2, 3).items()}), Batch(x))
+        log_px = tf.reduce_sum(terms.log_px)
+    found = tape.gradient(log_px, model.cell.transition.linear.kernel)
+    assert (found is not None and np.abs(found).max() > 1e-3) == (inference == "noise")
+
+
+def test_what_is_inferred_is_checked() -> None:
+    with pytest.raises(ValueError, match="`inference` must be 'state' or 'noise', got 'z'"):
+        tfdvae.DSSM(inference="z")
+    with pytest.raises(ValueError, match="flow"):
+        tfdvae.DSSM(inference="noise", posterior_flow=2)
 
 
 @pytest.mark.parametrize("name", ["latent_dim", "global_dim"])

@@ -30,11 +30,20 @@ class DSSMCell(StochasticCell):
     same objects differ in, gravity or friction, the paper's "domain" D. The transition is the gated one of the deep
     Kalman filter, (B.1)-(B.5), on [z_{t-1}, v, u_t]. The paper's z_0 is the state of the first frame here, so that v
     and u_1 take effect from the second frame on. q(v | .) reads the ends of two recurrences over features of x_t and
-    u_t; q(z_t | .) is a filter, of which the paper says only that it is of DVBF's kind: an MLP. z_0 is zero for it. The
-    divergence of v counts once per sequence.
+    u_t; q(z_t | .) is a filter, an MLP. z_0 is zero for it. The divergence of v counts once per sequence.
+
+    The survey says of the paper's filter that it is of DVBF's kind, which infers the noise of the transition and not
+    the state. With `inference="noise"` the MLP's mean m and scale s are those of w_t in z_t = mu + sigma w_t, where mu
+    and sigma are the transition's, so that
+
+        q(z_t | z_{t-1}, v, u_t, x_t) = N(mu + sigma m, (sigma s)^2),  KL(q || p) = KL(N(m, s^2) || N(0, I))
+
+    and the gradient of log p(x_t | z_t) reaches the transition, and v, through every z before. With
+    `inference="state"` z_t itself is inferred, and they learn from the divergence alone. p is the same model in both.
 
     Args:
         global_dim: V, width of v, the latent "v" of the sequence.
+        inference: "state" or "noise", what the MLP of q(z_t | .) tells.
         transition_units: hidden layers of the gated transition.
         decoder_units: hidden layers of p(x_t | z_t).
         encoder_phi_x: hidden layers of the features of x_t that both posteriors read.
@@ -50,6 +59,7 @@ class DSSMCell(StochasticCell):
         latent_dim: int = 16,
         *,
         global_dim: int = 16,
+        inference: str = "state",
         transition_units: Sequence[int] = (16,),
         decoder_units: Sequence[int] = (32, 64, 128, 256),
         encoder_phi_x: Sequence[int] = (256,),
@@ -60,8 +70,11 @@ class DSSMCell(StochasticCell):
         for name, value in {"latent_dim": latent_dim, "global_dim": global_dim}.items():
             if value < 1:
                 raise ValueError(f"`{name}` of a DSSM must be at least 1, got {value}.")
-        self.require_gaussian("The gated transition of a DSSM is Gaussian", flow=True)
+        if inference not in ("state", "noise"):
+            raise ValueError(f"`inference` must be 'state' or 'noise', got {inference!r}.")
+        self.require_gaussian("The gated transition of a DSSM is Gaussian", flow=inference == "state")
         self.global_dim = global_dim
+        self.inference = inference
         self.transition_units = tuple(transition_units)
         self.decoder_units = tuple(decoder_units)
         self.encoder_phi_x = tuple(encoder_phi_x)
@@ -135,8 +148,12 @@ class DSSMCell(StochasticCell):
         return self.posterior_network().hoist(concat(given.e, given.c, given.state["v"]))
 
     def posterior(self, state: State, g: tf.Tensor) -> Any:
-        """q(z_t | z_{t-1}, v, u_t, x_t)."""
-        return self.posterior_network()(g, state["z"])
+        """q(z_t | z_{t-1}, v, u_t, x_t), by way of q(w_t | .) where the noise is inferred."""
+        found = self.posterior_network()(g, state["z"])
+        if self.inference == "state":
+            return found
+        moved = self.prior(state)
+        return Gaussian(moved.loc + moved.scale * found.loc, moved.scale * found.scale)
 
     def prior(self, state: State) -> Gaussian:
         """p(z_t | z_{t-1}, v, u_t), the gated transition; N(0, I) at the first frame."""
@@ -153,7 +170,7 @@ class DSSMCell(StochasticCell):
         return {**{k: v for k, v in state.items() if k != "u"}, "first": tf.zeros_like(state["first"])}
 
     def get_config(self) -> dict:
-        names = ("global_dim", "transition_units", "decoder_units", "encoder_phi_x", "posterior_units")
+        names = ("global_dim", "inference", "transition_units", "decoder_units", "encoder_phi_x", "posterior_units")
         return {**super().get_config(), **{k: getattr(self, k) for k in names}}
 
 
