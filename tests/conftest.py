@@ -74,10 +74,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    option, whole = config.getoption("--exhaustive"), turns.is_whole(config)
+    option = config.getoption("--exhaustive")
+    slow = turns.slow_turns(items) if turns.is_whole(config) else None
     chosen: dict[bool, list[pytest.Item]] = {True: [], False: []}
     for item in items:
-        chosen[turns.is_chosen(item, option, whole)].append(item)
+        chosen[turns.is_chosen(item, option, slow)].append(item)
     items[:] = chosen[True]
     if chosen[False]:
         config.hook.pytest_deselected(items=chosen[False])

@@ -3,13 +3,15 @@
 import functools
 import subprocess
 import zlib
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["SHARES", "SLOW_SHARES", "chosen_share", "commit", "is_chosen", "is_turn", "is_whole", "params"]
+__all__ = [
+    *("SHARES", "SLOW_SHARES", "chosen_share", "commit", "is_chosen", "is_turn", "is_whole", "params", "slow_turns"),
+]
 
 SHARES = 10
 """How many runs it takes until each of those tests had its turn, which is what keeps `.ci/run` below an hour."""
@@ -57,22 +59,37 @@ def is_whole(config: pytest.Config) -> bool:
     return asked <= suite and not config.getoption("keyword") and not config.getoption("markexpr")
 
 
-def is_chosen(item: pytest.Item, option: str | None, whole: bool = False) -> bool:
-    """Whether a test runs: one that is marked exhaustive has to wait for its turn, in a whole run a slow one as well.
+def _waits(item: pytest.Item) -> bool:
+    alternates = item.get_closest_marker("alternating") is not None
+    odd = alternates and sum(item.callspec.indices.values()) % 2 == 1
+    return odd or item.get_closest_marker("exhaustive") is not None
+
+
+def _shared_by(item: pytest.Item) -> str:
+    """The file of a test and its model: what tests of both share is made once, so they have one turn."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return f"{item.nodeid.partition('::')[0]} {parameters.get('name', '')}"
+
+
+def slow_turns(items: Iterable[pytest.Item]) -> dict[str, int]:
+    """Turns of the slow tests among these, by file and model: dealt out in the order of their names, so that the models
+    of a file are spread over all turns, and each costs about as much as another."""
+    slow = {_shared_by(item) for item in items if item.get_closest_marker("slow") and not _waits(item)}
+    return {of: number % SLOW_SHARES for number, of in enumerate(sorted(slow))}
+
+
+def is_chosen(item: pytest.Item, option: str | None, slow: Mapping[str, int] | None = None) -> bool:
+    """Whether a test runs: one that is marked exhaustive has to wait for its turn, in a whole run a slow one as well,
+    by the turns that `slow_turns` tells; None for a run that is narrowed.
 
     The mark may name the turn, `exhaustive(turn=number)`, which keeps the tests of one variant of a model together;
     without one it follows from the test's name. Of a test that is marked `alternating` every second combination of its
     parameters waits, like the black squares of a board, so that any two values still meet every time where there are
-    three parameters, and each value is met where there are two; of one parameter every second value waits. Slow tests
-    of one file have the same turn, for one model, since what they share is made once.
+    three parameters, and each value is met where there are two; of one parameter every second value waits.
     """
-    marks = list(item.iter_markers("exhaustive"))
-    waits = bool(marks) or (item.get_closest_marker("alternating") and sum(item.callspec.indices.values()) % 2 == 1)
-    turns = [mark.kwargs["turn"] for mark in marks if "turn" in mark.kwargs] or [item.nodeid]
-    if waits:
-        return any(is_turn(turn, option) for turn in turns)
-    if not whole or option == "all" or not item.get_closest_marker("slow"):
+    if _waits(item):
+        named = [mark.kwargs["turn"] for mark in item.iter_markers("exhaustive") if "turn" in mark.kwargs]
+        return any(is_turn(turn, option) for turn in named or [item.nodeid])
+    if slow is None or option == "all" or not item.get_closest_marker("slow"):
         return True
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    of = f"{item.nodeid.partition('::')[0]} {parameters.get('name', '')}"
-    return chosen_share(SLOW_SHARES) in (None, zlib.crc32(of.encode()) % SLOW_SHARES)
+    return chosen_share(SLOW_SHARES) in (None, slow[_shared_by(item)])

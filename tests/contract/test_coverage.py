@@ -141,16 +141,17 @@ def test_of_a_whole_run_slow_tests_take_turns_by_file_and_model(monkeypatch) -> 
         )
 
     tests = [item(file, name) for file in ("tests/a.py", "tests/b.py") for name in cases.PRIMARY]
-    met = []
+    slow, met = turns.slow_turns(tests), []
     for share in range(turns.SLOW_SHARES):
         monkeypatch.setattr(turns, "chosen_share", lambda shares, share=share: share)
-        chosen = [one.nodeid for one in tests if turns.is_chosen(one, None, whole=True)]
-        assert chosen == [one.nodeid for one in tests if turns.is_chosen(one, "share", whole=True)]
-        assert 0 < len(chosen) < len(tests)
+        chosen = [one.nodeid for one in tests if turns.is_chosen(one, None, slow)]
+        assert chosen == [one.nodeid for one in tests if turns.is_chosen(one, "share", slow)]
+        for file in ("tests/a.py", "tests/b.py"):
+            assert abs(sum(file in one for one in chosen) - len(cases.PRIMARY) / turns.SLOW_SHARES) < 1
         met += chosen
-        assert turns.is_chosen(item("tests/a.py", "vrnn", slow=False), None, whole=True)
+        assert turns.is_chosen(item("tests/a.py", "vrnn", slow=False), None, slow)
         assert all(turns.is_chosen(one, None) for one in tests)
-        assert all(turns.is_chosen(one, "all", whole=True) for one in tests)
+        assert all(turns.is_chosen(one, "all", slow) for one in tests)
     assert sorted(met) == sorted(one.nodeid for one in tests)
 
 

@@ -27,6 +27,7 @@ def make(name: str) -> tfdvae.DVAE:
 
 
 @pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.slow
 def test_it_is_the_line_between_neighbours_of_numpy(jit: bool) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 9, 3)).astype(np.float32)

@@ -95,6 +95,7 @@ def test_a_functional_model_with_it_trains_respects_masks_and_comes_back(name: s
     assert type(again.get_layer("latent").cell) is type(layer.cell)
 
 
+@pytest.mark.slow
 def test_the_divergence_joins_the_loss_of_training() -> None:
     losses = {}
     x, _ = padded("vrnn", 0.0)

@@ -47,6 +47,7 @@ def trained(
 
 
 @OTHERS
+@pytest.mark.slow
 def test_a_short_fit_lowers_the_loss(name: str) -> None:
     model, history = trained(name, epochs=20, optimizer=keras.optimizers.Adam(0.02))
     assert set(history) == logs_of(model) | {"kl_weight"}
@@ -59,6 +60,7 @@ def test_a_short_fit_lowers_the_loss(name: str) -> None:
 
 
 @pytest.mark.parametrize("primary", COMPILED)
+@pytest.mark.slow
 def test_training_in_a_graph_and_under_xla_is_eager_training(primary: str) -> None:
     """Two steps, of which the second starts from what the first made.
 
@@ -78,6 +80,7 @@ def test_training_in_a_graph_and_under_xla_is_eager_training(primary: str) -> No
 
 
 @SOME
+@pytest.mark.slow
 def test_two_fits_from_one_seed_give_the_same_bits(name: str) -> None:
     options = {"length": SHORT, "run_eagerly": True, "steps": 1}
     (first, again, other) = (
@@ -89,12 +92,14 @@ def test_two_fits_from_one_seed_give_the_same_bits(name: str) -> None:
     assert any(differs(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_two_fits_from_one_seed_give_the_same_bits_in_a_graph() -> None:
     (first, again) = (trained("vrnn", epochs=2)[0].get_weights() for _ in range(2))
     assert_equal(first, again)
 
 
 @SOME
+@pytest.mark.slow
 def test_evaluate_is_deterministic_and_plain(name: str) -> None:
     model, data = cases.make(name), cases.training_data(name, length=SHORT)
     model.compile(run_eagerly=True, beta=0.1, free_bits=0.5)
@@ -107,6 +112,7 @@ def test_evaluate_is_deterministic_and_plain(name: str) -> None:
 
 
 @SOME
+@pytest.mark.slow
 def test_predict_is_the_call(model: tfdvae.DVAE, name: str) -> None:
     data = {k: v[:3] for k, v in cases.training_data(name).items()}
     model.compile(run_eagerly=True)
@@ -117,6 +123,7 @@ def test_predict_is_the_call(model: tfdvae.DVAE, name: str) -> None:
 
 
 @OTHERS
+@pytest.mark.slow
 def test_a_batch_whose_loss_is_not_finite_changes_nothing_and_is_counted(name: str) -> None:
     model = cases.make(name)
     model.compile(run_eagerly=True)
@@ -139,6 +146,7 @@ def mixed_precision() -> Iterator[None]:
 
 @OTHERS
 @pytest.mark.usefixtures("mixed_precision")
+@pytest.mark.slow
 def test_mixed_precision_keeps_weights_and_distributions_in_float32(name: str) -> None:
     model = cases.make(name)
     assert model.compute_dtype == model.observation.compute_dtype == "bfloat16"
@@ -155,6 +163,7 @@ def test_mixed_precision_keeps_weights_and_distributions_in_float32(name: str) -
 
 @pytest.mark.usefixtures("mixed_precision")
 @pytest.mark.parametrize("primary", cases.part(0, cases.PRIMARY))
+@pytest.mark.slow
 def test_a_fit_in_mixed_precision_is_finite(primary: str) -> None:
     model, history = trained(primary, length=SHORT, run_eagerly=True, steps=1)
     assert np.isfinite(history["loss"]).all()

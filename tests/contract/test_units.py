@@ -35,6 +35,7 @@ def pair(name: str, **options: Any) -> tuple[tfdvae.DVAE, tfdvae.DVAE]:
 
 @pytest.mark.parametrize("name", cases.part(0, cases.PRIMARY))
 @pytest.mark.usefixtures("mostly_eager")
+@pytest.mark.slow
 def test_everything_is_in_the_units_of_the_data(name: str) -> None:
     own, plain = pair(name)
     batch = cases.frames(name)
@@ -111,6 +112,7 @@ def test_what_auto_means(observation: str, expected: str | None) -> None:
     assert model.standardize == "auto" and model.frames.mode == expected
 
 
+@pytest.mark.slow
 def test_discrete_frames_have_no_units_and_positive_ones_no_shift() -> None:
     with pytest.raises(
         ValueError, match="Bernoulli explains values that have no unit: standardize=None, got 'feature'"
@@ -132,6 +134,7 @@ def test_discrete_frames_have_no_units_and_positive_ones_no_shift() -> None:
     assert set(np.unique(pen.generate(20, 2, seed=1).x[..., 2])) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_statistics_are_stored_with_the_weights(tmp_path: Path) -> None:
     model, _ = pair("vrnn")
     raw = in_units(cases.frames("vrnn"))
@@ -143,6 +146,7 @@ def test_statistics_are_stored_with_the_weights(tmp_path: Path) -> None:
     assert all(v.path.split("/")[-1] not in ("shift", "scale") for v in model.trainable_variables)
 
 
+@pytest.mark.slow
 def test_data_in_other_units_train_to_the_same_model() -> None:
     """A change of units changes nats by its Jacobian and nothing else."""
     data = cases.training_data("vrnn")
@@ -157,6 +161,7 @@ def test_data_in_other_units_train_to_the_same_model() -> None:
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_the_families_say_what_their_units_are() -> None:
     for name, kind in observations.OBSERVATIONS.items():
         assert set(np.atleast_1d(kind.units)) <= {"affine", "scale", "none"}, name

@@ -59,6 +59,7 @@ def test_generated_frames_have_their_shapes_and_follow_the_seed(model: tfdvae.DV
 
 
 @OTHERS
+@pytest.mark.slow
 def test_prefixes_of_different_lengths_are_continued_as_each_alone(model: tfdvae.DVAE, name: str) -> None:
     batch, alone = ragged(name)
     u = future(model, cases.BATCH)
@@ -72,6 +73,7 @@ def test_prefixes_of_different_lengths_are_continued_as_each_alone(model: tfdvae
 
 
 @OTHERS
+@pytest.mark.slow
 def test_forecasts_have_their_shapes_and_follow_the_seed(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     options = {"mask": batch.mask, "u": batch.u, "future_u": future(model, cases.BATCH), "num_samples": 3}
@@ -86,6 +88,7 @@ def test_forecasts_have_their_shapes_and_follow_the_seed(model: tfdvae.DVAE, nam
 
 
 @SOME
+@pytest.mark.slow
 def test_imputation_keeps_what_was_observed_and_fills_in_the_rest(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     mask = batch.mask.numpy()
@@ -108,6 +111,7 @@ def test_imputation_keeps_what_was_observed_and_fills_in_the_rest(model: tfdvae.
 
 
 @OTHERS
+@pytest.mark.slow
 def test_imputation_takes_whole_frames(model: tfdvae.DVAE, batch: Batch) -> None:
     x = batch.x.numpy()
     options = {"u": batch.u, "num_samples": 2, "num_sweeps": 2}
@@ -124,6 +128,7 @@ def test_imputation_takes_whole_frames(model: tfdvae.DVAE, batch: Batch) -> None
 
 
 @SOME
+@pytest.mark.slow
 def test_reconstruction_under_teacher_forcing_is_the_call(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     assert_close(model.reconstruct(*batch), model(cases.given(batch)), 3e-5)
@@ -159,6 +164,7 @@ def test_encode_is_the_posterior_along_its_means(model: tfdvae.DVAE, batch: Batc
 
 
 @OTHERS
+@pytest.mark.slow
 def test_log_prob_is_per_sequence_and_exact_without_latents(model: tfdvae.DVAE, name: str) -> None:
     batch, _ = ragged(name)
     first, again, other = (model.log_prob(*batch, num_samples=6, chunk=4, seed=seed) for seed in (1, 1, 2))

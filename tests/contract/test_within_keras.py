@@ -58,6 +58,7 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 @pytest.mark.parametrize("make", [vae, vrnn])
+@pytest.mark.slow
 def test_a_model_around_it_trains_on_both(make: Any, tmp_path: Path) -> None:
     outer = functional(make())
     assert outer.output_shape == (None, None, D)
@@ -71,6 +72,7 @@ def test_a_model_around_it_trains_on_both(make: Any, tmp_path: Path) -> None:
     assert_close(again.predict(x, verbose=0), outer.predict(x, verbose=0))
 
 
+@pytest.mark.slow
 def test_the_divergence_has_a_gradient_there() -> None:
     """Where the loss of the model around it is constant, training lowers the KL alone."""
     outer = functional(vae(seed=1))
@@ -81,6 +83,7 @@ def test_the_divergence_has_a_gradient_there() -> None:
     assert history[0] > 0.0 and history[-1] < 0.5 * history[0]
 
 
+@pytest.mark.slow
 def test_sequential_models_and_padding() -> None:
     outer = keras.Sequential([keras.layers.Dense(D), vae()])
     outer.compile("adam", "mse", run_eagerly=True)
@@ -95,6 +98,7 @@ def test_sequential_models_and_padding() -> None:
     assert_close(found, inner.predict({"x": x, "mask": mask}, verbose=0))
 
 
+@pytest.mark.slow
 def test_a_call_in_training_leaves_the_models_own_loss_alone() -> None:
     logs = []
     for called in (False, True):

@@ -37,6 +37,7 @@ def test_what_cannot_be_masked() -> None:
             masked_spectrograms(dataset, **options)
 
 
+@pytest.mark.slow
 def test_without_tensorflow_io_the_error_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_io", None)
     with pytest.raises(ImportError, match=r"Masking spectrograms needs tensorflow_io: pip install \"tfdvae\[io\]\""):

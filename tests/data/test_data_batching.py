@@ -32,6 +32,7 @@ LENGTHS = np.random.default_rng(3).integers(1, 60, size=23).tolist()
     seed=st.none() | st.integers(0, 5),
     multiple_of=st.none() | st.integers(1, 7),
 )
+@pytest.mark.slow
 def test_each_epoch_holds_each_sequence_once(lengths, batch_size, buckets, seed, multiple_of):
     sequences = labelled(lengths, inputs=1)
     steps = steps_per_epoch(sequences, batch_size)
@@ -167,6 +168,7 @@ def test_bad_arguments_are_one_clear_error(options, message):
         batches(labelled([2, 5]), **{"batch_size": 2} | options)
 
 
+@pytest.mark.slow
 def test_arrays_must_become_sequences_first():
     with pytest.raises(TypeError, match="from_arrays"):
         batches(np.zeros((2, 3, 4)), 2)

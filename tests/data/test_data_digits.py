@@ -146,6 +146,7 @@ def test_a_missing_file_and_the_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_real_digits(tfdvae_data: Path, tmp_path: Path) -> None:
     splits, truth, _ = simulate_moving_digits(
         tfdvae_data / "mnist10k" / "mnist10k.npz", **SMALL | {"resolution": 64, "digit_size": 28}, cache_dir=tmp_path

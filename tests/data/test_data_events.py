@@ -73,6 +73,7 @@ def records(draw):
 
 @settings(deadline=None, max_examples=200)
 @given(records(), st.sampled_from(["last", "mean"]), st.booleans())
+@pytest.mark.slow
 def test_a_grid_is_what_a_loop_over_events_makes(record, aggregate, limited):
     limits = [(-100.0, math.inf)] * record["num_variables"] if limited else None
     x, observed = events_to_grid(**record, aggregate=aggregate, outside="drop", limits=limits)
@@ -312,6 +313,7 @@ def test_transposing_moves_what_was_observed_along():
     seed=st.none() | st.integers(0, 5),
     pad_to=st.none() | st.just(11),
 )
+@pytest.mark.slow
 def test_batches_keep_together_what_belongs_together(lengths, batch_size, buckets, seed, pad_to):
     _, _, _, sequences = partly_observed(lengths)
     dataset = batches(sequences, batch_size, seed=seed, buckets=buckets, pad_to=pad_to)
@@ -330,5 +332,6 @@ def test_batches_keep_together_what_belongs_together(lengths, batch_size, bucket
     assert sorted(who) == list(range(len(lengths)))
 
 
+@pytest.mark.slow
 def test_sequences_without_these_have_batches_without_them():
     assert set(batches(from_arrays(np.zeros((2, 3, 1))), 2).element_spec) == {"x", "mask"}

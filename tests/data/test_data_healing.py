@@ -105,6 +105,7 @@ def test_arguments_that_cannot_be(path: Path, tmp_path: Path, change: dict, mess
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_real_digits(tfdvae_data: Path, tmp_path: Path) -> None:
     options = {**SMALL, "missing_rate": 0.0, "cache_dir": tmp_path}
     splits, truth, _ = simulate_healing_digits(tfdvae_data / "mnist10k" / "mnist10k.npz", **options)

@@ -204,6 +204,7 @@ def test_the_archive_of_the_challenge(icu: Splits) -> None:
     assert (~observed.any(axis=-1)).mean() == pytest.approx(0.065, abs=0.0005)
 
 
+@pytest.mark.slow
 def test_imputation_baselines_of_the_archive(icu: Splits) -> None:
     """The mean absolute errors that are noted beside the archive, within five standard deviations over ten choices of
     what is held out (0.004 for each of the three)."""

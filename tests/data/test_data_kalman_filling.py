@@ -37,6 +37,7 @@ def likelihood(x: np.ndarray, seen: np.ndarray, ratio: float) -> float:
 
 
 @pytest.mark.parametrize(("step", "noise"), [(0.3, 1.0), (1.0, 0.1)])
+@pytest.mark.slow
 def test_gaps_have_the_conditional_mean_under_the_likeliest_ratio(step: float, noise: float) -> None:
     x, seen = walks(step, noise, (6, 20, 1))
     best = max(RATIOS, key=lambda ratio: likelihood(x[..., 0], seen[..., 0], ratio))
@@ -48,12 +49,14 @@ def test_gaps_have_the_conditional_mean_under_the_likeliest_ratio(step: float, n
     np.testing.assert_array_equal(found[seen], x[seen].astype(np.float32))
 
 
+@pytest.mark.slow
 def test_it_is_better_than_lines_where_there_is_noise() -> None:
     x, seen = walks(0.1, 1.0, (8, 40, 1))
     errors = [np.abs(way(x, seen, np.full(1, 20.0)) - x)[~seen].mean() for way in (impute_kalman, impute_linear)]
     assert errors[0] < 0.9 * errors[1]
 
 
+@pytest.mark.slow
 def test_each_variable_has_a_ratio_of_its_own_and_what_was_never_seen_the_fill() -> None:
     calm, calm_seen = walks(0.02, 1.0, (6, 20, 1))
     wild, wild_seen = walks(3.0, 0.1, (6, 20, 1), seed=1)

@@ -69,6 +69,7 @@ def test_what_cannot_be_is_refused(path: Path, options: dict, message: str) -> N
         load_mnist(path, **{"num_valid": 1, **options})
 
 
+@pytest.mark.slow
 def test_other_files_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", train_images=np.zeros(3))
     with pytest.raises(ValueError, match=r"other\.npz .*expected pictures of digits"):

@@ -220,6 +220,7 @@ def test_a_damaged_array_is_named(tmp_path: Path, x: np.ndarray, message: str) -
         load_motion(root, verbose=0)
 
 
+@pytest.mark.slow
 def test_the_cmu_archive(tfdvae_data: Path) -> None:
     path = tfdvae_data / "cmu_mocap" / "cmu_mocap_60hz.npz"
     found = scaled_motion(path)

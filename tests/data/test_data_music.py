@@ -42,6 +42,7 @@ def test_chorales_are_four_voices_on_a_piano_roll(chorales):
         assert 36 <= pitches.min() < 55 and 69 < pitches.max() <= 84
 
 
+@pytest.mark.slow
 def test_a_chorale_agrees_with_its_score(chorales, music21):
     roll = by_name(chorales[1])["bwv2.6"]
     (path,) = music21.corpus.corpora.CoreCorpus().getComposer("bwv2.6")
@@ -95,6 +96,7 @@ def test_a_cache_that_cannot_be_written_costs_no_work(tmp_path, monkeypatch):
     assert len(by_name(splits)) == 10
 
 
+@pytest.mark.slow
 def test_music21_is_imported_late_and_keeps_no_pickle(tmp_path, music21):
     code = (
         "import sys; from tfdvae.data import load_bach; assert 'music21' not in sys.modules; "

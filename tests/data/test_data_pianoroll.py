@@ -61,6 +61,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, splits, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_mat_layout(tmp_path, splits):
     savemat = pytest.importorskip("scipy.io", reason="scipy is not installed").savemat
     cells = {}

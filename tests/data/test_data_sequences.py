@@ -169,6 +169,7 @@ def test_the_first_sequences_are_all_where_there_are_no_more():
         sequences.first(0)
 
 
+@pytest.mark.slow
 def test_by_length_puts_the_shortest_first_and_keeps_what_belongs_together():
     sequences = numbered([3, 5, 2, 3], inputs=1)
     ordered = sequences.by_length()

@@ -255,6 +255,7 @@ def test_a_config_names_them(tmp_path, name):
         settings.check(config)
 
 
+@pytest.mark.slow
 def test_no_optional_package_is_needed(tmp_path, monkeypatch):
     for module in ("scipy", "music21", "matplotlib"):
         monkeypatch.setitem(sys.modules, module, None)

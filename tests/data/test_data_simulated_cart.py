@@ -74,6 +74,7 @@ def test_an_interval_that_is_too_long_is_refused(tmp_path: Path) -> None:
         simulate_cart_pole(1, 1, 1, interval=1e4, cache_dir=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_table_compares_forces_that_were_with_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TFDVAE_CACHE", str(tmp_path / "cache"))
     data = {"num_valid": 12, "num_test": 6, "max_sequences": None, "length": 9}

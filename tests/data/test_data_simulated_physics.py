@@ -212,6 +212,7 @@ def test_the_picture_shows_the_angle_and_nothing_else():
     np.testing.assert_allclose(image[1, 7, 10], np.exp(-((1 - centres[10]) ** 2) / 0.125), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_physics_may_differ_between_sequences(tmp_path):
     options = {"length": 12, "resolution": 3, "interval": 0.2, "cache_dir": tmp_path}
     found = simulate_pendulum(200, 2, 2, gravities=(2.0, 20.0), frictions=(0.0, 0.3, 0.6), **options)

@@ -86,6 +86,7 @@ def test_silence_at_both_ends_goes_and_that_in_the_middle_stays() -> None:
     assert trim_silence(x, 80.0) == (0, len(x))
 
 
+@pytest.mark.slow
 def test_the_rule_of_silence_written_out() -> None:
     x = noise(6000) * np.exp(-np.square((np.arange(6000) - 3000) / 700.0)).astype(np.float32)
     padded = np.pad(x, 1024)

@@ -320,6 +320,7 @@ def test_without_soundfile_the_error_says_what_to_install(corpus: Path, cache: d
         load_speech_waveform(corpus, **cache)
 
 
+@pytest.mark.slow
 def test_the_librispeech_subset(tfdvae_data: Path, cache: dict) -> None:
     speech = read_speech(tfdvae_data / "librispeech_subset", **cache)
     assert [len(part.names) for part in speech] == [128, 32, 100]

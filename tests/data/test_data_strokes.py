@@ -192,6 +192,7 @@ def test_a_damaged_cache_of_iam_is_replaced(iam: Path, tmp_path: Path) -> None:
     ("name", "counts", "frames", "scale"),
     [("kanji", [10000, 600, 500], 406111, 99.71246), ("omniglot", [30000, 1000, 1000], 933430, 53.437046)],
 )
+@pytest.mark.slow
 def test_the_open_sets(tfdvae_data: Path, name: str, counts: list, frames: int, scale: float) -> None:
     found = scaled_handwriting(tfdvae_data / f"strokes_{name}")
     assert [part.num_sequences for part in found.splits] == counts

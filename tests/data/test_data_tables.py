@@ -132,6 +132,7 @@ def test_other_things_that_are_no_tables() -> None:
         from_table(Table(COLUMNS), [], **NAMED)
 
 
+@pytest.mark.slow
 def test_every_verb_takes_what_became_of_a_table() -> None:
     model = compiled(vae(missing="nan"))
     made = from_table(Table(COLUMNS), ["x", "gaps"], **NAMED, missing="nan")
@@ -148,6 +149,7 @@ def test_every_verb_takes_what_became_of_a_table() -> None:
     np.testing.assert_array_equal(model(made), model(arrays))
 
 
+@pytest.mark.slow
 def test_a_table_itself_says_not_which_column_is_what() -> None:
     model = compiled(vae())
     for verb in (model.fit, model.evaluate, model.predict, model.encode, model.log_prob):

@@ -227,6 +227,7 @@ def test_a_forecast_that_lacks_its_past_or_its_inputs_is_refused(seasons: dict, 
         forecast_inputs(series(), SEASONS._replace(**seasons), [origin])
 
 
+@pytest.mark.slow
 def test_origins_need_room() -> None:
     with pytest.raises(ValueError, match="No series has 30 steps from step 20 on; the longest has 40"):
         rolling_origins(series(), 30, start=20)

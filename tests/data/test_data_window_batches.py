@@ -83,6 +83,7 @@ def test_arguments_out_of_range(options: dict, words: str) -> None:
         window_batches(sequences(9), **{"batch_size": 2, "window": 3, **options})
 
 
+@pytest.mark.slow
 def test_arrays_are_no_sequences() -> None:
     with pytest.raises(TypeError, match="use from_arrays"):
         window_batches(np.zeros([2, 3, 4]), 2, 3)

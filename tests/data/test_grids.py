@@ -33,6 +33,7 @@ def test_what_is_tidy_stays() -> None:
     np.testing.assert_array_equal(found.table["time"], table["time"])
 
 
+@pytest.mark.slow
 def test_times_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="with numbers or dates, got <U1"):
         snap_to_grid({"time": np.array(["a", "b"]), "value": [1.0, 2.0]}, ["value"], time="time")

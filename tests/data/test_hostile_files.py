@@ -239,6 +239,7 @@ def check_damaged(folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_damaged_bytes_are_a_finite_result_or_one_error(tmp_path: Path, count: int) -> None:
     check_damaged(tmp_path, count)
 
@@ -357,6 +358,7 @@ def within_limits(folder: Path, megabytes: int = 300, seconds: int = 60) -> None
             assert name in str(error) and "not enough memory" not in str(error), error
 
 
+@pytest.mark.slow
 def test_memory_and_time_follow_from_the_file(tmp_path: Path) -> None:
     """In a process that may take 300 MB and a minute more than the imports did."""
     (tmp_path / "midi.mid").write_bytes(midi(note(b"\xff\xff\xff\x7f"), division=1))

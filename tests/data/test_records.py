@@ -77,6 +77,7 @@ def check_equal(found: Sequences, expected: Sequences) -> None:
             assert np.asarray(a).dtype == np.asarray(b).dtype
 
 
+@pytest.mark.slow
 def test_what_is_written_comes_back(records: Records, tmp_path: Path) -> None:
     assert (records.num_sequences, records.num_frames) == (N, SEQUENCES.num_frames)
     assert [shard.sequences for shard in records.shards] == [6, 6, 6, 5]
@@ -126,6 +127,7 @@ def test_batches_are_those_of_sequences_in_memory(options: dict[str, Any], recor
 
 
 @pytest.mark.parametrize("options", [{}, {"drop_remainder": True}, {"buckets": None, "shuffle_buffer": 100}])
+@pytest.mark.slow
 def test_each_epoch_has_each_sequence_once(options: dict[str, Any], records: Records) -> None:
     options = {**OPTIONS, **options}
     steps = records.steps_per_epoch(4, drop_remainder="drop_remainder" in options)
@@ -144,6 +146,7 @@ def test_each_epoch_has_each_sequence_once(options: dict[str, Any], records: Rec
     assert set().union(*epochs) == set(range(N))
 
 
+@pytest.mark.slow
 def test_the_batches_of_an_epoch_follow_from_its_number(records: Records) -> None:
     steps = records.steps_per_epoch(4)
     whole = indices(record_batches(records, 4, epochs=5, **OPTIONS))
@@ -156,6 +159,7 @@ def test_the_batches_of_an_epoch_follow_from_its_number(records: Records) -> Non
     assert sum(ordered, []) == list(range(N))
 
 
+@pytest.mark.slow
 def test_blocks_mix_what_is_in_different_shards(tmp_path: Path) -> None:
     """Of shards in the order of the data, each epoch brings others together."""
     many = numbered(from_arrays([np.ones((1, 1))] * 64))
@@ -344,6 +348,7 @@ def rewritten(copy: Path, records: list) -> None:
 
 
 @pytest.mark.parametrize("damage", [flipped, other_frames, no_numbers, fewer, another_kind])
+@pytest.mark.slow
 def test_damage_within_a_shard_is_named(damage: Callable[[Path], None], copy: Path) -> None:
     damage(copy)
     records = open_records(copy)
@@ -380,6 +385,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Records:
     return write_records(sequences, tmp_path_factory.mktemp("data") / "frames", shards=3)
 
 
+@pytest.mark.slow
 def test_a_model_is_fitted_to_records_as_to_the_same_batches_in_memory(frames: Records) -> None:
     found = trained(frames, 0)
     model = runs.made("vae", 0, runs.sgd, run_eagerly=True)

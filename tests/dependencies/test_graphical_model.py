@@ -137,6 +137,7 @@ def test_a_latent_of_the_sequence_is_inferred_from_all_of_it(name: str) -> None:
         assert np.isfinite(slope).all() and (np.abs(slope) > 1e-8).any(axis=-1).all()
 
 
+@pytest.mark.slow
 def test_the_first_latent_of_a_deep_kalman_filter_is_standard_normal() -> None:
     for inference in sorted(tfdvae.DKFCell.inferences):
         model = cases.make(f"dkf-{inference}-u", initial_prior="standard")

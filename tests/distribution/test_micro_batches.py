@@ -36,12 +36,14 @@ EVERYDAY = list(SETTINGS)[:3]
 @pytest.mark.parametrize(
     "what", [pytest.param(k, marks=() if k in EVERYDAY else pytest.mark.exhaustive) for k in SETTINGS]
 )
+@pytest.mark.slow
 def test_parts_make_the_update_of_the_batch(what: str) -> None:
     name, options = SETTINGS[what]
     assert_same(runs.trained(name, 0, **UNEVEN, **options), runs.trained(name, 0, **UNEVEN, micro_batch=2, **options))
 
 
 @pytest.mark.parametrize("name", ["vae", pytest.param("vrnn", marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_in_a_graph_too(name: str) -> None:
     graphs = UNEVEN | {"run_eagerly": False}
     assert_same(runs.trained(name, 0, **graphs), runs.trained(name, 0, **graphs, micro_batch=2))
@@ -55,6 +57,7 @@ def test_replicas_work_in_parts_too() -> None:
     child.close()
 
 
+@pytest.mark.slow
 def test_no_part_has_more_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     terms = tfdvae.VAE.sample_terms
@@ -69,6 +72,7 @@ def test_no_part_has_more_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [2, 2, 1]
 
 
+@pytest.mark.slow
 def test_losses_of_layers_count_once() -> None:
     """Those of weights as a whole, those of frames by their parts."""
 
@@ -96,6 +100,7 @@ def test_what_parts_cannot_do(options: dict[str, Any], told: str) -> None:
 
 
 @pytest.mark.parametrize("built", [False, True])
+@pytest.mark.slow
 def test_layers_with_state_of_their_own(built: bool) -> None:
     model = tfdvae.VAE(2, frame_encoder=keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization()]))
     if built:

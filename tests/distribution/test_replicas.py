@@ -165,6 +165,7 @@ def test_a_parameter_server_is_refused() -> None:
     child.close()
 
 
+@pytest.mark.slow
 def test_noise_is_that_of_the_rows_in_the_global_batch() -> None:
     """Two paths of each of four sequences, of which a replica has the second and third."""
     seed = random.make_seed(3)

@@ -31,6 +31,7 @@ def em(prior: tfdvae.DVAE) -> VariationalEM:
 
 
 @pytest.mark.parametrize("settling", [0, 100])
+@pytest.mark.slow
 def test_the_objective_rises_under_the_same_noise(em: VariationalEM, settling: int) -> None:
     """With one draw for all iterations it is a function of q, W, H and g alone, and small steps climb it."""
     power, exists = frames(NOISY)
@@ -74,6 +75,7 @@ def test_the_speech_is_the_mean_over_samples_of_wiener_filters(prior: tfdvae.DVA
     np.testing.assert_allclose(found, (speech / (speech + noise[:, None])).mean(axis=1), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_without_noise_the_recording_stays(prior: tfdvae.DVAE, denoiser: Denoiser, monkeypatch) -> None:
     def silent(power: tf.Tensor, exists: tf.Tensor, uniform: tf.Tensor) -> LowRankNoise:
         return LowRankNoise(tf.zeros_like(uniform), tf.ones([*power.shape[:2], uniform.shape[1]]))
@@ -88,6 +90,7 @@ def test_without_noise_the_recording_stays(prior: tfdvae.DVAE, denoiser: Denoise
         np.testing.assert_array_equal(noise, waveform - speech)
 
 
+@pytest.mark.slow
 def test_noise_becomes_less_in_the_scale_of_the_recording_and_by_the_seed(denoiser: Denoiser) -> None:
     scales = (1.0, 0.02, 300.0)
     recordings = [scale * y for scale, y in zip(scales, NOISY, strict=True)]
@@ -109,6 +112,7 @@ def test_padding_changes_nothing_of_the_start(em: VariationalEM) -> None:
     np.testing.assert_allclose(beside.mixture.noise.templates, alone.mixture.noise.templates, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_bring_speech_in_the_order_of_the_recordings(denoiser: Denoiser) -> None:
     lengths = (1600, 800, 1200)
     found = denoiser.denoise([y[:n] for y, n in zip(NOISY, lengths, strict=True)], batch_size=2)
@@ -133,6 +137,7 @@ def test_any_model_with_latents_of_normal_noise_denoises(name: str) -> None:
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_digital_silence_within_a_recording_stays_silent() -> None:
     """By a model that hears frames, and noise that may change at will: both divide by what is 0 there."""
     model = tfdvae.VRNN(2, units=4, phi_x=(4,), phi_z=(4,), observation="gamma", x_scale="log", standardize=None)
@@ -231,6 +236,7 @@ def test_frames_follow_from_what_the_model_says_of_its_data(prior: tfdvae.DVAE) 
     assert Denoiser(unknown).transform == Transform(16000, 128, 32)
 
 
+@pytest.mark.slow
 def test_known_variances_give_the_posterior_mean() -> None:
     """Where v_s and v_n are what the speech and the noise were drawn with, no other part of the mixture is nearer."""
     rng = np.random.default_rng(0)

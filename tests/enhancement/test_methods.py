@@ -78,6 +78,7 @@ def test_a_method_that_returns_other_lengths_is_named(tests: list[NoisySpeech]) 
         score_methods({"short": lambda given, _: [y[1:] for y in given]}, tests, TRANSFORM_OF_SCORES)
 
 
+@pytest.mark.slow
 def test_spectral_gating_keeps_lengths_and_takes_noise_away(tests: list[NoisySpeech]) -> None:
     pytest.importorskip("noisereduce", reason="noisereduce is not installed: the extra `enhancement`")
     found = spectral_gating(tests[0].noisy, TRANSFORM_OF_SCORES)

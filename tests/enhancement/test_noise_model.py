@@ -56,6 +56,7 @@ def test_no_update_lets_the_objective_fall(gain: str, steadiness: float) -> None
     np.testing.assert_array_equal(mixture.noise.activations.numpy()[1, 9:], start.noise.activations.numpy()[1, 9:])
 
 
+@pytest.mark.slow
 def test_steadiness_holds_noise_to_one_level() -> None:
     mixture, power, speech, exists = problem()
     arguments = (tf.constant(power), tf.constant(speech), tf.constant(exists), "none")
@@ -99,6 +100,7 @@ def test_the_gain_is_the_best_linear_estimate() -> None:
     np.testing.assert_array_equal(wiener_gain(tf.constant(speech), tf.zeros(3, tf.float64)), 1.0)
 
 
+@pytest.mark.slow
 def test_noise_of_low_rank_is_found_again_under_known_speech() -> None:
     rng = np.random.default_rng(3)
     length, bins = 300, 24
@@ -133,6 +135,7 @@ def test_the_quiet_spectrum_is_of_the_quiet_frames_that_exist() -> None:
     np.testing.assert_allclose(quiet_spectrum(tf.constant(long), tf.ones([1, 40], tf.bool))[0], expected)
 
 
+@pytest.mark.slow
 def test_frames_of_digital_silence_have_neither_noise_nor_speech() -> None:
     mixture, power, speech, exists = problem()
     power[:, 4] = 0.0

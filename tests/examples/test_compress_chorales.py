@@ -11,6 +11,7 @@ from tfdvae.data import Splits, from_arrays, save_pianoroll
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "compress_chorales.py"
 
 
+@pytest.mark.slow
 def test_it_compresses_and_reads_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     rng = np.random.default_rng(0)
     rolls = [from_arrays([(rng.random([9, 88]) < 0.04).astype(np.float32) for _ in range(3)]) for _ in range(3)]

@@ -14,6 +14,7 @@ def example(name: str) -> Callable[[list[str]], dict[str, float]]:
     return runpy.run_path(str(FOLDER / name))["main"]
 
 
+@pytest.mark.slow
 def test_forecasts_of_a_load(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     picture = tmp_path / "fan.png"
     crps = example("forecast_load.py")(["--toy", "--picture", str(picture)])
@@ -25,6 +26,7 @@ def test_forecasts_of_a_load(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert picture.stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_gaps_in_a_log(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     picture = tmp_path / "gaps.png"
     errors = example("fill_gaps.py")(["--toy", "--picture", str(picture)])
@@ -35,6 +37,7 @@ def test_gaps_in_a_log(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert picture.stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_latents_as_features(capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: the extra `sklearn`")
     accuracies = example("latent_features.py")(["--toy"])

@@ -47,6 +47,7 @@ def artefact(served: Path) -> running.Artefact:
     return running.load(served)
 
 
+@pytest.mark.slow
 def test_the_next_version_gets_the_next_number_and_every_signature(
     served: Path, artefact: running.Artefact, keras_file: str, capsys
 ) -> None:
@@ -87,6 +88,7 @@ def test_merged_requests_get_what_each_gets_alone(model: tfdvae.DVAE, artefact: 
             np.testing.assert_allclose(own, alone, rtol=0, atol=1e-5 * scale, err_msg=f"{name} {key}")
 
 
+@pytest.mark.slow
 def test_a_row_draws_what_the_model_draws_from_its_seed(model: tfdvae.DVAE, artefact: running.Artefact) -> None:
     """Path k of a forecast is that of the model itself for the sequence alone, from the seed folded with k."""
     declared = serving.declare(model, artefact.target)
@@ -118,6 +120,7 @@ BAD: dict[str, list[tuple[str, object]]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
+@pytest.mark.slow
 def test_a_row_that_cannot_be_answered_harms_no_other(
     model: tfdvae.DVAE, artefact: running.Artefact, name: str
 ) -> None:
@@ -173,6 +176,7 @@ async def ask(app: asgi.App, method: str, path: str, body: bytes = b"") -> tuple
     return sent[0]["status"], sent[1]["body"]
 
 
+@pytest.mark.slow
 def test_every_signature_has_run_before_the_server_takes_requests(served: Path) -> None:
     pytest.importorskip("tensorflow_serving", reason="tensorflow-serving-api is not installed")
     fresh, ran, sent = asgi.App(served), [], []
@@ -198,6 +202,7 @@ def test_every_signature_has_run_before_the_server_takes_requests(served: Path) 
 
 
 @pytest.mark.parametrize("damage", ["cut", "other"])
+@pytest.mark.slow
 def test_damaged_warm_up_requests_are_one_error_before_the_server_begins(
     served: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -232,6 +237,7 @@ class InProcess(client.RestClient):
         return asyncio.run(ask(self.app, method, path, body or b""))
 
 
+@pytest.mark.slow
 def test_the_client_of_the_server_speaks_with_it(app: asgi.App, model: tfdvae.DVAE, served: Path) -> None:
     with InProcess("http://localhost", "vrnn", description=served / "12" / "signatures.json") as found:
         found.app = app
@@ -249,6 +255,7 @@ def test_the_client_of_the_server_speaks_with_it(app: asgi.App, model: tfdvae.DV
             stream.push(np.array([[0.0] * cases.X_DIM, [np.nan] * cases.X_DIM]))
 
 
+@pytest.mark.slow
 def test_requests_that_come_at_once_are_one_run(app: asgi.App, model: tfdvae.DVAE) -> None:
     declared = serving.declare(model, Target(merged=True))
     requests = [

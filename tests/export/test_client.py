@@ -65,6 +65,7 @@ def score(model: tfdvae.DVAE) -> dict[str, np.ndarray]:
     return parity.examples(model, declared["score"], declared)
 
 
+@pytest.mark.slow
 def test_every_signature_has_the_numbers_of_keras(one: client.Client, model: tfdvae.DVAE, folder: Path) -> None:
     check(model, one.artefact(folder))
 
@@ -300,6 +301,7 @@ def test_arguments_that_make_no_sense(make, message: str) -> None:
         make()
 
 
+@pytest.mark.slow
 def test_the_command_line(server: Serving, model: tfdvae.DVAE, tmp_path: Path, capsys) -> None:
     np.savez(tmp_path / "in.npz", **score(model))
     files = ["--inputs", str(tmp_path / "in.npz"), "--out", str(tmp_path / "out.npz")]

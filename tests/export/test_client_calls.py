@@ -237,6 +237,7 @@ def test_answers_are_cut_at_what_each_row_asked_for() -> None:
             np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_latencies_with_several_clients(server: Serving, tmp_path: Path, capsys) -> None:
     np.savez(tmp_path / "in.npz", batch_size=np.int32(2))
     server.servables.delay = 0.05

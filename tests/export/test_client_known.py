@@ -133,6 +133,7 @@ def test_the_program_compares_before_it_calls(description: Path, capsys) -> None
         assert "are compared with is in --description" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_program_says_where_there_is_nothing_to_compare_with(description: Path, capsys) -> None:
     description.write_text(json.dumps(json.loads(description.read_text()) | {"data": {}}))
     known = ["--rest", NOWHERE, "--model", "vrnn", "--description", str(description)]

@@ -71,6 +71,7 @@ def hollow(content: bytes, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.slow
 def test_a_damaged_model_is_one_error_that_names_it(saved: Path, tmp_path: Path, loader: str) -> None:
     damages = {
         "nested": ("config.json", nested),
@@ -94,6 +95,7 @@ def test_arrays_for_programs_are_checked_against_the_file(tmp_path: Path) -> Non
         program.read_arrays(tmp_path / "x.npz")
 
 
+@pytest.mark.slow
 def test_damaged_files_of_runs_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[" * 10**5)
     with pytest.raises(ValueError, match=r"config\.json is no config of a run"):

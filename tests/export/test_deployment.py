@@ -205,6 +205,7 @@ def test_files_that_were_edited_stay(out: Path) -> None:
     assert "compose.yaml was kept" in remark and (out / "deploy" / "compose.yaml").read_text() == "# mine"
 
 
+@pytest.mark.slow
 def test_no_folder_of_versions(tmp_path: Path, capsys) -> None:
     assert run(tmp_path / "absent") == 1
     assert "There is no folder" in capsys.readouterr().err

@@ -22,6 +22,7 @@ def test_a_cell_is_the_largest_difference_and_that_of_mixtures() -> None:
     assert matrix.cell([difference("step", 1e-7, 1e-2)], 1e-5, 1e-6) == "< 1e-06, -"
 
 
+@pytest.mark.slow
 def test_formats_that_a_model_has_nothing_for_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     model = cases.make("rvae_noncausal-u")
     assert not model.causal

@@ -85,6 +85,7 @@ def test_every_signature_of_every_model(name: str, tmp_path: Path) -> None:
     check(model, tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_process_without_tensorflow(model: tfdvae.DVAE, folder: Path, tmp_path: Path) -> None:
     declared = serving.declare(model)
     given = {name: parity.examples(model, one, declared) for name, one in declared.items()}
@@ -214,6 +215,7 @@ def test_threads_wait_for_each_other(program: native.Program) -> None:
     assert all(value.shape[0] == size for size, many in found.items() for one in many for value in one.values())
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_last_reference_and_when_it_is_closed(folder: Path) -> None:
     artefact = native.load(folder)
     loaded = artefact.functions["reset"].__closure__
@@ -228,6 +230,7 @@ def test_it_ends_with_its_last_reference_and_when_it_is_closed(folder: Path) -> 
         program.run("reset", {"batch_size": np.int32(1)})
 
 
+@pytest.mark.slow
 def test_a_process_that_dies(folder: Path) -> None:
     with native.Program(folder) as program:
         program._process.kill()

@@ -28,6 +28,7 @@ SERIES = regular_series(days(), ["a", "b"], time="time")
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.slow
 def test_samples_are_quantiles_of_the_packages_own_forecast(name: str) -> None:
     found = METHODS[name](season=4, given=60, num_samples=10)(SERIES, [Origin(0, 80), Origin(0, 72)], 6)
     assert found.shape == (10, 2, 6, 2) and found.dtype == np.float32
@@ -48,6 +49,7 @@ def test_an_odd_number_of_samples_has_the_mean_in_its_middle() -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.slow
 def test_nothing_from_the_origin_on_is_read_and_no_more_than_is_given(name: str) -> None:
     method = METHODS[name](season=4, given=40, num_samples=4)
     found = method(SERIES, [Origin(0, 80)], 4)
@@ -73,6 +75,7 @@ def test_gaps_are_filled_along_lines_and_what_was_not_observed_yet_is_left_out()
         method(regular_series(late, ["a"], time="time"), [Origin(0, 55)], 3)
 
 
+@pytest.mark.slow
 def test_a_season_is_forecast_better_than_by_the_last_one() -> None:
     origins = [Origin(0, step) for step in range(60, 90, 3)]
     scores = backtest({"AutoETS": auto_ets(4), **baselines(4)}, SERIES, origins, 4, season=4)

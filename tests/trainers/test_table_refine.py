@@ -20,6 +20,7 @@ SMALL = {"SEQUENCES": 2, "STEPS": 2, "RATE": 0.3, "PATHS": 3, "MANY": 4, "CHUNK"
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("model", ["vrnn", pytest.param("srnn", marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_parts_of_the_gap(model: str, rolls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SMALL.items():
         monkeypatch.setattr(refining, name, value)

@@ -18,6 +18,7 @@ def finished(dataset: str, model: str, folder: Path, **data) -> Finished:
     return Finished(config, *train.run(config, folder / "run"))
 
 
+@pytest.mark.slow
 def test_motion_is_measured_in_both_modes(tmp_path: Path) -> None:
     run = finished("motion", "srnn", tmp_path)
     found = TABLES["motion"].measure(run)
@@ -31,6 +32,7 @@ def test_motion_is_measured_in_both_modes(tmp_path: Path) -> None:
     assert found["active dimensions"] == diagnose(run.model, np.stack(run.splits.valid.x))["z"].active.sum()
 
 
+@pytest.mark.slow
 def test_speech_is_measured_as_waveforms_with_the_phase_of_the_original(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("TFDVAE_CACHE", str(tmp_path / "cache"))
     run = finished("speech_spectrogram", "vae", tmp_path)
@@ -50,6 +52,7 @@ def test_speech_is_measured_as_waveforms_with_the_phase_of_the_original(tmp_path
 
 
 @pytest.mark.parametrize("model", turns.params(["rnn", "vrnn"], always=["vrnn"]))
+@pytest.mark.slow
 def test_pens_are_scored_per_sequence_and_per_frame(model: str, tmp_path: Path) -> None:
     run = finished("handwriting", model, tmp_path)
     found = TABLES["handwriting"].measure(run)
@@ -61,6 +64,7 @@ def test_pens_are_scored_per_sequence_and_per_frame(model: str, tmp_path: Path) 
         assert found["ELBO, per frame"] == pytest.approx(run.scores.elbo.nats_per_frame)
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_said_before_anything_is_trained(tmp_path: Path) -> None:
     table = TABLES["motion"]._replace(needs=(("no_such_package", "speech"),))
     with pytest.raises(ImportError, match=r'needs no_such_package: pip install "tfdvae\[speech\]"'):

@@ -36,6 +36,7 @@ def test_partners_are_the_next_of_other_physics() -> None:
         partners(np.ones([3, 2]))
 
 
+@pytest.mark.slow
 def test_physics_are_measured_by_whose_v_a_forecast_has(tmp_path: Path) -> None:
     data = {"num_valid": 12, "num_test": 9, "max_sequences": None, "length": 9}
     run = finished("pendulum", "dssm", tmp_path, data=data)
@@ -61,6 +62,7 @@ def test_physics_are_measured_by_whose_v_a_forecast_has(tmp_path: Path) -> None:
     assert found["gravity from v"] == pytest.approx(float(expected[0]))
 
 
+@pytest.mark.slow
 def test_regimes_are_matched_on_the_validation_split(tmp_path: Path) -> None:
     found, true = np.array([[0, 0, 1], [2, 2, 0]]), np.array([[2, 2, 0], [1, 1, 2]])
     np.testing.assert_array_equal(matching(found, true, 3), [2, 0, 1])
@@ -112,6 +114,7 @@ def test_spikes_are_scored_by_bounds_and_by_the_oscillator(tmp_path: Path) -> No
     np.testing.assert_allclose([found["oscillator 1"], found["oscillator 2"]], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_dot_is_regressed_by_its_place_and_its_way() -> None:
     config = smoke("dot", "latent_lds")
     simulated = loading.load_simulated(config.data)
@@ -139,6 +142,7 @@ def missing_nll(p: np.ndarray, x: np.ndarray) -> float:
     return -float(np.log(np.clip(np.where(x == 1.0, p, 1.0 - p), 1e-6, 1.0)).mean())
 
 
+@pytest.mark.slow
 def test_missing_pixels_are_scored_against_what_is_there(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = smoke("healing_digits", "gpvae", digits)
     model, splits = building.build_model(config), loading.load_splits(config.data)
@@ -171,6 +175,7 @@ def test_a_pixel_that_is_sure_and_wrong_costs_a_finite_number() -> None:
     assert found == {"NLL": pytest.approx(-np.log(1e-6) / 2.0, rel=1e-5), "squared error": 0.5}
 
 
+@pytest.mark.slow
 def test_digits_are_scored_after_the_given_frames(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +206,7 @@ def test_balls_are_predicted_one_frame_ahead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", turns.params(["draw", "vae"], always=["draw"]))
+@pytest.mark.slow
 def test_drawn_digits_are_scored_per_picture(model: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     kinds = {"images": rng.integers(256, size=(8, 28, 28), dtype=np.uint8), "labels": np.arange(8)}

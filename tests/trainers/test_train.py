@@ -87,6 +87,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(train.Resume, "on_epoch_end", on_epoch_end)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_result(
     finished: Path, config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -110,6 +111,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     assert (tmp_path / "scores_test.json").read_bytes() == (finished / "scores_test.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_training_in_windows_goes_on_after_an_interruption(
     config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +203,7 @@ def test_a_config_that_cannot_be_right_leaves_no_folder(
         ("vae", {"training": {"patience": 1, "free_bits": 0.05, "jit_compile": True, "epochs": 1}}),
     ],
 )
+@pytest.mark.slow
 def test_other_models_and_settings_train(model: str, sections: dict, rolls: Path, tmp_path: Path) -> None:
     config = smoke("pianoroll", model, rolls, **sections)
     trained, _, scores = train.run(config, tmp_path)
@@ -229,6 +232,7 @@ def test_paths_take_environment_variables_and_other_keys(
         loading.load_splits(data)
 
 
+@pytest.mark.slow
 def test_the_training_set_is_transposed_and_cut(config: ConfigDict, rolls: Path) -> None:
     data = config.data.copy_and_resolve_references()
     train_split = load_pianoroll(rolls).train

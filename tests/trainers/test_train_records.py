@@ -62,6 +62,7 @@ def test_the_splits_of_a_config_are_written(config: ConfigDict, written: Path) -
         records.write(config, written)
 
 
+@pytest.mark.slow
 def test_a_run_on_records_goes_on_after_an_interruption_to_the_same_result(
     config: ConfigDict,
     whole: Path,
@@ -108,6 +109,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(
         assert not run.exists()
 
 
+@pytest.mark.slow
 def test_what_a_service_lost_is_one_clear_error(config: ConfigDict) -> None:
     lost = tf.errors.FailedPreconditionError(None, None, "Input dataset was expected to contain 3 elements but ...")
     with pytest.raises(tf.errors.FailedPreconditionError), recorded.errors(config):

@@ -11,6 +11,7 @@ from export import running, verify
 from tests.export.edge.conftest import with_data
 
 
+@pytest.mark.slow
 def test_streams_and_mixtures_have_the_numbers_of_keras(
     vrnn: tuple[tfdvae.DVAE, Path], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -24,6 +25,7 @@ def test_streams_and_mixtures_have_the_numbers_of_keras(
     assert found == {"reset", "step", "generate_step", "step x T", "mixtures"}
 
 
+@pytest.mark.slow
 def test_files_that_it_cannot_run(vrnn: tuple[tfdvae.DVAE, Path], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no .tflite file"):
         running.load_compiled(tmp_path)

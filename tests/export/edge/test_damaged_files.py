@@ -65,6 +65,7 @@ def damaged(value: Any, rng: np.random.Generator) -> Any:
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(3000, marks=pytest.mark.exhaustive)])
+@pytest.mark.slow
 def test_damaged_descriptions(parts, tmp_path: Path, count: int) -> None:
     model, description = parts
     write(tmp_path / "m.tflite", model, json.dumps(description))
@@ -163,6 +164,7 @@ def test_a_description_that_leaves_something_out(parts, tmp_path: Path, side: st
 
 
 @pytest.mark.parametrize("values", [{"low": [0.0]}, {"low": [0.0] * 3, "high": 1.0, "whole": 0, "rounding": 0.0}])
+@pytest.mark.slow
 def test_a_description_whose_values_are_none(parts, tmp_path: Path, values: dict[str, Any]) -> None:
     model, description = parts
     description = copy.deepcopy(description)

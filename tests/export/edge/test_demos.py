@@ -209,6 +209,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> tuple[tfdvae.DVAE, Path]:
     return model, path
 
 
+@pytest.mark.slow
 def test_pushes_of_a_model_without_latents(music) -> None:
     model, path = music
     x = (np.random.default_rng(0).uniform(size=(1, 9, midi.KEYS)) < 0.1).astype("float32")
@@ -342,6 +343,7 @@ def test_files_that_are_no_speech(vrnn, tmp_path: Path, capsys) -> None:
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_threshold_that_is_known_is_not_learnt() -> None:
     detector = anomaly.Detector(smoothing=0.0, threshold=-3.0)
     assert [detector(score)[1] for score in (0.0, -3.1, -2.9)] == [False, True, False] and detector.threshold == -3.0

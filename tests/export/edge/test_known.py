@@ -216,6 +216,7 @@ def test_quarter_notes_of_a_model(capsys) -> None:
         chorale._steps_per_quarter(known, 2)
 
 
+@pytest.mark.slow
 def test_tables_are_not_replaced_by_chance(vrnn, tmp_path: Path, capsys) -> None:
     wav, out = write_wav(tmp_path / "a.wav", np.ones(40)), tmp_path / "scores.csv"
     out.write_text("mine")

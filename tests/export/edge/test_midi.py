@@ -56,6 +56,7 @@ def test_reading_midi_as_the_library_does(tmp_path: Path) -> None:
             midi.read_midi(file)
 
 
+@pytest.mark.slow
 def test_names_of_notes() -> None:
     frame = np.zeros(midi.KEYS)
     assert midi.names(frame) == "-"

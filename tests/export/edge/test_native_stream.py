@@ -24,6 +24,7 @@ def run(path: Path, length: int, text: str) -> subprocess.CompletedProcess:
     return subprocess.run([str(program), str(path), str(length)], input=text, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_it_says_what_the_model_says_and_draws(vrnn: tuple[tfdvae.DVAE, Path]) -> None:
     model, path = vrnn
     x = np.random.default_rng(0).normal(size=(8, cases.X_DIM)).astype("float32")
@@ -78,6 +79,7 @@ int main(int argc, char** argv) {
 """
 
 
+@pytest.mark.slow
 def test_units_are_compared_as_in_python(tmp_path: Path) -> None:
     (tmp_path / "units.cc").write_text(UNITS)
     program = tmp_path / "units"
@@ -108,6 +110,7 @@ def test_files_that_are_none(vrnn: tuple[tfdvae.DVAE, Path], tmp_path: Path) -> 
         assert result.returncode == 1 and f"{name} is no file that tfdvae exported" in result.stderr
 
 
+@pytest.mark.slow
 def test_what_it_links_is_told(capsys) -> None:
     assert native.run(["--link", "--edge"]) == 0
     arguments = capsys.readouterr().out.split()

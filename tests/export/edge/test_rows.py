@@ -79,6 +79,7 @@ def test_clocks_that_are_wrong(clock: Clock, labels: list[str], message: str) ->
         ticks(clock, *labels)
 
 
+@pytest.mark.slow
 def test_labels_that_are_no_stamps_are_labels(capsys: pytest.CaptureFixture) -> None:
     assert ticks(Clock(), "12:00", "noon", "1") == [0, 0, 0]
     assert capsys.readouterr().err.count("WARNING: Line 2: '12:00'") == 1

@@ -36,6 +36,7 @@ def run(path: Path, *folders: str) -> dict:
     return json.loads(found.stdout)
 
 
+@pytest.mark.slow
 def test_files_run_under_other_versions_of_the_runtime(vrnn) -> None:
     folders = [folder for folder in os.environ.get("TFDVAE_LITERT", "").split(os.pathsep) if folder]
     if not folders:

@@ -185,6 +185,7 @@ def test_the_two_files_need_numpy_and_litert_alone(vrnn, tmp_path: Path) -> None
     assert shape == f"(2, {cases.X_DIM})"
 
 
+@pytest.mark.slow
 def test_generate_draws_from_the_model(vrnn) -> None:
     """Moments of many next frames after a past, beside those that Keras draws after the same past."""
     model, path = vrnn
@@ -263,6 +264,7 @@ def test_what_was_returned_stays(vrnn) -> None:
 
 
 @needs_linux
+@pytest.mark.slow
 def test_memory_is_constant(vrnn, request: pytest.FixtureRequest) -> None:
     """`--stream-steps 1000000` is the long form."""
     stream, x = Stream(vrnn[1]), frames(vrnn[0], "vrnn")[0]
@@ -317,6 +319,7 @@ def test_threads_share_a_stream(vrnn) -> None:
         np.testing.assert_array_equal(shared.state()[name], value)
 
 
+@pytest.mark.slow
 def test_whole_sequences(vrnn) -> None:
     model, path = vrnn
     x, _ = frames(model, "vrnn")

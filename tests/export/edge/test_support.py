@@ -82,6 +82,7 @@ def bernoulli(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_stream_refuses_them_and_stays_where_it_was(bernoulli: Path) -> None:
     stream, whole = Stream(bernoulli), np.array([1.0, 0.0, 1.0, 1.0])
     stream.push(whole)
@@ -104,6 +105,7 @@ def test_what_was_not_observed_may_be_anything(bernoulli: Path) -> None:
     assert np.isfinite(found["z_mean"]).all()
 
 
+@pytest.mark.slow
 def test_missing_lines_and_values_are_unobserved_where_the_model_knows_that(
     bernoulli: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
