@@ -109,7 +109,7 @@ class LatentFeatures(*(kind for kind in (TransformerMixin, BaseEstimator) if kin
             model.fit(pad(sequences), epochs=self.epochs, batch_size=self.batch_size, verbose=0)
         else:
             raise ValueError(f"`model` must be a model, or one of {', '.join(sorted(MODELS))}; got {self.model!r}.")
-        model.build_for(sequences.features)
+        model.build_for(sequences.features, sequences.inputs, sequences.covariates)
         known = [latent.name for latent in model.latents if latent.level != "dataset"]
         unknown = [name for name in self.latents or known if name not in known]
         if unknown or not known:

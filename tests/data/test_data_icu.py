@@ -19,6 +19,7 @@ from tfdvae.data import (
     masked_errors,
     observed_moments,
     pad,
+    read_icu_deaths,
 )
 
 PARAMS = [*ICU_VARIABLES, "MechVent", "Weight"]
@@ -47,6 +48,7 @@ def archive(path: Path, **changes) -> Path:
             [[50, 0, np.nan, 1, 80], [200, 1, 170, 4, 60], [70, np.nan, 1.8, np.nan, np.nan], [60, 1, 180, 2, 90]]
         ),
         "record": np.array([132539, 132540, 132541, 132543], np.int32),
+        "death": np.array([0, 1, 0, 0], np.int8),
     }
     np.savez(path, **{name: value for name, value in (arrays | changes).items() if value is not None})
     return path
@@ -215,3 +217,23 @@ def test_imputation_baselines_of_the_archive(icu: Splits) -> None:
     for impute, expected in ((impute_mean, 0.733), (impute_forward, 0.469), (impute_linear, 0.375)):
         found = masked_errors(impute(hidden, kept, mean), test["x"], held, scale)
         assert found.mae == pytest.approx(expected, abs=5 * 0.004)
+
+
+def test_deaths_are_told_by_the_name_of_the_stay(path: Path) -> None:
+    assert read_icu_deaths(path) == {"132539": 0, "132540": 1, "132541": 0, "132543": 0}
+    assert list(read_icu_deaths(path)) == [name for part in load_icu(path, **SMALL) for name in part.names]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"death": None}, "death must hold 0 or 1 for each of 4 stays"),
+        ({"death": np.array([0, 1, 2, 0])}, "death must hold 0 or 1"),
+        ({"death": np.array([0, 1])}, "death must hold 0 or 1"),
+        ({"record": np.array([1, 1, 2, 3])}, "record holds a number twice"),
+        ({"params": None}, "has no params"),
+    ],
+)
+def test_an_archive_without_deaths_is_named(changes: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"bad.npz.*{message}"):
+        read_icu_deaths(archive(tmp_path / "bad.npz", **changes))

@@ -99,6 +99,17 @@ DSSM: Parents = {
 }
 
 
+def first_from_all(t: int, s: int) -> bool:
+    """What q at frame t sees where that of the first frame sees all."""
+    return s == t or t == 0
+
+
+DSSM_NOISE: Parents = {
+    **DSSM,
+    "z": {**DSSM["z"], "posterior": {**DSSM["z"]["posterior"], "x": first_from_all, "u": first_from_all}},
+}
+
+
 def moves(t: int, s: int) -> bool:
     """Whether u_s has moved the state of frame t of a DVBF: u_1 leads to no state."""
     return 0 < s <= t
@@ -109,7 +120,7 @@ def moves(t: int, s: int) -> bool:
 DVBF: Parents = {
     "w": {
         "posterior": {
-            "x": lambda t, s: s == t or t == 0,
+            "x": first_from_all,
             "u": lambda t, s: moves(t, s) or t == 0,
             "w": "earlier",
         },
@@ -219,7 +230,7 @@ TABLE: dict[str, Parents] = {
     "dsae-factorized": dsae(x="now", u="now"),
     "dsae-gru2": dsae(x="everything", u="everything", v="everything"),
     "dssm": DSSM,
-    "dssm-gru2": DSSM,
+    "dssm-gru2": DSSM_NOISE,
     "dvbf": DVBF,
     "dvbf-filter": DVBF_FILTER,
     "fhvae": fhvae(2),

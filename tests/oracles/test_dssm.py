@@ -46,8 +46,10 @@ def follow(
         q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(evidence[:, t], v, before)))
         moved = gated_transition(cell.transition, join(before, v, None if u is None else u[:, t]))
         p = reference.standard(q[0]) if t == 0 else moved
-        if cell.inference == "noise":
+        if cell.inference == "noise" and t > 0:
             q = p[0] + p[1] * q[0], p[1] * q[1]
+        elif cell.inference == "noise":
+            q = gaussian_head(cell.initial_posterior_head, mlp(cell.initial_posterior_net, join(ends[1], v)))
         z = q[0] + q[1] * noise["z"][:, t]
         found.append((z, q, p, mlp(cell.decoder, z)))
         before = z

@@ -20,7 +20,7 @@ from tfdvae.data.holdout import (
     masked_errors,
     observed_moments,
 )
-from tfdvae.data.icu import ICU_CONTEXT, ICU_VARIABLES, load_icu
+from tfdvae.data.icu import ICU_CONTEXT, ICU_VARIABLES, load_icu, read_icu_deaths
 from tfdvae.data.kalman_filling import impute_kalman
 from tfdvae.data.midi import read_midi, write_midi
 from tfdvae.data.mnist import load_mnist
@@ -149,6 +149,7 @@ __all__ = [
     "power_spectrogram",
     "read_audio",
     "read_csv",
+    "read_icu_deaths",
     "read_line_strokes",
     "read_midi",
     "read_motions",

@@ -17,7 +17,7 @@ from tfdvae.data.events import events_to_grid
 from tfdvae.data.files import finite_float32, named_damage, require_file
 from tfdvae.data.sequences import Sequences, Splits, from_arrays
 
-__all__ = ["ICU_CONTEXT", "ICU_VARIABLES", "load_icu"]
+__all__ = ["ICU_CONTEXT", "ICU_VARIABLES", "load_icu", "read_icu_deaths"]
 
 ICU_VARIABLES = tuple(
     "ALP ALT AST Albumin BUN Bilirubin Cholesterol Creatinine DiasABP FiO2 GCS Glucose HCO3 HCT HR K Lactate MAP "
@@ -67,8 +67,8 @@ def load_icu(
     besides what `plausible` leaves out no value is dropped or clipped. Skewed variables keep their long tails (ALT up
     to 11,470), and some blood pressures and breaths are 0. In the context a missing value is the mean of the training
     stays that have one, and is marked as missing. In the archive ICUType is always missing, and 55
-    stays have an age of 200, which is none. Names are the record's numbers. Death in hospital, which the archive holds,
-    is not read.
+    stays have an age of 200, which is none. Names are the record's numbers. Death in hospital is no part of a stay:
+    `read_icu_deaths` reads it.
 
     Args:
         path: `.npz` file physionet2012_a.npz, with the events of all stays after each other.
@@ -125,6 +125,28 @@ def load_icu(
     return splits.described(
         features=ICU_VARIABLES, context=ICU_CONTEXT, frame_period=60.0 * interval, origin=f"stays of {path.name}"
     )
+
+
+def read_icu_deaths(path: str | os.PathLike) -> dict[str, int]:
+    """1 for each stay whose patient died in hospital, 0 for the others, by the record's number, the name of a stay.
+
+    Args:
+        path: the file that `load_icu` reads.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged or another archive, one in which a stay is told neither, or a record comes twice.
+    """
+    path = require_file(path)
+    arrays = read_flat(path, _EXPECTED)
+    with named_damage(path, f"cannot be read: expected {_EXPECTED}"):
+        _checked(arrays, path)
+        death, names = arrays.get("death", np.empty(0)), [str(record) for record in arrays["record"]]
+        if death.shape != (len(names),) or not np.isin(death, (0, 1)).all():
+            raise ValueError(f"{path}: death must hold 0 or 1 for each of {len(names)} stays.")
+        if len(set(names)) < len(names):
+            raise ValueError(f"{path}: record holds a number twice.")
+    return dict(zip(names, death.astype(int).tolist(), strict=True))
 
 
 def _checked(arrays: Mapping[str, np.ndarray], path: Path) -> list[str]:

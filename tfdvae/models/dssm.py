@@ -34,20 +34,21 @@ class DSSMCell(StochasticCell):
 
     The survey says of the paper's filter that it is of DVBF's kind, which infers the noise of the transition and not
     the state. With `inference="noise"` the MLP's mean m and scale s are those of w_t in z_t = mu + sigma w_t, where mu
-    and sigma are the transition's, so that
+    and sigma are the transition's, and the first state is inferred from all frames, which show how fast it moves:
 
         q(z_t | z_{t-1}, v, u_t, x_t) = N(mu + sigma m, (sigma s)^2),  KL(q || p) = KL(N(m, s^2) || N(0, I))
+        q(z_1 | v, x_1:T, u_1:T), by another MLP on v and the end of the recurrence that runs backward
 
-    and the gradient of log p(x_t | z_t) reaches the transition, and v, through every z before. With
+    The gradient of log p(x_t | z_t) then reaches the transition, and v, through every z before. With
     `inference="state"` z_t itself is inferred, and they learn from the divergence alone. p is the same model in both.
 
     Args:
         global_dim: V, width of v, the latent "v" of the sequence.
-        inference: "state" or "noise", what the MLP of q(z_t | .) tells.
+        inference: "state" or "noise", what is inferred.
         transition_units: hidden layers of the gated transition.
         decoder_units: hidden layers of p(x_t | z_t).
         encoder_phi_x: hidden layers of the features of x_t that both posteriors read.
-        posterior_units: hidden layers of q(z_t | .) on those features, u_t, v and z_{t-1}.
+        posterior_units: hidden layers of q(z_t | .) on those features, u_t, v and z_{t-1}; and of q(z_1 | .).
     """
 
     prior_reads = ("z", "v", "first")
@@ -91,6 +92,9 @@ class DSSMCell(StochasticCell):
         self.v_posterior_head = self.head("v_posterior_head", self.v_posterior)
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
         self.posterior_head = self.head("posterior_head", self.z_posterior)
+        if inference == "noise":
+            self.initial_posterior_net = self.mlp(self.posterior_units, "initial_posterior")
+            self.initial_posterior_head = self.head("initial_posterior_head", self.z_posterior)
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         self.transition.build((None, self.latent_dim + self.global_dim + u_dim))
@@ -103,6 +107,10 @@ class DSSMCell(StochasticCell):
         width = self.evidence_dim + self.global_dim + self.latent_dim
         self.posterior_net.build((None, width))
         self.posterior_head.build((None, self.posterior_net.output_dim(width)))
+        if self.inference == "noise":
+            width = self.units + self.global_dim
+            self.initial_posterior_net.build((None, width))
+            self.initial_posterior_head.build((None, self.initial_posterior_net.output_dim(width)))
 
     @property
     def causal(self) -> bool:
@@ -144,16 +152,22 @@ class DSSMCell(StochasticCell):
         """From [x_t, u_t, v, z_{t-1}] to q(z_t | .), in two parts: all but z_{t-1} is known before the loop."""
         return SplitNetwork(self.posterior_net, self.posterior_head, self.evidence_dim + self.global_dim)
 
-    def encode(self, given: Evidence) -> tf.Tensor:
-        return self.posterior_network().hoist(concat(given.e, given.c, given.state["v"]))
-
-    def posterior(self, state: State, g: tf.Tensor) -> Any:
-        """q(z_t | z_{t-1}, v, u_t, x_t), by way of q(w_t | .) where the noise is inferred."""
-        found = self.posterior_network()(g, state["z"])
+    def encode(self, given: Evidence) -> Any:
+        """x_t, u_t and v for q(z_t | .); where the noise is inferred, also q(z_1 | .), at each frame."""
+        evidence, v = concat(given.e, given.c), given.state["v"]
+        later = self.posterior_network().hoist(concat(evidence, v))
         if self.inference == "state":
-            return found
-        moved = self.prior(state)
-        return Gaussian(moved.loc + moved.scale * found.loc, moved.scale * found.scale)
+            return later
+        ends = self.v_backward_rnn(evidence, exists=given.mask, backward=True)
+        return later, self.initial_posterior_head(self.initial_posterior_net(concat(ends, v)))
+
+    def posterior(self, state: State, g: Any) -> Any:
+        """q(z_t | z_{t-1}, v, u_t, x_t), by way of q(w_t | .) where the noise is inferred."""
+        if self.inference == "state":
+            return self.posterior_network()(g, state["z"])
+        w, moved = self.posterior_network()(g[0], state["z"]), self.prior(state)
+        later = Gaussian(moved.loc + moved.scale * w.loc, moved.scale * w.scale)
+        return tf.nest.map_structure(lambda a, b: tf.where(state["first"], a, b), g[1], later)
 
     def prior(self, state: State) -> Gaussian:
         """p(z_t | z_{t-1}, v, u_t), the gated transition; N(0, I) at the first frame."""
