@@ -104,16 +104,23 @@ def first_from_all(t: int, s: int) -> bool:
     return s == t or t == 0
 
 
-DSSM_NOISE: Parents = {
-    **DSSM,
-    "z": {**DSSM["z"], "posterior": {**DSSM["z"]["posterior"], "x": first_from_all, "u": first_from_all}},
-}
-
-
 def moves(t: int, s: int) -> bool:
     """Whether u_s has moved the state of frame t of a DVBF: u_1 leads to no state."""
     return 0 < s <= t
 
+
+DSSM_NOISE: Parents = {
+    "v": DSSM["v"],
+    "w": {
+        "posterior": {
+            "x": first_from_all,
+            "u": lambda t, s: moves(t, s) or s == t or t == 0,
+            "w": "earlier",
+            "v": "everything",
+        },
+    },
+    "x": {"w": "up_to_now", "u": moves, "v": lambda t, s: t > 0},
+}
 
 # z_t, which is no latent, follows from w_<=t and u_2:t; q(w_t | .) sees it from the second frame on. There the matrices
 # move it first, so that their v reaches q from the third frame on.

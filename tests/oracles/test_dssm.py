@@ -15,6 +15,8 @@ from tfdvae import bounds
 from tfdvae.types import Batch
 
 X, U, Z, V = 3, 2, 2, 4
+LATENT = {"state": "z", "noise": "w"}
+"""Of a frame, by what is inferred."""
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
 
 
@@ -41,16 +43,20 @@ def follow(
     ends = run(cell.v_forward_rnn, evidence)[:, -1], run(cell.v_backward_rnn, evidence, backward=True)[:, 0]
     q_v = gaussian_head(cell.v_posterior_head, join(*ends))
     v = q_v[0] + q_v[1] * noise["v"] if v is None else v
+    name = LATENT[cell.inference]
     before, found = np.zeros([len(x), Z]), []
     for t in range(x.shape[1]):
         q = gaussian_head(cell.posterior_head, mlp(cell.posterior_net, join(evidence[:, t], v, before)))
         moved = gated_transition(cell.transition, join(before, v, None if u is None else u[:, t]))
         p = reference.standard(q[0]) if t == 0 else moved
-        if cell.inference == "noise" and t > 0:
-            q = p[0] + p[1] * q[0], p[1] * q[1]
-        elif cell.inference == "noise":
-            q = gaussian_head(cell.initial_posterior_head, mlp(cell.initial_posterior_net, join(ends[1], v)))
-        z = q[0] + q[1] * noise["z"][:, t]
+        if cell.inference == "noise":
+            if t == 0:
+                q = gaussian_head(cell.initial_posterior_head, mlp(cell.initial_posterior_net, join(ends[1], v)))
+            w = q[0] + q[1] * noise[name][:, t]
+            before = p[0] + p[1] * w
+            found.append((w, q, reference.standard(w), mlp(cell.decoder, before)))
+            continue
+        z = q[0] + q[1] * noise[name][:, t]
         found.append((z, q, p, mlp(cell.decoder, z)))
         before = z
     return Followed(v, q_v, reference.collect(found, model.observation))
@@ -65,9 +71,9 @@ def onward(model: Any, z: np.ndarray, v: np.ndarray, u: np.ndarray | None, horiz
     return np.stack(found, axis=1)[..., :X]
 
 
-def drawn(batch: int, length: int, scale: float = 1.0) -> dict[str, np.ndarray]:
+def drawn(batch: int, length: int, scale: float = 1.0, frame: str = "z") -> dict[str, np.ndarray]:
     rng = np.random.default_rng(5)
-    shapes = {"z": [batch, length, Z], "v": [batch, V]}
+    shapes = {frame: [batch, length, Z], "v": [batch, V]}
     return {k: (scale * rng.normal(size=shape)).astype(np.float32) for k, shape in shapes.items()}
 
 
@@ -89,11 +95,11 @@ def inputs(u_dim: int, length: int = 4) -> np.ndarray | None:
 @pytest.mark.parametrize("u_dim", [0, U], ids=["undriven", "driven"])
 def test_terms_follow_the_equations(u_dim: int, options: dict) -> None:
     model = make(u_dim, **options)
-    x, u, noise = frames("gaussian", 3, 4, X), inputs(u_dim), drawn(3, 4)
+    x, u, noise = frames("gaussian", 3, 4, X), inputs(u_dim), drawn(3, 4, frame=LATENT[model.cell.inference])
     batch = Batch(tf.constant(x), None, None if u is None else tf.constant(u))
     path = model.infer(*batch, {k: tf.constant(y) for k, y in noise.items()})
     expected = follow(model, x, u, noise)
-    assert list(path.latents) == ["v", "z"]
+    assert list(path.latents) == ["v", LATENT[model.cell.inference]]
     v, z = path.latents.values()
     np.testing.assert_allclose(v.z, expected.v, **CLOSE)
     for got, right in zip((*v.q, *z.q, *z.p), (*expected.q_v, *expected.path.q, *expected.path.p), strict=True):
@@ -114,14 +120,15 @@ def test_terms_follow_the_equations(u_dim: int, options: dict) -> None:
 def test_masked_sequences_are_the_short_sequences(inference: str) -> None:
     model = make(inference=inference)
     mask = np.array([[1, 1, 0, 1, 0], [0, 1, 1, 1, 1], [1, 0, 0, 0, 0]], bool)
-    x, noise = frames("gaussian", 3, 5, X), drawn(3, 5)
+    name = LATENT[inference]
+    x, noise = frames("gaussian", 3, 5, X), drawn(3, 5, frame=name)
     x[~mask] = np.nan
     path = model.infer(tf.constant(x), tf.constant(mask), noise={k: tf.constant(y) for k, y in noise.items()})
     for b in range(3):
-        own = {"z": noise["z"][b : b + 1, mask[b]], "v": noise["v"][b : b + 1]}
+        own = {name: noise[name][b : b + 1, mask[b]], "v": noise["v"][b : b + 1]}
         expected = follow(model, x[b : b + 1, mask[b]], None, own)
         np.testing.assert_allclose(path.latents["v"].z[b], expected.v[0], **CLOSE)
-        np.testing.assert_allclose(np.asarray(path.latents["z"].z)[b, mask[b]], expected.path.z[0], **CLOSE)
+        np.testing.assert_allclose(np.asarray(path.latents[name].z)[b, mask[b]], expected.path.z[0], **CLOSE)
         np.testing.assert_allclose(np.asarray(path.x)[b, mask[b]], expected.path.params[0], **CLOSE)
 
 
@@ -251,17 +258,39 @@ def test_inferred_noise_lets_frames_teach_the_transition(inference: str) -> None
     """Through the state before; where the state is inferred, no later frame is moved by the transition."""
     model, x = make(inference=inference), tf.constant(frames("gaussian", 2, 3, X))
     with tf.GradientTape() as tape:
-        terms = model.terms(model.infer(x, noise={k: tf.constant(y) for k, y in drawn(2, 3).items()}), Batch(x))
+        noise = {k: tf.constant(y) for k, y in drawn(2, 3, frame=LATENT[inference]).items()}
+        terms = model.terms(model.infer(x, noise=noise), Batch(x))
         log_px = tf.reduce_sum(terms.log_px)
     found = tape.gradient(log_px, model.cell.transition.linear.kernel)
     assert (found is not None and np.abs(found).max() > 1e-3) == (inference == "noise")
 
 
+@pytest.mark.parametrize("inference", ["state", "noise"])
+def test_where_noise_is_inferred_the_transition_starts_near_rest(inference: str) -> None:
+    model = tfdvae.DSSM(Z, global_dim=V, transition_units=(3,), units=3, inference=inference)
+    model.build_for(X)
+    z = tf.random.stateless_normal([50, Z], [0, 1])
+    state = {"z": z, "v": tf.random.stateless_normal([50, V], [0, 2]), "first": tf.zeros([50, 1], tf.bool)}
+    moved = model.cell.prior(state)
+    far = np.linalg.norm(np.asarray(moved.loc) - np.asarray(z)) / np.linalg.norm(z)
+    assert (far < 0.4 and np.median(moved.scale) < 0.4) == (inference == "noise")
+
+
 def test_what_is_inferred_is_checked() -> None:
     with pytest.raises(ValueError, match="`inference` must be 'state' or 'noise', got 'z'"):
         tfdvae.DSSM(inference="z")
-    with pytest.raises(ValueError, match="flow"):
-        tfdvae.DSSM(inference="noise", posterior_flow=2)
+
+
+def test_encode_tells_the_noise_and_the_state() -> None:
+    model, x = make(inference="noise"), frames("gaussian", 2, 4, X)
+    found = model.encode(x)
+    assert list(found) == ["v", "w", "z"]
+    still = follow(model, x, None, drawn(2, 4, 0.0, "w"))
+    np.testing.assert_allclose(found["w"].loc, still.path.q[0], **CLOSE)
+    np.testing.assert_allclose(found["z"][:, 0], found["w"].loc[:, 0], **CLOSE)
+    features = mlp(model.cell.decoder, array(found["z"]))
+    params = features @ array(model.observation.head.kernel) + array(model.observation.bias)
+    np.testing.assert_allclose(params, still.path.params, **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["latent_dim", "global_dim"])

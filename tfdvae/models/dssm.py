@@ -33,18 +33,20 @@ class DSSMCell(StochasticCell):
     u_t; q(z_t | .) is a filter, an MLP. z_0 is zero for it. The divergence of v counts once per sequence.
 
     The survey says of the paper's filter that it is of DVBF's kind, which infers the noise of the transition and not
-    the state. With `inference="noise"` the MLP's mean m and scale s are those of w_t in z_t = mu + sigma w_t, where mu
-    and sigma are the transition's, and the first state is inferred from all frames, which show how fast it moves:
+    the state. With `inference="noise"` the latent of a frame is w_t, and the state follows from it by the mean mu and
+    the scale sigma of the same transition:
 
-        q(z_t | z_{t-1}, v, u_t, x_t) = N(mu + sigma m, (sigma s)^2),  KL(q || p) = KL(N(m, s^2) || N(0, I))
-        q(z_1 | v, x_1:T, u_1:T), by another MLP on v and the end of the recurrence that runs backward
+        p(w_t) = N(0, I),  z_1 = w_1,  z_t = mu(z_{t-1}, v, u_t) + sigma(z_{t-1}, v, u_t) w_t
+        q(w, v | x, u) = q(v | x_1:T, u_1:T) q(w_1 | v, x_1:T, u_1:T) prod_{t>1} q(w_t | z_{t-1}, v, u_t, x_t)
 
-    The gradient of log p(x_t | z_t) then reaches the transition, and v, through every z before. With
-    `inference="state"` z_t itself is inferred, and they learn from the divergence alone. p is the same model in both.
+    p(x, z, v | u) is the same. But the gradient of log p(x_t | z_t) reaches the transition, and v, through every z
+    before, where otherwise they learn from the divergence alone; the transition starts near z_t = z_{t-1}, so that it
+    gets there. w_1 is inferred from all frames, which show how fast the first state moves. `temperature` of `compile`
+    means what DVBF's paper means by it, the entropy of q(w_t | .): that of q(z_t | .) would reward a wide sigma.
 
     Args:
         global_dim: V, width of v, the latent "v" of the sequence.
-        inference: "state" or "noise", what is inferred.
+        inference: "state" or "noise", what is inferred of a frame: the latent "z" or "w".
         transition_units: hidden layers of the gated transition.
         decoder_units: hidden layers of p(x_t | z_t).
         encoder_phi_x: hidden layers of the features of x_t that both posteriors read.
@@ -73,16 +75,16 @@ class DSSMCell(StochasticCell):
                 raise ValueError(f"`{name}` of a DSSM must be at least 1, got {value}.")
         if inference not in ("state", "noise"):
             raise ValueError(f"`inference` must be 'state' or 'noise', got {inference!r}.")
-        self.require_gaussian("The gated transition of a DSSM is Gaussian", flow=inference == "state")
+        self.require_gaussian("The gated transition of a DSSM is Gaussian", flow=True)
         self.global_dim = global_dim
         self.inference = inference
         self.transition_units = tuple(transition_units)
         self.decoder_units = tuple(decoder_units)
         self.encoder_phi_x = tuple(encoder_phi_x)
         self.posterior_units = tuple(posterior_units)
-        floor = {"min_scale": self.min_scale, "scale_floor": self.scale_floor}
+        options = {"min_scale": self.min_scale, "scale_floor": self.scale_floor, "inert": inference == "noise"}
         self.transition = GatedTransition(
-            latent_dim, self.transition_units, **floor, dtype=self.dtype_policy, name="transition"
+            latent_dim, self.transition_units, **options, dtype=self.dtype_policy, name="transition"
         )
         self.decoder = self.mlp(self.decoder_units, "decoder")
         self.x_features = self.mlp(self.encoder_phi_x, "encoder_phi_x")
@@ -93,6 +95,7 @@ class DSSMCell(StochasticCell):
         self.posterior_net = self.mlp(self.posterior_units, "posterior")
         self.posterior_head = self.head("posterior_head", self.z_posterior)
         if inference == "noise":
+            self.prior_reads, self.loop_state, self.states = (), (), ("z",)
             self.initial_posterior_net = self.mlp(self.posterior_units, "initial_posterior")
             self.initial_posterior_head = self.head("initial_posterior_head", self.z_posterior)
 
@@ -118,11 +121,11 @@ class DSSMCell(StochasticCell):
 
     @property
     def latents(self) -> tuple[Latent, ...]:
-        """v once per sequence, with the prior N(0, I); then z_t."""
-        return (
-            Latent("v", self.v_prior, self.v_posterior, self.posterior_v, self.absorb_v, level="sequence"),
-            self.latent("z", self.z_prior, self.z_posterior, reads=tuple(self.prior_reads)),
-        )
+        """v once per sequence, with the prior N(0, I); then z_t, or the noise w_t by which it moves."""
+        v = Latent("v", self.v_prior, self.v_posterior, self.posterior_v, self.absorb_v, level="sequence")
+        if self.inference == "noise":
+            return v, Latent("w", self.z_prior, self.z_posterior, self.posterior, self.absorb_w)
+        return v, self.latent("z", self.z_prior, self.z_posterior, reads=tuple(self.prior_reads))
 
     @property
     def features_dim(self) -> int:
@@ -153,7 +156,7 @@ class DSSMCell(StochasticCell):
         return SplitNetwork(self.posterior_net, self.posterior_head, self.evidence_dim + self.global_dim)
 
     def encode(self, given: Evidence) -> Any:
-        """x_t, u_t and v for q(z_t | .); where the noise is inferred, also q(z_1 | .), at each frame."""
+        """x_t, u_t and v for q(z_t | .) or q(w_t | .), t > 1; and q(w_1 | .), at each frame."""
         evidence, v = concat(given.e, given.c), given.state["v"]
         later = self.posterior_network().hoist(concat(evidence, v))
         if self.inference == "state":
@@ -162,12 +165,16 @@ class DSSMCell(StochasticCell):
         return later, self.initial_posterior_head(self.initial_posterior_net(concat(ends, v)))
 
     def posterior(self, state: State, g: Any) -> Any:
-        """q(z_t | z_{t-1}, v, u_t, x_t), by way of q(w_t | .) where the noise is inferred."""
+        """q(z_t | z_{t-1}, v, u_t, x_t), or q(w_t | .) of the same, at the first frame q(w_1 | v, x_1:T, u_1:T)."""
         if self.inference == "state":
             return self.posterior_network()(g, state["z"])
-        w, moved = self.posterior_network()(g[0], state["z"]), self.prior(state)
-        later = Gaussian(moved.loc + moved.scale * w.loc, moved.scale * w.scale)
+        later = self.posterior_network()(g[0], state["z"])
         return tf.nest.map_structure(lambda a, b: tf.where(state["first"], a, b), g[1], later)
+
+    def absorb_w(self, state: State, w: tf.Tensor) -> State:
+        """z_t = mu + sigma w_t, where mu and sigma are those of p(z_t | z_{t-1}, v, u_t)."""
+        moved = self.prior(state)
+        return {**state, "z": moved.loc + moved.scale * tf.cast(w, tf.float32)}
 
     def prior(self, state: State) -> Gaussian:
         """p(z_t | z_{t-1}, v, u_t), the gated transition; N(0, I) at the first frame."""
