@@ -15,7 +15,7 @@ __all__ = [
 
 SHARES = 10
 """How many runs it takes until each of those tests had its turn, which is what keeps `.ci/run` below an hour."""
-SLOW_SHARES = 6
+SLOW_SHARES = 8
 """How many runs of the whole suite it takes until each test that is marked slow had its turn: a few hundred tests of
 thousands take four fifths of its time."""
 

@@ -134,7 +134,8 @@ def test_masked_sequences_are_the_short_sequences(inference: str) -> None:
 
 def quiet(model: tfdvae.DSSM) -> None:
     """Posteriors and transitions of so little noise that their draws are their means."""
-    for head in (model.cell.posterior_head, model.cell.v_posterior_head):
+    heads = [model.cell.posterior_head, model.cell.v_posterior_head]
+    for head in heads + ([model.cell.initial_posterior_head] if model.cell.inference == "noise" else []):
         size = head.family.latent_dim
         kernel, bias = head.output_layer.kernel, head.output_layer.bias
         kernel.assign(np.where(np.arange(2 * size) < size, np.asarray(kernel), 0.0))
@@ -175,6 +176,22 @@ def test_a_swap_goes_on_from_the_own_state_by_the_physics_of_the_other(u_dim: in
     prefix = {"x": x} if u is None else {"x": x, "u": u}
     continued = model.generate(4, prefix=prefix, u=ahead, latents={"v": foreign.v}, sample=False)
     np.testing.assert_allclose(model.frames.mean(continued.params), conditioned, **small)
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
+def test_a_swap_goes_on_from_the_state_that_inferred_noise_leads_to() -> None:
+    model = make(inference="noise")
+    quiet(model)
+    x, other = frames("gaussian", 3, 4, X), frames("gaussian", 3, 5, X, seed=4)
+    options = {"horizon": 4, "num_samples": 2, "seed": 1}
+    z = array(model.encode(x)["z"])[:, -1]
+    for second in (x, other):
+        expected = onward(model, z, array(model.encode(second)["v"].loc), None, 4)
+        np.testing.assert_allclose(model.swap(x, second, **options).mean, expected, rtol=1e-3, atol=2e-3)
+    own_way = model.forecast(x, **options).mean
+    np.testing.assert_allclose(own_way, model.swap(x, x, **options).mean, rtol=1e-3, atol=2e-3)
+    assert np.abs(own_way - expected).max() > 0.02
 
 
 @pytest.mark.usefixtures("eagerly")

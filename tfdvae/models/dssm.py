@@ -50,7 +50,7 @@ class DSSMCell(StochasticCell):
         transition_units: hidden layers of the gated transition.
         decoder_units: hidden layers of p(x_t | z_t).
         encoder_phi_x: hidden layers of the features of x_t that both posteriors read.
-        posterior_units: hidden layers of q(z_t | .) on those features, u_t, v and z_{t-1}; and of q(z_1 | .).
+        posterior_units: hidden layers of q(z_t | .) or q(w_t | .) on those features, u_t, v and z_{t-1}; of q(w_1 | .).
     """
 
     prior_reads = ("z", "v", "first")
