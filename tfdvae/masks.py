@@ -94,6 +94,17 @@ def opening(x: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to((tf.range(length) == 0)[:, None], [size, length, 1])
 
 
+def at_opening(found: Any, x: tf.Tensor) -> Any:
+    """A nest of what is known of the first frame, `[B, F]`, as frames like those of x `[B, T, F]`: zeros after it."""
+    after = tf.shape(x)[1] - 1
+    return tf.nest.map_structure(lambda y: tf.pad(y[:, None], [[0, 0], [0, after], [0, 0]]), found)
+
+
+def select(condition: tf.Tensor, found: Any, otherwise: Any) -> Any:
+    """`tf.where` of two nests of one structure."""
+    return tf.nest.map_structure(lambda a, b: tf.where(condition, a, b), found, otherwise)
+
+
 def last(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     """The last frame that exists of each right-padded sequence `[B, T, F]`: `[B, F]`."""
     return reverse(x, mask)[:, 0]

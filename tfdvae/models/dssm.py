@@ -138,12 +138,15 @@ class DSSMCell(StochasticCell):
         """Features of x_t, for the posteriors."""
         return self.x_features(x)
 
-    def posterior_v(self, given: Evidence) -> Any:
-        """q(v | x_1:T, u_1:T) from the last states of two recurrences."""
+    def overview(self, given: Evidence) -> tuple[tf.Tensor, tf.Tensor]:
+        """Last states of two recurrences over features of x_t and u_t, forward and backward."""
         evidence = concat(given.e, given.c)
         last = masks.last(self.v_forward_rnn(evidence), given.mask)
-        first = self.v_backward_rnn(evidence, exists=given.mask, backward=True)[:, 0]
-        return self.v_posterior_head(concat(last, first))
+        return last, self.v_backward_rnn(evidence, exists=given.mask, backward=True)[:, 0]
+
+    def posterior_v(self, given: Evidence) -> Any:
+        """q(v | x_1:T, u_1:T)."""
+        return self.v_posterior_head(concat(*given.overview))
 
     def absorb_v(self, state: State, v: tf.Tensor) -> State:
         return {**state, "v": v}
@@ -156,20 +159,19 @@ class DSSMCell(StochasticCell):
         return SplitNetwork(self.posterior_net, self.posterior_head, self.evidence_dim + self.global_dim)
 
     def encode(self, given: Evidence) -> Any:
-        """x_t, u_t and v for q(z_t | .) or q(w_t | .), t > 1; and q(w_1 | .), at each frame."""
-        evidence, v = concat(given.e, given.c), given.state["v"]
-        later = self.posterior_network().hoist(concat(evidence, v))
+        """x_t, u_t and v for q(z_t | .) or q(w_t | .), t > 1; and q(w_1 | .), at the first frame, zeros at others."""
+        v = given.state["v"]
+        later = self.posterior_network().hoist(concat(given.e, given.c, v))
         if self.inference == "state":
             return later
-        ends = self.v_backward_rnn(evidence, exists=given.mask, backward=True)
-        return later, self.initial_posterior_head(self.initial_posterior_net(concat(ends, v)))
+        first = self.initial_posterior_head(self.initial_posterior_net(concat(given.overview[1], v)))
+        return later, masks.at_opening(first, given.e)
 
     def posterior(self, state: State, g: Any) -> Any:
         """q(z_t | z_{t-1}, v, u_t, x_t), or q(w_t | .) of the same, at the first frame q(w_1 | v, x_1:T, u_1:T)."""
         if self.inference == "state":
             return self.posterior_network()(g, state["z"])
-        later = self.posterior_network()(g[0], state["z"])
-        return tf.nest.map_structure(lambda a, b: tf.where(state["first"], a, b), g[1], later)
+        return masks.select(state["first"], g[1], self.posterior_network()(g[0], state["z"]))
 
     def absorb_w(self, state: State, w: tf.Tensor) -> State:
         """z_t = mu + sigma w_t, where mu and sigma are those of p(z_t | z_{t-1}, v, u_t)."""

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdvae import masks
 from tfdvae.arguments import Only
 from tfdvae.families.numerics import linear, reshape_last
 from tfdvae.layers.cell import StochasticCell, concat
@@ -193,16 +194,12 @@ class DVBFCell(StochasticCell):
         if self.backward_rnn is not None:
             evidence = self.backward_rnn(evidence, exists=given.mask, backward=True)
         first = self.initial_posterior_head(self.initial_posterior_net(evidence if alone else evidence[:, 0]))
-        if alone:
-            return hoisted, first
-        after = tf.shape(evidence)[1] - 1
-        padded = tf.nest.map_structure(lambda y: tf.pad(y[:, None], [[0, 0], [0, after], [0, 0]]), first)
-        return hoisted, padded
+        return hoisted, first if alone else masks.at_opening(first, evidence)
 
     def posterior(self, state: State, g: tuple[tf.Tensor, Any]) -> Any:
         """q(w_t | z_{t-1}, u_t, x_t), and q(w_1 | .) at the first frame."""
         later = self.posterior_network()(g[0], state["z"])
-        return tf.nest.map_structure(lambda a, b: tf.where(state["first"], a, b), g[1], later)
+        return masks.select(state["first"], g[1], later)
 
     def absorb_w(self, state: State, w: tf.Tensor) -> State:
         """z_t: the transition of z_{t-1}, or MLP(w_1) at the first frame."""
