@@ -15,7 +15,7 @@ try:
 except ImportError:
     BaseEstimator, TransformerMixin = object, None
 
-__all__ = ["POOLS", "LatentFeatures"]
+__all__ = ["POOLS", "LatentFeatures", "pooled"]
 
 
 def _last(means: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -33,6 +33,11 @@ def _deviation(means: np.ndarray, mask: np.ndarray) -> np.ndarray:
 POOLS = {"mean": (_mean,), "last": (_last,), "mean_std": (_mean, _deviation)}
 """What is left of the latents of frames `[N, T, Z]`: their mean over the frames that exist, the last of them, or mean
 and standard deviation."""
+
+
+def pooled(frames: np.ndarray, mask: np.ndarray, pool: str = "mean_std") -> np.ndarray:
+    """What `pool`, a name in POOLS, leaves of frames `[N, T, D]` of which those of `mask` `[N, T]` exist: float64."""
+    return np.concatenate([way(np.asarray(frames, np.float64), mask) for way in POOLS[pool]], axis=-1)
 
 
 class LatentFeatures(*(kind for kind in (TransformerMixin, BaseEstimator) if kind is not None)):
@@ -109,7 +114,7 @@ class LatentFeatures(*(kind for kind in (TransformerMixin, BaseEstimator) if kin
             model.fit(pad(sequences), epochs=self.epochs, batch_size=self.batch_size, verbose=0)
         else:
             raise ValueError(f"`model` must be a model, or one of {', '.join(sorted(MODELS))}; got {self.model!r}.")
-        model.build_for(sequences.features, sequences.inputs, sequences.covariates)
+        model.build_for(sequences.features)
         known = [latent.name for latent in model.latents if latent.level != "dataset"]
         unknown = [name for name in self.latents or known if name not in known]
         if unknown or not known:
@@ -166,7 +171,7 @@ class LatentFeatures(*(kind for kind in (TransformerMixin, BaseEstimator) if kin
         columns = []
         for latent in self._chosen():
             means = np.asarray(latent.q.mean(found[latent.name]), np.float64)
-            columns += [means] if means.ndim == 2 else [way(means, batch["mask"]) for way in POOLS[self.pool]]
+            columns.append(means if means.ndim == 2 else pooled(means, batch["mask"], self.pool))
         return np.concatenate(columns, axis=-1)
 
     def __sklearn_clone__(self) -> "LatentFeatures":

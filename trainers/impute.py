@@ -41,7 +41,7 @@ from trainers import building, loading, settings
 from trainers.generate import save_figure
 from trainers.writing import write_json
 
-__all__ = ["ImputationError", "run", "score_held_out"]
+__all__ = ["PARTLY_METHODS", "SIMPLE_METHODS", "ImputationError", "estimated", "run", "score_held_out"]
 
 
 class ImputationError(NamedTuple):
@@ -165,11 +165,15 @@ def score_held_out(
     x = np.where(kept, batch["x"], np.float32(0.0))
     estimates = {name: _by_steps(method, x, kept, mean, season) for name, method in SIMPLE_METHODS.items()}
     given = {**batch, "x": x, "observed": kept}
-    for name, method in PARTLY_METHODS.items():
-        starts = range(0, len(x), batch_size)
-        parts = [method(model, {k: y[i : i + batch_size] for k, y in given.items()}) for i in starts]
-        estimates[name] = np.concatenate(parts)
+    estimates |= {name: estimated(name, model, given, batch_size) for name in PARTLY_METHODS}
     return {name: masked_errors(estimate, batch["x"], held, scale) for name, estimate in estimates.items()}
+
+
+def estimated(method: str, model: DVAE, given: Mapping[str, np.ndarray], batch_size: int = 64) -> np.ndarray:
+    """Frames `[N, T, D]` by a method in PARTLY_METHODS, of a batch with "observed", so many sequences at a time."""
+    starts = range(0, len(given["x"]), batch_size)
+    parts = ({name: y[i : i + batch_size] for name, y in given.items()} for i in starts)
+    return np.concatenate([PARTLY_METHODS[method](model, part) for part in parts])
 
 
 def _by_steps(

@@ -12,36 +12,23 @@ by simpler ways; and from the covariates of the sequences alone. In the working 
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from tfdvae.data import (
-    Sequences,
-    impute_forward,
-    impute_linear,
-    impute_mean,
-    observed_moments,
-    pad,
-    read_icu_deaths,
-)
+from tfdvae.data import Sequences, observed_moments, pad, read_icu_deaths
 from tfdvae.data.files import import_extra
 from tfdvae.models import DVAE
-from tfdvae.representations import LatentFeatures
-from trainers import building, loading, settings
+from tfdvae.representations import LatentFeatures, pooled
+from trainers import building, impute, loading, probe, settings
 from trainers.writing import write_json
 
 __all__ = ["OUTCOMES", "Outcome", "run"]
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """C of the logistic regressions, the inverse of their penalty."""
-SIMPLE_METHODS = {
-    "frames, mean": impute_mean,
-    "frames, forward fill": impute_forward,
-    "frames, linear interpolation": impute_linear,
-}
 
 
 class Outcome(NamedTuple):
@@ -67,7 +54,8 @@ def run(workdir: Path, split: str = "test", batch_size: int = 64) -> Mapping[str
 
     Raises:
         FileNotFoundError: no finished run there.
-        ValueError: an unknown split, data without outcomes, or sequences of which fewer than five, or all, have it.
+        ValueError: an unknown split, data without outcomes, or a split in which fewer than five sequences have it, or
+            have it not.
         ImportError: scikit-learn is not installed.
     """
     settings.check_split(split, ("test", "valid"))
@@ -99,48 +87,36 @@ def run(workdir: Path, split: str = "test", batch_size: int = 64) -> Mapping[str
     return found
 
 
-def _classifier():
-    """A logistic regression on standardised features, its penalty by cross-validation."""
-    linear = import_extra("sklearn.linear_model", "Classification", "sklearn")
-    pipeline = import_extra("sklearn.pipeline", "Classification", "sklearn")
-    preprocessing = import_extra("sklearn.preprocessing", "Classification", "sklearn")
+def _classifier() -> Any:
+    """A logistic regression whose penalty is chosen by cross-validation."""
     selection = import_extra("sklearn.model_selection", "Classification", "sklearn")
-    steps = pipeline.make_pipeline(preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=5000))
-    return selection.GridSearchCV(steps, {"logisticregression__C": PENALTIES}, scoring="roc_auc", cv=5)
+    penalties = {"logisticregression__C": PENALTIES}
+    return selection.GridSearchCV(probe.logistic_regression(max_iter=5000), penalties, scoring="roc_auc", cv=5)
 
 
 def _features(model: DVAE, parts: Mapping[str, Sequences], batch_size: int) -> dict[str, dict[str, np.ndarray]]:
     """`[N, F]` of each split, by what they are made of."""
     latents = LatentFeatures(model, pool="mean_std", batch_size=batch_size).fit(parts["train"])
-    told = {"latents": {name: latents.transform(part) for name, part in parts.items()}}
-    if parts["train"].observed is not None:
-        told["frames, by the model"] = {name: _moments(_filled(model, x, batch_size)) for name, x in parts.items()}
-        mean, _ = observed_moments(np.concatenate(parts["train"].x), np.concatenate(parts["train"].observed))
-        for way, fill in SIMPLE_METHODS.items():
-            told[way] = {
-                name: _moments(
-                    [fill(x[None], seen[None], mean)[0] for x, seen in zip(part.x, part.observed, strict=True)]
-                )
-                for name, part in parts.items()
-            }
-    if parts["train"].context is not None:
-        told["covariates"] = {name: np.stack(part.context) for name, part in parts.items()}
+    told: dict[str, dict[str, np.ndarray]] = {}
+    for split, part in parts.items():
+        own = {"latents": latents.transform(part)}
+        if part.observed is not None:
+            batch = pad(part._replace(index=None))
+            for way, frames in _filled(model, batch, parts["train"], batch_size).items():
+                own[f"frames, {way}"] = pooled(np.where(batch["observed"], batch["x"], frames), batch["mask"])
+        if part.context is not None:
+            own["covariates"] = np.stack(part.context)
+        for name, features in own.items():
+            told.setdefault(name, {})[split] = features
     return told
 
 
-def _filled(model: DVAE, sequences: Sequences, batch_size: int) -> list[np.ndarray]:
-    """Frames with the model's values, along the modes of its latents, where nothing was observed."""
-    found = []
-    for start in range(0, sequences.num_sequences, batch_size):
-        batch = pad(sequences.take(range(start, min(start + batch_size, sequences.num_sequences)))._replace(index=None))
-        guess = loading.as_vectors(model.reconstruct(**batch))
-        filled = np.where(batch["observed"], batch["x"], guess)
-        found += [x[exists] for x, exists in zip(filled, batch["mask"], strict=True)]
-    return found
-
-
-def _moments(frames: list[np.ndarray]) -> np.ndarray:
-    return np.stack([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in frames])
+def _filled(model: DVAE, batch: Mapping[str, np.ndarray], train: Sequences, batch_size: int) -> dict[str, np.ndarray]:
+    """What the model, along the modes of its latents, and simpler ways have for frames, `[N, T, D]`."""
+    mean, _ = observed_moments(np.concatenate(train.x), np.concatenate(train.observed))
+    x = np.where(batch["observed"], batch["x"], np.float32(0.0))
+    simple = {way: fill(x, batch["observed"], mean) for way, fill in impute.SIMPLE_METHODS.items()}
+    return {"by the model": impute.estimated("modes of latents", model, batch, batch_size), **simple}
 
 
 def main() -> None:

@@ -11,20 +11,20 @@ and of both, is fitted on the training labels and scored on the test sequences. 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
 
 from tfdvae import MODELS
-from tfdvae.data import Sequences, from_arrays
+from tfdvae.data import Sequences, from_arrays, pad
 from tfdvae.data.files import import_extra, named_damage, require_file
-from tfdvae.representations import LatentFeatures
+from tfdvae.representations import LatentFeatures, pooled
 from trainers import settings
 from trainers.train import save_model
 from trainers.writing import write_json
 
-__all__ = ["Labelled", "read_labelled", "run"]
+__all__ = ["Labelled", "logistic_regression", "read_labelled", "run"]
 
 ARRAYS = ("frames", "len", "label")
 
@@ -84,9 +84,7 @@ def run(
         FileNotFoundError, ValueError: as `read_labelled`, or an unknown model.
         ImportError: scikit-learn is not installed.
     """
-    linear = import_extra("sklearn.linear_model", "Classification", "sklearn")
-    pipeline = import_extra("sklearn.pipeline", "Classification", "sklearn")
-    preprocessing = import_extra("sklearn.preprocessing", "Classification", "sklearn")
+    probe = logistic_regression()
     splits = read_labelled(data)
     train, test = splits["train"], splits["test"]
     options = {"latent_dim": latent_dim, "units": units}
@@ -100,7 +98,6 @@ def run(
         rows["both"] = np.concatenate([rows["latents"], rows["frames"]], axis=-1)
     found = {}
     for name, x in told["train"].items():
-        probe = pipeline.make_pipeline(preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=2000))
         found[name] = float(probe.fit(x, train.labels).score(told["test"][name], test.labels))
     counts = f"{train.sequences.num_sequences} and {test.sequences.num_sequences} sequences"
     print(f"{model}, {len(set(train.labels.tolist()))} classes, {counts}: accuracy on the test split")
@@ -112,8 +109,21 @@ def run(
     return found
 
 
+def logistic_regression(max_iter: int = 2000) -> Any:
+    """An untrained pipeline of scikit-learn: features of mean 0 and scale 1, and a logistic regression from them.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    linear = import_extra("sklearn.linear_model", "Classification", "sklearn")
+    pipeline = import_extra("sklearn.pipeline", "Classification", "sklearn")
+    preprocessing = import_extra("sklearn.preprocessing", "Classification", "sklearn")
+    return pipeline.make_pipeline(preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=max_iter))
+
+
 def _moments(sequences: Sequences) -> np.ndarray:
-    return np.stack([np.concatenate([x.mean(axis=0), x.std(axis=0)]) for x in sequences.x])
+    batch = pad(sequences)
+    return pooled(batch["x"], batch["mask"])
 
 
 def main() -> None:

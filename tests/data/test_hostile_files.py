@@ -35,6 +35,7 @@ from tfdvae.data import (
     load_pianoroll,
     points_to_offsets,
     read_audio,
+    read_icu_deaths,
     read_line_strokes,
     read_midi,
     read_motions,
@@ -158,6 +159,7 @@ READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
     "pens.npz": (npz(**PENS), load_handwriting),
     "rolls.npz": (npz(**ROLLS), load_pianoroll),
     "joints.npz": (npz(**JOINTS), lambda path: read_motions(path)[0]),
+    "deaths.npz": (npz(**STAYS, death=np.array([0, 1, 0])), read_icu_deaths),
     "stays.npz": (npz(**STAYS), lambda path: load_icu(path, num_train=1, num_valid=1)),
     "a.npy": (npy(np.arange(12.0).reshape(2, 2, 3)), lambda path: read_motions(folder_of(path, ".npy"), verbose=0)[0]),
     "rolls.mat": (

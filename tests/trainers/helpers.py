@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
+
+from tfdvae.data import ICU_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted((path.parent.name, path.stem) for path in (ROOT / "configs").glob("*/*.py"))
@@ -31,6 +34,24 @@ def smoke(dataset: str, model: str, path: Path | None = None, /, **sections: Map
     for section, values in sections.items():
         config[section].update(values)
     return config
+
+
+def write_stays(path: Path, minute: np.ndarray, param: np.ndarray, value: np.ndarray, **more: np.ndarray) -> Path:
+    """An archive in the layout of the challenge of intensive care, without deaths: events `[N, E]` of N stays, N even,
+    and covariates of which height is missing in every second one; `more` arrays beside or in place of these."""
+    stays, events = minute.shape
+    arrays = {
+        "len": np.full(stays, events),
+        "minute": minute.ravel().astype(np.uint16),
+        "param": param.ravel().astype(np.uint8),
+        "value": value.ravel().astype(np.float32),
+        "params": np.array([*ICU_VARIABLES, "MechVent", "Weight"]),
+        "static_names": np.array(["Age", "Gender", "Height", "ICUType", "Weight"]),
+        "static": np.tile(np.float32([[50, 0, 170, 1, 80], [60, 1, np.nan, 2, 90]]), (stays // 2, 1)),
+        "record": np.arange(stays),
+    }
+    np.savez(path, **{**arrays, **more})
+    return path
 
 
 def program(name: str, *arguments: Any, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.trainers.helpers import smoke
-from tfdvae.data import ICU_VARIABLES, Splits, from_arrays
+from tests.trainers.helpers import smoke, write_stays
+from tfdvae.data import Splits, from_arrays
 from trainers import building, impute, train
 
 STAYS = 16
@@ -17,22 +17,10 @@ METHODS = ["mean", "forward fill", "linear interpolation", "Kalman smoother", "m
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive in the layout of the challenge's, with 60 events of four variables in each stay."""
-    rng = np.random.default_rng(0)
-    count = 60
-    path = tmp_path_factory.mktemp("icu") / "stays.npz"
-    np.savez(
-        path,
-        len=np.full(STAYS, count),
-        minute=rng.integers(0, 2881, STAYS * count).astype(np.uint16),
-        param=rng.choice([0, 5, 14, 29], STAYS * count).astype(np.uint8),
-        value=rng.normal(36.0, 2.0, STAYS * count).astype(np.float32),
-        params=np.array([*ICU_VARIABLES, "MechVent", "Weight"]),
-        static_names=np.array(["Age", "Gender", "Height", "ICUType", "Weight"]),
-        static=np.tile(np.float32([[50, 0, 170, 1, 80], [60, 1, np.nan, 2, 90]]), (STAYS // 2, 1)),
-        record=np.arange(STAYS),
-    )
-    return path
+    """60 events of four variables in each stay."""
+    rng, shape = np.random.default_rng(0), (STAYS, 60)
+    minute, param = rng.integers(0, 2881, shape), rng.choice([0, 5, 14, 29], shape)
+    return write_stays(tmp_path_factory.mktemp("icu") / "stays.npz", minute, param, rng.normal(36.0, 2.0, shape))
 
 
 @pytest.fixture(scope="module")

@@ -6,30 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.trainers.helpers import smoke
+from tests.trainers.helpers import smoke, write_stays
 from tfdvae.data import ICU_VARIABLES
-from trainers import outcomes, train
+from trainers import impute, outcomes, train
 
 STAYS, EVENTS = 64, 40
 
 
-def archive(path: Path, **changes) -> Path:
-    """In the layout of the challenge's; every second patient has a fever, and dies."""
-    rng = np.random.default_rng(0)
-    feverish = np.arange(STAYS) % 2 == 1
-    arrays = {
-        "len": np.full(STAYS, EVENTS),
-        "minute": rng.integers(0, 2881, STAYS * EVENTS).astype(np.uint16),
-        "param": np.full(STAYS * EVENTS, ICU_VARIABLES.index("Temp"), np.uint8),
-        "value": (np.repeat(36.5 + 3.0 * feverish, EVENTS) + 0.2 * rng.normal(size=STAYS * EVENTS)).astype(np.float32),
-        "params": np.array([*ICU_VARIABLES, "MechVent", "Weight"]),
-        "static_names": np.array(["Age", "Gender", "Height", "ICUType", "Weight"]),
-        "static": np.tile(np.float32([[50, 0, 170, 1, 80], [50, 0, 170, 1, 80]]), (STAYS // 2, 1)),
-        "record": np.arange(STAYS),
-        "death": feverish.astype(np.int8),
-    }
-    np.savez(path, **{name: value for name, value in {**arrays, **changes}.items() if value is not None})
-    return path
+def archive(path: Path, deaths: np.ndarray | None = None) -> Path:
+    """Every second patient has a fever, and dies where nothing else is said."""
+    rng, feverish = np.random.default_rng(0), np.arange(STAYS) % 2 == 1
+    minute = rng.integers(0, 2881, (STAYS, EVENTS))
+    value = 36.5 + 3.0 * feverish[:, None] + 0.2 * rng.normal(size=minute.shape)
+    alike = np.tile(np.float32([50, 0, 170, 1, 80]), (STAYS, 1))
+    death = (feverish if deaths is None else deaths).astype(np.int8)
+    return write_stays(
+        path, minute, np.full_like(minute, ICU_VARIABLES.index("Temp")), value, static=alike, death=death
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_outcome_is_told_from_latents_and_from_frames(finished: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is not installed: the extra `sklearn`")
     found = outcomes.run(finished)
-    filled = [f"frames, {way}" for way in ("by the model", "mean", "forward fill", "linear interpolation")]
+    filled = [f"frames, {way}" for way in ("by the model", *impute.SIMPLE_METHODS)]
     assert list(found) == ["latents", *filled, "covariates"]
     assert min(found[way] for way in filled) > 0.95
     assert found["covariates"] == 0.5
@@ -68,7 +61,7 @@ def test_what_cannot_be_told_is_said(finished: Path, tmp_path: Path) -> None:
     other = Path(config["data"]["path"])
     kept = other.read_bytes()
     try:
-        archive(other, death=np.zeros(STAYS, np.int8))
+        archive(other, np.zeros(STAYS))
         with pytest.raises(ValueError, match="is 0 times in the 22 sequences of split .train.: too few"):
             outcomes.run(finished)
     finally:
