@@ -14,12 +14,10 @@ from ml_collections import ConfigDict
 from tfdvae.metrics import linear_r2
 from tfdvae.models import DVAE, RecurrentDVAE
 from trainers import building, loading, settings
+from trainers.settings import FITTED
 from trainers.writing import write_json
 
-__all__ = ["FITTED", "TARGETS", "regressed", "run"]
-
-FITTED = {"test": "valid", "valid": "train"}
-"""The split that regressions are fitted on, by the one that they are scored on."""
+__all__ = ["TARGETS", "regressed", "run"]
 
 
 def _pendulum(states: np.ndarray) -> dict[str, np.ndarray]:

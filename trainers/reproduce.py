@@ -2,12 +2,13 @@
 
     TFDVAE_DATA=DATA_FOLDER python -m trainers.reproduce music --workdir results/music
     python -m trainers.reproduce music --workdir results/music --row JSB --row VRNN --seeds 0,1,2
-    python -m trainers.reproduce music --workdir results/try --set training.epochs=2 --set data.max_sequences=20
+    python -m trainers.reproduce music --workdir results/try --split valid --set model.dropout=0.3    # to choose by
 
 The same command goes on after an interruption: a run that is finished is never scored on the test split again. In the
 working folder are then a folder for each row and seed, as trainers.train leaves it, with `figures.json` and what else a
 table makes (speakers: WAV files of swapped voices); `table.md`; and `settings.json`, what `--set` changed, which must
-stay the same.
+stay the same. With `--split valid` nothing is scored on the test split, and files are called `figures_valid.json` and
+`table_valid.md`; the same command without it then scores what has been trained.
 """
 
 import datetime
@@ -24,17 +25,24 @@ from ml_collections import ConfigDict
 
 from tfdvae.data.files import named_damage, read_json
 from trainers import settings, train
+from trainers.settings import FITTED
 from trainers.tables import TABLES, Finished, Row, Table, markdown
 from trainers.writing import write_json, write_text
 
 __all__ = ["config_of", "run"]
 
-FIGURES = "figures.json"
+FIGURES = {"test": "figures.json", "valid": "figures_valid.json"}
+TEXTS = {"test": "table.md", "valid": "table_valid.md"}
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(
-    table: Table, workdir: Path, seeds: Sequence[int] = (0,), rows: Sequence[str] = (), changes: Sequence[str] = ()
+    table: Table,
+    workdir: Path,
+    seeds: Sequence[int] = (0,),
+    rows: Sequence[str] = (),
+    changes: Sequence[str] = (),
+    split: str = "test",
 ) -> str:
     """Runs what is missing, and returns the table in Markdown, of all rows that are finished.
 
@@ -45,13 +53,20 @@ def run(
         rows: labels, such as "JSB" and "VRNN"; of each column of labels that one of them stands in, those are chosen.
             All by default.
         changes: "section.key=value" for every row, such as training.epochs=2.
+        split: test or valid, what to measure.
 
     Raises:
-        ValueError: no such row, a change that no config has or that leaves nothing to measure, or other changes than
-            those `workdir` was begun with.
+        ValueError: no such row or split, a table whose validation split cannot be measured, a change that no config
+            has or that leaves nothing to measure, or other changes than those `workdir` was begun with.
         ImportError: a package that the table needs is not installed. Nothing has been trained then.
     """
     chosen = _choose(table, rows)
+    settings.check_split(split, FITTED)
+    if table.windowed and split != "test":
+        raise ValueError(
+            "The validation split of this table is windows of recordings, which it cannot be measured on: choose by "
+            "val_loss in the log.csv of trainers.train --split=valid, which scores nothing on the test split."
+        )
     for package, extra in table.needs:
         if importlib.util.find_spec(package) is None:
             raise ImportError(f'This table needs {package}: pip install "tfdvae[{extra}]"')
@@ -67,11 +82,11 @@ def run(
     _claim(workdir, changes)
     for count, ((labels, seed), config) in enumerate(configs.items(), 1):
         folder = _folder(workdir, labels, seed)
-        if not (folder / FIGURES).is_file():
+        if not (folder / FIGURES[split]).is_file():
             print(f"\n{count} of {len(configs)}: {', '.join(labels)}, seed {seed}", flush=True)
-            _run_row(table, config, folder)
-    text = markdown(table, _figures(table, workdir))
-    write_text(workdir / "table.md", text)
+            _run_row(table, config, folder, split)
+    text = markdown(table, _figures(table, workdir, split), split)
+    write_text(workdir / TEXTS[split], text)
     return text
 
 
@@ -111,19 +126,19 @@ def config_of(row: Row, workdir: Path, seed: int, changes: Sequence[str] = ()) -
     return config
 
 
-def _run_row(table: Table, config: ConfigDict, folder: Path) -> None:
-    model, splits, scores = train.run(config, folder)
-    figures = table.measure(Finished(config, model, splits, scores, folder))
+def _run_row(table: Table, config: ConfigDict, folder: Path, split: str) -> None:
+    model, splits, scores = train.run(config, folder, split=split)
+    figures = table.measure(Finished(config, model, splits, scores, folder, split))
     about = {"figures": figures, "date": datetime.date.today().isoformat(), "parameters": model.count_params()}
-    write_json(folder / FIGURES, about)
+    write_json(folder / FIGURES[split], about)
     keras.utils.clear_session()
 
 
-def _figures(table: Table, workdir: Path) -> dict[tuple[str, ...], list[Mapping[str, float | None]]]:
+def _figures(table: Table, workdir: Path, split: str) -> dict[tuple[str, ...], list[Mapping[str, float | None]]]:
     """What is finished, whichever command ran it."""
     found: dict[tuple[str, ...], list[Mapping[str, float | None]]] = {}
     for row in table.rows:
-        for path in sorted(_folder(workdir, row.labels, 0).parent.glob(f"seed*/{FIGURES}")):
+        for path in sorted(_folder(workdir, row.labels, 0).parent.glob(f"seed*/{FIGURES[split]}")):
             figures = read_json(path, "cannot be read: expected the figures of a row").get("figures")
             if not isinstance(figures, dict):
                 raise ValueError(f"{path} has no figures: move it away, and the row is run again.")
@@ -153,7 +168,8 @@ def _claim(workdir: Path, changes: Sequence[str]) -> None:
 
 def main() -> None:
     values = flags.FLAGS
-    text = run(TABLES[values.table], Path(values.workdir), [int(s) for s in values.seeds], values.row, values.set)
+    seeds = [int(seed) for seed in values.seeds]
+    text = run(TABLES[values.table], Path(values.workdir), seeds, values.row, values.set, values.split)
     command = shlex.join(["python", "-m", "trainers.reproduce", values.table, *sys.argv[2:]])
     print(f"\n{TABLES[values.table].title}\n\n`{command}`\n\n{text}", flush=True)
 
@@ -166,5 +182,6 @@ if __name__ == "__main__":
     flags.DEFINE_list("seeds", ["0"], "One run of each row per seed.")
     flags.DEFINE_multi_string("row", [], "Label of the rows to run, such as VRNN; all by default.")
     flags.DEFINE_multi_string("set", [], "section.key=value for every row, such as training.epochs=2.")
+    flags.DEFINE_enum("split", "test", list(FITTED), "What to measure: valid, to choose by.")
     flags.mark_flags_as_required(["table", "workdir"])
     settings.run_app(main)

@@ -23,6 +23,7 @@ __all__ = [
     "DATA_KEYS",
     "as_json",
     "check",
+    "FITTED",
     "check_split",
     "claim",
     "load",
@@ -133,6 +134,10 @@ def override(section: ConfigDict, assignments: Sequence[str]) -> None:
             value = text
         with section.ignore_type():
             section[key] = value
+
+
+FITTED = {"test": "valid", "valid": "train"}
+"""The split that what scores need is fitted on, by the split that they are of."""
 
 
 def check_split(split: str, known: Iterable[str] = Splits._fields) -> None:

@@ -8,7 +8,7 @@ read from records (see `trainers.records` and `trainers.data_service`). In the w
 
     config.json            what was asked for
     model.keras            the model with the weights of the best epoch (of the last one where the config says so)
-    scores_test.txt .md .json   ELBO and IWAE on the test split
+    scores_test.txt .md .json   ELBO and IWAE on the test split; with --split=valid scores_valid, on the validation one
     log.csv, tensorboard/  curves
     best.weights.h5, checkpoints/   what an interrupted run goes on with
 """
@@ -32,12 +32,13 @@ from tfdvae.data.unfinished import unfinished
 from tfdvae.models import DVAE
 from trainers import building, loading, recorded, scoring, settings, strategies
 from trainers.scoring import Scores
+from trainers.settings import FITTED
 
 __all__ = ["run"]
 
 
 def run(
-    config: ConfigDict, workdir: Path, strategy: tf.distribute.Strategy | None = None
+    config: ConfigDict, workdir: Path, strategy: tf.distribute.Strategy | None = None, split: str = "test"
 ) -> tuple[DVAE, Splits, Scores]:
     """Trains, scores and saves; prints what it does.
 
@@ -46,15 +47,17 @@ def run(
         workdir: folder of the run.
         strategy: what `trainers.strategies.make` returned; None: this process trains alone. Of several workers the
             first one writes and prints.
+        split: what to score on in the end.
 
     Returns:
         The model, the data (of records that do not fit into memory, a sample of the training sequences), and the
-        scores on the test split.
+        scores.
 
     Raises:
-        ValueError, TypeError: a config that cannot be right, or another one than that of the run in `workdir`; before
-            anything is written.
+        ValueError, TypeError: an unknown split, a config that cannot be right, or another one than that of the run in
+            `workdir`; before anything is written.
     """
+    settings.check_split(split, FITTED)
     settings.check(config)
     strategy = strategy or tf.distribute.get_strategy()
     first = replicas.writes(strategy)
@@ -112,7 +115,7 @@ def run(
         callbacks=[*by_epoch, *steering, *logs, resume],
     )
     save_model(model, workdir / building.MODEL_FILE)
-    scores = scoring.score_split(config, model, splits.test, "test")
+    scores = scoring.score_split(config, model, getattr(splits, split), split)
     if first:
         scoring.write_scores(workdir, scores)
         print(f"\n{scoring.as_text(scores)}", flush=True)
@@ -159,12 +162,13 @@ def _cut_log(path: Path, epochs: int) -> None:
 def main() -> None:
     strategy = strategies.make(flags.FLAGS.strategy, flags.FLAGS.cpu_replicas)
     with strategies.lost_workers(), recorded.errors(flags.FLAGS.config):
-        run(flags.FLAGS.config, Path(flags.FLAGS.workdir), strategy)
+        run(flags.FLAGS.config, Path(flags.FLAGS.workdir), strategy, flags.FLAGS.split)
 
 
 if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", None, "File with get_config(), see configs/.")
     flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.DEFINE_enum("split", "test", list(FITTED), "What to score on in the end: valid, to choose by.")
     flags.DEFINE_enum("strategy", "none", list(strategies.STRATEGIES), "Devices and machines, see trainers.strategies.")
     flags.DEFINE_integer("cpu_replicas", 1, "With --strategy=mirrored and no GPU: as how many devices to use the CPU.")
     flags.mark_flags_as_required(["config", "workdir"])

@@ -45,7 +45,7 @@ def made(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def figures(workdir: Path, row: str, seed: int = 0) -> dict:
-    return json.loads((workdir / row / f"seed{seed}" / reproduce.FIGURES).read_text())["figures"]
+    return json.loads((workdir / row / f"seed{seed}" / reproduce.FIGURES["test"]).read_text())["figures"]
 
 
 @pytest.mark.slow
@@ -94,6 +94,31 @@ def test_what_is_finished_is_not_scored_again_and_seeds_are_averaged(
     assert not (workdir / "vrnn-plain" / "seed1").exists()
 
 
+@pytest.mark.slow
+def test_rows_are_compared_on_validation_before_the_test_split_is_read(
+    changes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table_of_one, workdir = table(), tmp_path / "table"
+    text = reproduce.run(table_of_one, workdir, rows=["RNN"], changes=changes, split="valid")
+    folder = workdir / "rnn-plain" / "seed0"
+    assert text.startswith("Of split 'valid' in place of the test split, with fits to split 'train'. Nats per frame.")
+    assert (workdir / "table_valid.md").read_text() == text + "\n"
+    assert not {"scores_test.json", "figures.json"} & {path.name for path in folder.iterdir()}
+    value = json.loads((folder / "figures_valid.json").read_text())["figures"]["ELBO"]
+    assert value == pytest.approx(json.loads((folder / "scores_valid.json").read_text())["elbo"]["nats_per_frame"])
+    log = (folder / "log.csv").read_text()
+    reproduce.run(table_of_one, workdir, rows=["RNN"], changes=changes)
+    assert (folder / "log.csv").read_text() == log, "trained anew"
+    assert figures(workdir, "rnn-plain")["ELBO"] != value
+    assert (workdir / "table_valid.md").read_text() == text + "\n"
+
+
+def test_windows_of_recordings_cannot_stand_in_for_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="windows of recordings"):
+        reproduce.run(TABLES["speakers"], tmp_path / "table", split="valid")
+    assert not (tmp_path / "table").exists()
+
+
 def test_other_settings_need_another_folder(made: tuple[Path, str], changes: list[str]) -> None:
     with pytest.raises(ValueError, match="was begun with --set"):
         reproduce.run(table(), made[0], changes=[*changes, "training.batch_size=3"])
@@ -105,6 +130,7 @@ def test_other_settings_need_another_folder(made: tuple[Path, str], changes: lis
         ({"rows": ["SRNN"]}, "No row is called 'SRNN'; there are RNN, VRNN; plain, tuned"),
         ({"changes": ["epochs=3"]}, "Expected section.key=value"),
         ({"changes": ["training.epoch=3"]}, "Expected key=value with a key of .*epochs.*; got 'epoch=3'"),
+        ({"split": "train"}, "Unknown split 'train': expected one of test, valid"),
         ({"changes": ["training.epochs"]}, "Expected key=value with a key of .*; got 'epochs'"),
     ],
 )

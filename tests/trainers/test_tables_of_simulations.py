@@ -54,12 +54,17 @@ def test_physics_are_measured_by_whose_v_a_forecast_has(tmp_path: Path) -> None:
     assert found["swapped v"] not in (found["own v"], found["no v"])
     assert found["last frame"] == pytest.approx(np.square(x[:, 3:] - x[:, 2:3]).sum(-1).mean(), rel=1e-5)
     v = {
-        s: run.model.encode(*map(np.stack, (y.x,)), u=np.stack(y.u))["v"].loc
-        for s, y in zip(("valid", "test"), simulated.splits[1:], strict=True)
+        s: np.asarray(run.model.encode(np.stack(y.x), u=np.stack(y.u))["v"].loc)
+        for s, y in simulated.splits._asdict().items()
     }
     gravity = {split: simulated.constants[split][:, :1] for split in v}
-    expected = linear_r2(np.asarray(v["valid"]), gravity["valid"], np.asarray(v["test"]), gravity["test"])
+    expected = linear_r2(v["valid"], gravity["valid"], v["test"], gravity["test"])
     assert found["gravity from v"] == pytest.approx(float(expected[0]))
+    on_valid = TABLES["physics"].measure(run._replace(split="valid"))
+    expected = linear_r2(v["train"], gravity["train"], v["valid"], gravity["valid"])
+    assert on_valid["gravity from v"] == pytest.approx(float(expected[0]))
+    x = np.stack(simulated.splits.valid.x)
+    assert on_valid["last frame"] == pytest.approx(np.square(x[:, 3:] - x[:, 2:3]).sum(-1).mean(), rel=1e-5)
 
 
 @pytest.mark.slow
@@ -73,10 +78,12 @@ def test_regimes_are_matched_on_the_validation_split(tmp_path: Path) -> None:
     run = finished("nascar", "switching_lds", tmp_path, data={"num_train": 20, "num_valid": 6, "max_sequences": None})
     found = TABLES["regimes"].measure(run)
     simulated = loading.load_simulated(run.config.data)
-    labels = {s: run.model.segment(np.stack(getattr(simulated.splits, s).x)).path.numpy() for s in ("valid", "test")}
+    labels = {s: run.model.segment(np.stack(y.x)).path.numpy() for s, y in simulated.splits._asdict().items()}
     true = {split: simulated.truth[split][..., 2].astype(int) for split in labels}
-    names = matching(labels["valid"][:, 1:], true["valid"][:, 1:], 4)
-    assert found["accuracy"] == pytest.approx(100 * (names[labels["test"]] == true["test"])[:, 1:].mean())
+    for known, split in (("valid", "test"), ("train", "valid")):
+        names = matching(labels[known][:, 1:], true[known][:, 1:], 4)
+        accuracy = TABLES["regimes"].measure(run._replace(split=split))["accuracy"]
+        assert accuracy == pytest.approx(100 * (names[labels[split]] == true[split])[:, 1:].mean())
     # Places tell where the car is, but for the borders.
     assert 60.0 < found["k-means, frames"] <= 100.0 and found["k-means, pairs"] > 60.0
     assert found["ELBO"] == pytest.approx(run.scores.elbo.nats_per_frame)
@@ -85,9 +92,11 @@ def test_regimes_are_matched_on_the_validation_split(tmp_path: Path) -> None:
 @pytest.mark.exhaustive
 def test_the_pendulum_is_regressed_from_latents_and_from_states(tmp_path: Path) -> None:
     run = finished("pendulum", "rssm", tmp_path)
-    found = TABLES["pendulum"].measure(run)
+    found, on_valid = (TABLES["pendulum"].measure(run._replace(split=split)) for split in ("test", "valid"))
     for states in (False, True):
         expected, width = regress.regressed(run.config, run.model, states=states)
+        other, _ = regress.regressed(run.config, run.model, states=states, split="valid")
+        assert {name: on_valid[f"{name}, states" if states else name] for name in other} == other != expected
         assert width == 2 + states * run.model.cell.units
         assert {name: found[f"{name}, states" if states else name] for name in expected} == expected
     assert found["sin"] != found["sin, states"]

@@ -31,7 +31,7 @@ def _write_pictures(run: Finished) -> None:
     try:
         from tfdvae.plots import plot_drawings
 
-        shown = pad(run.splits.test.take(range(min(SHOWN, run.splits.test.num_sequences))))
+        shown = pad(run.measured.first(SHOWN))
         for name, found in {
             "drawing": run.model.drawing(shown["x"]),
             "imagined": run.model.generated_drawing(SHOWN, seed=run.config.seed),

@@ -85,13 +85,13 @@ def _measure(run: Finished) -> dict[str, float | None]:
     """Of test individuals, who are new: their frames that were not observed, and their factors."""
     complete = ConfigDict(run.config.data)
     complete.missing_rate = 0.0
-    truth, _ = loading.stacked(loading.load_splits(complete).test)
-    batch = pad(run.splits.test)
+    truth, _ = loading.stacked(getattr(loading.load_splits(complete), run.split))
+    batch = pad(run.measured)
     x, observed = batch["x"], batch["observed"]
     missing = ~observed
     filled = run.model.impute(x, observed=observed, num_samples=SAMPLES, seed=run.config.seed).mean.numpy()
     simple = _factorised(run)
-    figures = {"squared error": filled, "factorised": simple.predict(*_given(run.splits.test)), "means": simple.means}
+    figures = {"squared error": filled, "factorised": simple.predict(*_given(run.measured)), "means": simple.means}
     unit = observed_moments(np.concatenate(run.splits.train.x), np.concatenate(run.splits.train.observed))[1]
     scores: dict[str, float | None] = {
         name: float(np.square((np.broadcast_to(y, truth.shape) - truth) / unit)[missing].mean())
@@ -101,8 +101,8 @@ def _measure(run: Finished) -> dict[str, float | None]:
     if isinstance(run.model, FVAE):
         simulated, count = loading.load_simulated(run.config.data), run.config.data.num_factors
         individuals, times = run.model.factors(x, observed=observed)
-        scores["U"] = recovered(np.asarray(individuals), simulated.constants["test"])
-        true = np.log(simulated.truth["test"][0, :, count:])
+        scores["U"] = recovered(np.asarray(individuals), simulated.constants[run.split])
+        true = np.log(simulated.truth[run.split][0, :, count:])
         scores["V"] = recovered(np.log(np.asarray(times)[: len(true)]), true)
     return scores
 

@@ -39,8 +39,8 @@ def _measure(run: Finished) -> dict[str, float | None]:
     """Of p(x_missing | x_observed), the mean over samples of the latents."""
     complete = ConfigDict(run.config.data)
     complete.missing_rate = 0.0
-    truth, _ = loading.stacked(loading.load_splits(complete).test)
-    batch = pad(run.splits.test)
+    truth, _ = loading.stacked(getattr(loading.load_splits(complete), run.split))
+    batch = pad(run.measured)
     given = {name: batch[name] for name in ("x", "observed")}
     parts = [
         run.model.impute(

@@ -51,7 +51,7 @@ FEW = {
 
 def _measure(run: Finished) -> dict[str, float | None]:
     """Nats per frame of the same sequences by every way, and parts of the gap."""
-    model, sequences = run.model, run.splits.test.take(range(min(SEQUENCES, run.splits.test.num_sequences)))
+    model, sequences = run.model, run.measured.first(SEQUENCES)
     by_frame = model.not_by_frames is None
     totals: dict[str, float] = {}
 

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 from scipy.optimize import linear_sum_assignment
 
+from tfdvae.data import Splits
 from trainers import loading
 from trainers.tables.table import Column, Finished, Row, Table
 
@@ -25,11 +26,11 @@ def matching(found: np.ndarray, true: np.ndarray, count: int) -> np.ndarray:
 
 def _accuracies(run: Finished) -> dict[str, float | None]:
     """Of the model's most likely paths and of clusters of frames, and of frames with the one before; labels are matched
-    on the validation split."""
+    on the validation split, or on `run.fitted`."""
     simulated = loading.load_simulated(run.config.data)
-    frames = {split: loading.stacked(getattr(simulated.splits, split))[0] for split in ("train", "valid", "test")}
+    frames = {split: loading.stacked(getattr(simulated.splits, split))[0] for split in Splits._fields}
     # The regime of the first frame has moved nothing.
-    true = {split: simulated.truth[split][:, 1:, 2].astype(int) for split in ("valid", "test")}
+    true = {split: simulated.truth[split][:, 1:, 2].astype(int) for split in (run.fitted, run.split)}
     count = run.config.model.num_regimes
     labels = {"accuracy": {split: run.model.segment(frames[split]).path.numpy()[:, 1:] for split in true}}
     for name, shown in (("k-means, frames", _alone), ("k-means, pairs", _pairs)):
@@ -39,8 +40,8 @@ def _accuracies(run: Finished) -> dict[str, float | None]:
         labels[name] = {split: _nearest(points[split], centers) for split in true}
     figures: dict[str, float | None] = {}
     for name, own in labels.items():
-        names = matching(own["valid"], true["valid"], count)
-        figures[name] = 100.0 * float(np.mean(names[own["test"]] == true["test"]))
+        names = matching(own[run.fitted], true[run.fitted], count)
+        figures[name] = 100.0 * float(np.mean(names[own[run.split]] == true[run.split]))
     return {**figures, "ELBO": run.scores.elbo.nats_per_frame}
 
 

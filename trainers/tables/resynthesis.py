@@ -28,8 +28,8 @@ MODES = {"": "teacher_forced", ", own output": "generation"}
 
 
 def reconstructions(run: Finished, mode: str) -> list[np.ndarray]:
-    """Each test sequence `[T, D]` rebuilt from its posterior means."""
-    return [loading.as_vectors(run.model.reconstruct(x[None], mode=mode))[0] for x in run.splits.test.x]
+    """Each sequence `[T, D]` that is measured, rebuilt from its posterior means."""
+    return [loading.as_vectors(run.model.reconstruct(x[None], mode=mode))[0] for x in run.measured.x]
 
 
 def active_units(run: Finished) -> float:
@@ -52,7 +52,7 @@ def _in_both_modes(run: Finished, measure: Callable[[str], dict[str, float]]) ->
 def measure_speech(run: Finished) -> dict[str, float | None]:
     """Waveforms from the power spectra of the model and the phases of the originals, against the originals."""
     data = run.config.data
-    waveforms = loading.recordings(data).test.waveforms[: run.splits.test.num_sequences]
+    waveforms = loading.recordings(data).test.waveforms[: run.measured.num_sequences]
     originals = [peak_normalised(waveform) for waveform in waveforms]
 
     def measure(mode: str) -> dict[str, float]:
@@ -68,7 +68,7 @@ def measure_motion(run: Finished) -> dict[str, float | None]:
     """Mean per joint position error."""
 
     def measure(mode: str) -> dict[str, float]:
-        own, originals = np.concatenate(reconstructions(run, mode)), np.concatenate(run.splits.test.x)
+        own, originals = np.concatenate(reconstructions(run, mode)), np.concatenate(run.measured.x)
         return {"MPJPE, mm": mpjpe(own, originals, None, run.config.data.unit_mm)}
 
     return _in_both_modes(run, measure)
@@ -133,6 +133,7 @@ SPEECH_RESYNTHESIS = Table(
         "fine-tuned by scheduled sampling, SRNN-GM)."
     ),
     needs=(("soundfile", "speech"), ("pystoi", "speech"), ("pesq", "pesq")),
+    windowed=True,
 )
 
 MOTION = Table(

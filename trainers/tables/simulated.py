@@ -18,8 +18,8 @@ GIVEN = 1 / 3
 
 def _r2(run: Finished) -> dict[str, float | None]:
     """From the latents of a frame, and from all that p(x_t | .) reads."""
-    latents, _ = regress.regressed(run.config, run.model)
-    states, _ = regress.regressed(run.config, run.model, states=True)
+    latents, _ = regress.regressed(run.config, run.model, split=run.split)
+    states, _ = regress.regressed(run.config, run.model, states=True, split=run.split)
     return {**latents, **{f"{name}, states": value for name, value in states.items()}}
 
 
@@ -67,11 +67,11 @@ def partners(constants: np.ndarray) -> np.ndarray:
 def _forecasts(run: Finished) -> dict[str, float | None]:
     """Errors of forecasts under three values of v, and what v knows of gravity."""
     simulated = loading.load_simulated(run.config.data)
-    (x, u), (valid, valid_u) = (loading.stacked(getattr(simulated.splits, s)) for s in ("test", "valid"))
+    (x, u), (known, known_u) = (loading.stacked(getattr(simulated.splits, s)) for s in (run.split, run.fitted))
     given = round(GIVEN * x.shape[1])
     (past, future), (past_u, future_u) = ((None, None) if y is None else np.split(y, [given], axis=1) for y in (x, u))
     options = {"horizon": future.shape[1], "future_u": future_u, "seed": run.config.seed}
-    other = partners(simulated.constants["test"])
+    other = partners(simulated.constants[run.split])
     other_u = None if past_u is None else past_u[other]
     none = np.zeros([len(x), run.model.cell.global_dim], np.float32)
     found = {
@@ -83,8 +83,8 @@ def _forecasts(run: Finished) -> dict[str, float | None]:
         name: squared_error_per_frame(loading.as_vectors(forecast.mean), future) for name, forecast in found.items()
     }
     figures["last frame"] = squared_error_per_frame(np.repeat(past[:, -1:], future.shape[1], axis=1), future)
-    v = [run.model.encode(frames, u=inputs)["v"].loc.numpy() for frames, inputs in ((valid, valid_u), (x, u))]
-    gravity = [simulated.constants[split][:, :1] for split in ("valid", "test")]
+    v = [run.model.encode(frames, u=inputs)["v"].loc.numpy() for frames, inputs in ((known, known_u), (x, u))]
+    gravity = [simulated.constants[split][:, :1] for split in (run.fitted, run.split)]
     figures["gravity from v"] = float(linear_r2(v[0], gravity[0], v[1], gravity[1])[0])
     return figures
 
@@ -109,7 +109,7 @@ PHYSICS = Table(
 
 def _imagined(run: Finished) -> dict[str, float | None]:
     """Errors of forecasts under the forces that were, and under others, and what the state knows of the true one."""
-    x, u = loading.stacked(run.splits.test)
+    x, u = loading.stacked(run.measured)
     given = round(GIVEN * x.shape[1])
     (past, future), (past_u, future_u) = (np.split(y, [given], axis=1) for y in (x, u))
     inputs = {"own forces": future_u, "others' forces": np.roll(future_u, 1, axis=0), "no forces": 0.0 * future_u}
@@ -122,7 +122,7 @@ def _imagined(run: Finished) -> dict[str, float | None]:
 
     figures: dict[str, float | None] = {name: error(own) for name, own in inputs.items()}
     figures["last frame"] = squared_error_per_frame(np.repeat(past[:, -1:], future.shape[1], axis=1), future)
-    return {**figures, **regress.regressed(run.config, run.model, states=True)[0]}
+    return {**figures, **regress.regressed(run.config, run.model, states=True, split=run.split)[0]}
 
 
 CART_POLE = Table(
@@ -151,7 +151,7 @@ CART_POLE = Table(
 
 def _one_step(samples: int) -> Callable[[Finished], dict[str, float | None]]:
     def measure(run: Finished) -> dict[str, float | None]:
-        x, u = loading.stacked(run.splits.test)
+        x, u = loading.stacked(run.measured)
         errors, _ = predict.predicted(run.model, x, u, num_samples=samples, seed=run.config.seed)
         return {"squared error": errors.model, "frame before": errors.previous_frame, "line": errors.straight_line}
 
@@ -187,7 +187,7 @@ _BOUNDS, _bounds = bound_columns("nats_per_frame")
 
 def _spikes(run: Finished) -> dict[str, float | None]:
     """Bounds, and what posterior means know of the oscillator."""
-    return {**_bounds(run), **regress.regressed(run.config, run.model)[0]}
+    return {**_bounds(run), **regress.regressed(run.config, run.model, split=run.split)[0]}
 
 
 SPIKES = Table(

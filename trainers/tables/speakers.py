@@ -116,4 +116,5 @@ SPEAKERS = Table(
         "Validation windows of one recording are of one room as well. The papers have other corpora and measures."
     ),
     needs=(("soundfile", "speech"), ("sklearn", "sklearn")),
+    windowed=True,
 )

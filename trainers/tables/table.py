@@ -7,20 +7,22 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from tfdvae.data import Splits
+from tfdvae.data import Sequences, Splits
 from tfdvae.markdown import markdown_table
 from tfdvae.models import DVAE
 from trainers.scoring import Scores
+from trainers.settings import FITTED
 
 __all__ = ["Column", "Finished", "Row", "Table", "bound_columns", "markdown"]
 
 
 class Finished(NamedTuple):
-    """A run that was trained: what columns are measured from. Test data is read here, once.
+    """A run that was trained: what columns are measured from.
 
     Attributes:
         config, model, splits, scores: of the run.
         folder: where it is, for what a table writes beside figures; None for figures alone.
+        split: what is measured: test, which is read once, or valid, to choose by.
     """
 
     config: ConfigDict
@@ -28,6 +30,17 @@ class Finished(NamedTuple):
     splits: Splits
     scores: Scores
     folder: Path | None = None
+    split: str = "test"
+
+    @property
+    def measured(self) -> Sequences:
+        """The sequences of `split`."""
+        return getattr(self.splits, self.split)
+
+    @property
+    def fitted(self) -> str:
+        """The split that regressions and the like are fitted on: valid for test, train for valid."""
+        return FITTED[self.split]
 
 
 class Column(NamedTuple):
@@ -76,6 +89,7 @@ class Table(NamedTuple):
         needs: packages that loading or measuring imports, as (package, extra).
         above_zero: settings, "section.key", without which there is nothing to measure, such as the share of a split
             that is hidden.
+        windowed: the validation split is windows of what the test split has whole, so `measure` cannot take it.
     """
 
     title: str
@@ -87,6 +101,7 @@ class Table(NamedTuple):
     notes: str = ""
     needs: tuple[tuple[str, str], ...] = ()
     above_zero: tuple[str, ...] = ()
+    windowed: bool = False
 
 
 def bound_columns(unit: str) -> tuple[tuple[Column, ...], Callable[[Finished], dict[str, float | None]]]:
@@ -103,11 +118,14 @@ def bound_columns(unit: str) -> tuple[tuple[Column, ...], Callable[[Finished], d
     return (Column("ELBO", 4), Column("importance-sampled", 4)), measure
 
 
-def markdown(table: Table, figures: Mapping[tuple[str, ...], Sequence[Mapping[str, float | None]]]) -> str:
+def markdown(
+    table: Table, figures: Mapping[tuple[str, ...], Sequence[Mapping[str, float | None]]], split: str = "test"
+) -> str:
     """The table, with the mean over seeds and, where there are several, their standard deviation.
 
     Args:
         figures: those of each seed by labels; rows without any are left out.
+        split: what they are of.
     """
     published = [column for column in table.columns if any(column.name in row.published for row in table.rows)]
     heads = [*table.heads]
@@ -126,6 +144,8 @@ def markdown(table: Table, figures: Mapping[tuple[str, ...], Sequence[Mapping[st
     better = {True: "higher is better", False: "lower is better"}
     directions = [f"{c.name}: {better[c.higher]}" for c in table.columns if c.higher is not None]
     text = f"{table.unit} {'; '.join(directions)}.\n\n{markdown_table(heads, rows, len(table.heads))}"
+    if split != "test":
+        text = f"Of split {split!r} in place of the test split, with fits to split {FITTED[split]!r}. {text}"
     return f"{text}\n\n{table.notes}" if table.notes else text
 
 

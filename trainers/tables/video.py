@@ -18,7 +18,7 @@ CHUNK = 4
 
 def _scores(run: Finished) -> dict[str, float | None]:
     """SSIM and PSNR of the mean and of the best sample, means over forecast frames and sequences; the ELBO."""
-    x, u = loading.stacked(run.splits.test.first(SEQUENCES))
+    x, u = loading.stacked(run.measured.first(SEQUENCES))
     shape = tuple(run.config.data.frame_shape)
     x = x.reshape(*x.shape[:2], *shape)
     figures: dict[str, list[np.ndarray]] = {}
