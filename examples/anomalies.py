@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
 
     # 2. A detector learns what is usual from a part that is known to be clean.
     clean = 2000
-    sizes = {"updates": 10, "units": 8, "length": 32, "batch_size": 16} if given.toy else {}
+    sizes = {"updates": 40, "units": 8, "length": 32, "batch_size": 16} if given.toy else {}
     detector = recipes.detector(**sizes)
     detector.fit(series, stop=clean)
 

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -41,7 +42,7 @@ def trained(series: TimeSeries) -> Detector:
         season=0,
         calendar=(),
         length=24,
-        updates=120,
+        updates=180,
         batch_size=16,
         units=12,
         latent_dim=2,
@@ -49,6 +50,18 @@ def trained(series: TimeSeries) -> Detector:
     )
     found.fit(series, CLEAN)
     return found
+
+
+def test_the_same_seed_trains_the_same_detector(series: TimeSeries) -> None:
+    def scores(seed: int, of_process: int) -> np.ndarray:
+        keras.utils.set_random_seed(of_process)
+        found = tfdvae.recipes.detector(season=0, calendar=(), length=12, updates=6, batch_size=4, units=4)
+        found.fit(series, CLEAN, seed=seed)
+        return found.score(series)[0]
+
+    first = scores(3, of_process=0)
+    np.testing.assert_array_equal(scores(3, of_process=1), first)
+    assert np.abs(scores(4, of_process=0) - first).max() > 1e-4
 
 
 @pytest.mark.slow

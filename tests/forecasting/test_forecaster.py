@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -101,6 +102,21 @@ def test_the_recipe_takes_any_model_and_observation() -> None:
         tfdvae.recipes.forecaster(24, model="lstm")
     with pytest.raises(ValueError, match="lag of 12 steps is not known"):
         tfdvae.recipes.forecaster(24, lags=(12,))
+
+
+@pytest.mark.slow
+def test_the_same_seed_trains_the_same_forecaster() -> None:
+    series = made_series(90)
+
+    def weights(seed: int, of_process: int) -> np.ndarray:
+        keras.utils.set_random_seed(of_process)
+        found = tfdvae.recipes.forecaster(12, 6, given=2, latent_dim=2, units=4, updates=6)
+        found.fit(series, batch_size=16, seed=seed)
+        return np.concatenate([y.ravel() for y in found.model.get_weights()])
+
+    first = weights(3, of_process=0)
+    np.testing.assert_array_equal(weights(3, of_process=1), first)
+    assert np.abs(weights(4, of_process=0) - first).max() > 1e-6
 
 
 def test_what_is_no_series_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Latents as features: within pipelines, cross-validation and searches, and numbers that are those of `encode`."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -78,6 +79,18 @@ def test_numbered_sequences_train_a_model_that_learns_something_of_each() -> Non
     features = LatentFeatures("fhvae", sizes, latents=["mu2"], epochs=1).fit(x)
     assert np.any(features.model_.sequence_means)
     np.testing.assert_allclose(features.transform(x), features.model_.encode(x)["mu2"].loc, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_same_seed_trains_the_same_features() -> None:
+    def features(seed: int, of_process: int) -> np.ndarray:
+        keras.utils.set_random_seed(of_process)
+        made = LatentFeatures("vae", {"latent_dim": 2}, epochs=2, batch_size=5, learning_rate=0.01, seed=seed)
+        return made.fit_transform(waves()[0])
+
+    first = features(3, of_process=0)
+    np.testing.assert_array_equal(features(3, of_process=1), first)
+    assert np.abs(features(4, of_process=0) - first).max() > 1e-3
 
 
 @pytest.mark.slow

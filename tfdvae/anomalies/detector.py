@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from tfdvae.anomalies.views import Follower, Views, clean_stops, fit_views
 from tfdvae.arguments import whole
+from tfdvae.data.batching import batches, steps_per_epoch
 from tfdvae.data.calendars import calendar_features
 from tfdvae.data.files import atomic_write, named_damage, read_json, require_folder
+from tfdvae.data.sequences import from_arrays, pad
 from tfdvae.data.timeseries import TimeSeries
 from tfdvae.data.unfinished import unfinished
 from tfdvae.model_files import load_model
@@ -104,7 +106,7 @@ class Detector:
                 differ.
             stop: where the clean part ends, of all series or of each; by default with the series.
             callbacks, verbose: as in Keras' `fit`.
-            seed: of the choice of windows.
+            seed: of the choice of windows and of their order.
 
         Raises:
             ValueError: a model that is not compiled, or has units of its own; as `fit_views`; a clean part that is
@@ -133,7 +135,8 @@ class Detector:
                 f"A training window has {learning.length} steps, and the clean part of series {stops.index(short)} has "
                 f"{short}: give a longer clean part, or shorter windows (length=)."
             )
-        rng = np.random.default_rng(whole("seed", seed, at_least=0))
+        seed = whole("seed", seed, at_least=0)
+        rng = np.random.default_rng(seed)
         # An epoch goes over windows that were drawn once: enough of them, and no more than `updates` will take.
         each = -(-min(64, learning.updates) * learning.batch_size // len(parts))
         windows: list[dict[str, np.ndarray]] = []
@@ -141,10 +144,16 @@ class Detector:
             frames = own.frames(one.until(end))
             starts = rng.integers(0, end - learning.length + 1, each)
             windows += [{name: y[k : k + learning.length] for name, y in frames.items()} for k in starts]
-        data = {name: np.stack([window[name] for window in windows]) for name in windows[0]}
+        data = from_arrays(**{name: np.stack([window[name] for window in windows]) for name in windows[0]})
         epochs = max(1, round(learning.updates * learning.batch_size / len(windows)))
+        model.check(**pad(data))  # A Dataset would be found wrong by an assertion in the middle of an epoch.
+        # Keras would shuffle arrays by a seed that is the process' own.
         history = model.fit(
-            data, epochs=epochs, batch_size=learning.batch_size, callbacks=list(callbacks), verbose=verbose
+            batches(data, learning.batch_size, seed=seed, epochs=epochs),
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch(data, learning.batch_size),
+            callbacks=list(callbacks),
+            verbose=verbose,
         )
         self.views = tuple(views)
         return history

@@ -1,6 +1,6 @@
 """Thresholds by extreme values: how high a score is so rare among clean frames that it is an anomaly.
 
-Peaks over a threshold (Siffert, Fouque, Termier and Largouet 2017, "Anomaly Detection in Streams with Extreme Value
+Peaks over a threshold (Siffer, Fouque, Termier and Largouet 2017, "Anomaly Detection in Streams with Extreme Value
 Theory", section 3): what scores exceed a high quantile t by follows a generalised Pareto distribution, whatever the
 scores themselves follow (Pickands, Balkema and de Haan). So the level that a clean score exceeds with probability
 `risk` can be told for risks that are smaller than one over the number of clean scores.
