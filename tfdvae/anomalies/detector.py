@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfdvae.anomalies.views import Follower, Views, clean_stops, fit_views
 from tfdvae.arguments import whole
-from tfdvae.data.batching import batches, steps_per_epoch
+from tfdvae.data.batching import batches, steps_per_epoch, without_mask
 from tfdvae.data.calendars import calendar_features
 from tfdvae.data.files import atomic_write, named_damage, read_json, require_folder
 from tfdvae.data.sequences import from_arrays, pad
@@ -149,7 +149,7 @@ class Detector:
         model.check(**pad(data))  # A Dataset would be found wrong by an assertion in the middle of an epoch.
         # Keras would shuffle arrays by a seed that is the process' own.
         history = model.fit(
-            batches(data, learning.batch_size, seed=seed, epochs=epochs),
+            without_mask(batches(data, learning.batch_size, seed=seed, epochs=epochs)),
             epochs=epochs,
             steps_per_epoch=steps_per_epoch(data, learning.batch_size),
             callbacks=list(callbacks),

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfdvae.arguments import whole
 from tfdvae.callbacks import BestWeights
-from tfdvae.data.batching import batches, steps_per_epoch
+from tfdvae.data.batching import batches, steps_per_epoch, without_mask
 from tfdvae.data.files import atomic_write, named_damage, read_json, require_folder
 from tfdvae.data.seasons import (
     Origin,
@@ -101,7 +101,7 @@ class Forecaster(NamedTuple):
         self.model.adapt(**_arrays(train))
         # Keras would shuffle arrays by a seed that is the process' own.
         return self.model.fit(
-            batches(train, batch_size, seed=whole("seed", seed, at_least=0), epochs=epochs),
+            without_mask(batches(train, batch_size, seed=whole("seed", seed, at_least=0), epochs=epochs)),
             epochs=epochs,
             steps_per_epoch=steps_per_epoch(train, batch_size),
             validation_batch_size=batch_size,
