@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfdvae.arguments import whole
-from tfdvae.data.batching import batches, steps_per_epoch
+from tfdvae.data.batching import shuffled
 from tfdvae.data.sequences import Sequences, from_arrays, pad
 from tfdvae.models import DVAE, MODELS
 
@@ -112,13 +112,7 @@ class LatentFeatures(*(kind for kind in (TransformerMixin, BaseEstimator) if kin
             model = MODELS[self.model](**{"observation": "gaussian", "seed": self.seed, **(self.options or {})})
             model.adapt(sequences)
             model.compile(keras.optimizers.Adam(self.learning_rate))
-            # Keras would shuffle arrays by a seed that is the process' own.
-            model.fit(
-                batches(sequences, self.batch_size, seed=self.seed, epochs=self.epochs),
-                epochs=self.epochs,
-                steps_per_epoch=steps_per_epoch(sequences, self.batch_size),
-                verbose=0,
-            )
+            model.fit(**shuffled(pad(sequences), self.batch_size, seed=self.seed, epochs=self.epochs), verbose=0)
         else:
             raise ValueError(f"`model` must be a model, or one of {', '.join(sorted(MODELS))}; got {self.model!r}.")
         model.build_for(sequences.features)

@@ -125,7 +125,7 @@ def run(
     splits = loading.load_splits(config.data)
     scored = getattr(splits, split).first(max_sequences)
     content = {"model": config.model.name, "data": config.data.name, "split": split, "sequences": scored.num_sequences}
-    output = workdir / ("imputation" if split == "test" else f"imputation_{split}")
+    output = workdir / f"imputation{settings.split_suffix(split)}"
     if scored.observed is None:
         content["context"] = context
         table = _missing_frames(output, config, model, scored, rates or (0.3, 0.5, 0.7, 0.9), context)

@@ -81,9 +81,7 @@ def run(workdir: Path, split: str = "test", batch_size: int = 64) -> Mapping[str
     for name, area in found.items():
         print(f"  {name:30} {told[name]['train'].shape[1]:4} numbers  {area:.4f}", flush=True)
     content = {"model": config.model.name, "data": config.data.name, "split": split, "outcome": outcome.name}
-    write_json(
-        workdir / ("outcomes.json" if split == "test" else f"outcomes_{split}.json"), {**content, "auroc": found}
-    )
+    write_json(workdir / f"outcomes{settings.split_suffix(split)}.json", {**content, "auroc": found})
     return found
 
 

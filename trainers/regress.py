@@ -70,12 +70,12 @@ def run(workdir: Path, skip: int = 1, states: bool = False, split: str = "test")
         ValueError: an unknown split; true states that are unknown, or that no target is defined for; a model without
             latents per frame, or, with `states`, without such states.
     """
-    settings.check_split(split, tuple(FITTED))
+    settings.check_split(split, FITTED)
     config = settings.load(workdir)
     found, width = regressed(config, building.load_model(workdir), skip, states, split)
     what = "states" if states else "latents"
     content = {"model": config.model.name, "data": config.data.name, "split": split, "from": what, "r2": found}
-    name = "regression" + ("_states" if states else "") + ("" if split == "test" else f"_{split}")
+    name = "regression" + ("_states" if states else "") + settings.split_suffix(split)
     write_json(workdir / f"{name}.json", content)
     values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
     print(

@@ -31,8 +31,6 @@ from trainers.writing import write_json, write_text
 
 __all__ = ["config_of", "run"]
 
-FIGURES = {"test": "figures.json", "valid": "figures_valid.json"}
-TEXTS = {"test": "table.md", "valid": "table_valid.md"}
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -82,11 +80,11 @@ def run(
     _claim(workdir, changes)
     for count, ((labels, seed), config) in enumerate(configs.items(), 1):
         folder = _folder(workdir, labels, seed)
-        if not (folder / FIGURES[split]).is_file():
+        if not (folder / _figures_file(split)).is_file():
             print(f"\n{count} of {len(configs)}: {', '.join(labels)}, seed {seed}", flush=True)
             _run_row(table, config, folder, split)
     text = markdown(table, _figures(table, workdir, split), split)
-    write_text(workdir / TEXTS[split], text)
+    write_text(workdir / f"table{settings.split_suffix(split)}.md", text)
     return text
 
 
@@ -130,7 +128,7 @@ def _run_row(table: Table, config: ConfigDict, folder: Path, split: str) -> None
     model, splits, scores = train.run(config, folder, split=split)
     figures = table.measure(Finished(config, model, splits, scores, folder, split))
     about = {"figures": figures, "date": datetime.date.today().isoformat(), "parameters": model.count_params()}
-    write_json(folder / FIGURES[split], about)
+    write_json(folder / _figures_file(split), about)
     keras.utils.clear_session()
 
 
@@ -138,12 +136,16 @@ def _figures(table: Table, workdir: Path, split: str) -> dict[tuple[str, ...], l
     """What is finished, whichever command ran it."""
     found: dict[tuple[str, ...], list[Mapping[str, float | None]]] = {}
     for row in table.rows:
-        for path in sorted(_folder(workdir, row.labels, 0).parent.glob(f"seed*/{FIGURES[split]}")):
+        for path in sorted(_folder(workdir, row.labels, 0).parent.glob(f"seed*/{_figures_file(split)}")):
             figures = read_json(path, "cannot be read: expected the figures of a row").get("figures")
             if not isinstance(figures, dict):
                 raise ValueError(f"{path} has no figures: move it away, and the row is run again.")
             found.setdefault(row.labels, []).append(figures)
     return found
+
+
+def _figures_file(split: str) -> str:
+    return f"figures{settings.split_suffix(split)}.json"
 
 
 def _folder(workdir: Path, labels: Sequence[str], seed: int) -> Path:

@@ -25,6 +25,7 @@ __all__ = [
     "check",
     "FITTED",
     "check_split",
+    "split_suffix",
     "claim",
     "load",
     "loader_options",
@@ -138,6 +139,11 @@ def override(section: ConfigDict, assignments: Sequence[str]) -> None:
 
 FITTED = {"test": "valid", "valid": "train"}
 """The split that what scores need is fitted on, by the split that they are of."""
+
+
+def split_suffix(split: str) -> str:
+    """What names of files that a program writes of a split end with: nothing for the test split."""
+    return "" if split == "test" else f"_{split}"
 
 
 def check_split(split: str, known: Iterable[str] = Splits._fields) -> None:

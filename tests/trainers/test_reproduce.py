@@ -45,7 +45,7 @@ def made(changes: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 def figures(workdir: Path, row: str, seed: int = 0) -> dict:
-    return json.loads((workdir / row / f"seed{seed}" / reproduce.FIGURES["test"]).read_text())["figures"]
+    return json.loads((workdir / row / f"seed{seed}" / "figures.json").read_text())["figures"]
 
 
 @pytest.mark.slow

@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from tfdvae.anomalies.views import Follower, Views, clean_stops, fit_views
 from tfdvae.arguments import whole
-from tfdvae.data.batching import batches, steps_per_epoch, without_mask
+from tfdvae.data.batching import shuffled
 from tfdvae.data.calendars import calendar_features
 from tfdvae.data.files import atomic_write, named_damage, read_json, require_folder
-from tfdvae.data.sequences import from_arrays, pad
 from tfdvae.data.timeseries import TimeSeries
 from tfdvae.data.unfinished import unfinished
 from tfdvae.model_files import load_model
@@ -144,17 +143,11 @@ class Detector:
             frames = own.frames(one.until(end))
             starts = rng.integers(0, end - learning.length + 1, each)
             windows += [{name: y[k : k + learning.length] for name, y in frames.items()} for k in starts]
-        data = from_arrays(**{name: np.stack([window[name] for window in windows]) for name in windows[0]})
+        data = {name: np.stack([window[name] for window in windows]) for name in windows[0]}
         epochs = max(1, round(learning.updates * learning.batch_size / len(windows)))
-        model.check(**pad(data))  # A Dataset would be found wrong by an assertion in the middle of an epoch.
-        # Keras would shuffle arrays by a seed that is the process' own.
-        history = model.fit(
-            without_mask(batches(data, learning.batch_size, seed=seed, epochs=epochs)),
-            epochs=epochs,
-            steps_per_epoch=steps_per_epoch(data, learning.batch_size),
-            callbacks=list(callbacks),
-            verbose=verbose,
-        )
+        model.check(**data)  # A Dataset would be found wrong by an assertion in the middle of an epoch.
+        given = shuffled(data, learning.batch_size, seed=seed, epochs=epochs)
+        history = model.fit(**given, callbacks=list(callbacks), verbose=verbose)
         self.views = tuple(views)
         return history
 

@@ -2,13 +2,15 @@
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfdvae.arguments import whole
 from tfdvae.data.sequences import Sequences, pad
 
-__all__ = ["at_least_one", "batches", "dataset_of", "epoch_numbers", "steps_per_epoch", "without_mask"]
+__all__ = ["at_least_one", "batches", "dataset_of", "epoch_numbers", "shuffled", "steps_per_epoch"]
 
 
 def batches(
@@ -83,10 +85,29 @@ def batches(
     return dataset_of(generate, sequences, size, pad_to, steps * len(epochs))
 
 
-def without_mask(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches of `batches` for a model that need not ask which frames exist, which is faster: of sequences that are all
-    of one length."""
-    return dataset.map(lambda batch: {name: values for name, values in batch.items() if name != "mask"})
+def shuffled(arrays: Mapping[str, np.ndarray], batch_size: int, *, seed: int, epochs: int) -> dict[str, Any]:
+    """What `fit` is to be called with, beside options of its own, to train on arrays `[N, ...]` in an order that
+    follows from the seed, that of `batches`. Keras shuffles arrays by a seed of the process.
+
+    Rows are gathered by TensorFlow, not by Python, and there is no mask where `arrays` has none.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Example:
+        model.fit(**shuffled({"x": x}, 32, seed=0, epochs=10), verbose=2)
+    """
+    seed, epochs = whole("seed", seed, at_least=0), whole("epochs", epochs, at_least=1)
+    batch_size, count = at_least_one("batch_size", batch_size), len(next(iter(arrays.values())))
+    steps, one_bucket = -(-count // batch_size), np.zeros(count, np.int64)
+    orders = [_epoch_order(one_bucket, batch_size, steps, np.random.default_rng([seed, e])) for e in range(epochs)]
+    rows = [row for order in orders for row in order]
+    indices = tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(row) for row in rows])
+    held = {name: tf.constant(values) for name, values in arrays.items()}
+    x = tf.data.Dataset.from_tensor_slices(indices).map(
+        lambda row: {name: tf.gather(values, row) for name, values in held.items()}
+    )
+    return {"x": x.prefetch(tf.data.AUTOTUNE), "epochs": epochs, "steps_per_epoch": steps}
 
 
 def dataset_of(

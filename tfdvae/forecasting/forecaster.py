@@ -11,7 +11,7 @@ import numpy as np
 
 from tfdvae.arguments import whole
 from tfdvae.callbacks import BestWeights
-from tfdvae.data.batching import batches, steps_per_epoch, without_mask
+from tfdvae.data.batching import shuffled
 from tfdvae.data.files import atomic_write, named_damage, read_json, require_folder
 from tfdvae.data.seasons import (
     Origin,
@@ -21,7 +21,7 @@ from tfdvae.data.seasons import (
     rolling_origins,
     steps_of_frames,
 )
-from tfdvae.data.sequences import Sequences, pad
+from tfdvae.data.sequences import pad
 from tfdvae.data.timeseries import TimeSeries
 from tfdvae.data.unfinished import unfinished
 from tfdvae.forecasting.baselines import Method
@@ -89,25 +89,18 @@ class Forecaster(NamedTuple):
         hop, batch_size = (whole(n, v, at_least=1) for n, v in (("hop", hop), ("batch_size", batch_size)))
         first, span = self._past(), self.seasons.horizon
         origins = rolling_origins(series, span, start=first, stop=valid_from or stop, stride=hop)
-        train = forecast_windows(series, self.seasons, origins)
+        train = _arrays(series, self.seasons, origins)
         options: dict[str, Any] = {"callbacks": list(callbacks)}
         if valid_from is not None:
             start = max(first, whole("valid_from", valid_from, at_least=1))
             held = rolling_origins(series, span, start=start, stop=stop, stride=self.seasons.season)
-            options["validation_data"] = _arrays(forecast_windows(series, self.seasons, held))
+            options["validation_data"] = _arrays(series, self.seasons, held)
             options["callbacks"].append(BestWeights("val_loss", "min"))
         if epochs is None:
-            epochs = max(1, round(self.updates * batch_size / train.num_sequences))
-        self.model.adapt(**_arrays(train))
-        # Keras would shuffle arrays by a seed that is the process' own.
-        return self.model.fit(
-            without_mask(batches(train, batch_size, seed=whole("seed", seed, at_least=0), epochs=epochs)),
-            epochs=epochs,
-            steps_per_epoch=steps_per_epoch(train, batch_size),
-            validation_batch_size=batch_size,
-            verbose=verbose,
-            **options,
-        )
+            epochs = max(1, round(self.updates * batch_size / len(train["x"])))
+        self.model.adapt(**train)
+        given = shuffled(train, batch_size, seed=seed, epochs=epochs)
+        return self.model.fit(**given, validation_batch_size=batch_size, verbose=verbose, **options)
 
     def forecast(
         self,
@@ -202,6 +195,7 @@ def _require_series(series: Any) -> None:
         raise TypeError(f"Expected a TimeSeries of tfdvae.data.regular_series, got {type(series).__name__}.")
 
 
-def _arrays(windows: Sequences) -> dict[str, np.ndarray]:
-    """Windows as arrays; all are of one length, so there is no mask."""
-    return {name: values for name, values in pad(windows).items() if name != "mask"}
+def _arrays(series: TimeSeries, seasons: Seasons, origins: Sequence[Origin]) -> dict[str, np.ndarray]:
+    """Windows as arrays for `fit`; all are of one length, so there is no mask."""
+    found = pad(forecast_windows(series, seasons, origins))
+    return {name: values for name, values in found.items() if name != "mask"}
