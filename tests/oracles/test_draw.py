@@ -71,6 +71,29 @@ def test_windows_far_away_or_without_width_stay_finite() -> None:
     assert np.isfinite(tape.gradient(total, raw)).all()
 
 
+@pytest.mark.parametrize(("height", "width", "size"), [(28, 28, 2), (28, 28, 5), (4, 9, 3), (6, 6, 1), (1, 1, 1)])
+def test_windows_tile_the_longer_axis_at_first(height: int, width: int, size: int) -> None:
+    seen = glimpses.window(tf.constant(glimpses.tiling(height, width, size)), height, width, size)
+    longer = max(height, width)
+    if longer > 1:
+        np.testing.assert_allclose(seen.stride, longer / size, rtol=1e-6)
+    np.testing.assert_allclose(seen.variance, (longer / size / 2) ** 2, rtol=1e-6)
+    np.testing.assert_allclose([seen.row, seen.column, seen.intensity], [(height - 1) / 2, (width - 1) / 2, 1.0])
+
+
+def test_a_new_model_sees_the_middle_of_a_picture_and_writes_all_over_it() -> None:
+    """A digit has black corners, which is where the two by two filters of a window from zeros stand."""
+    model = tfdvae.DRAW(4, num_glimpses=2, read_size=2, write_size=5, units=8, observation="bernoulli")
+    digit = np.zeros([1, 1, 28, 28], np.float32)
+    digit[..., 6:22, 6:22] = 1.0
+    found = model.drawing(digit.reshape(1, 1, 784))
+    np.testing.assert_allclose(found.read[0, 0, 0], [13.5, 13.5, 28.0, 7.0], rtol=1e-5)
+    np.testing.assert_allclose(found.write[0, 0, 0], [13.5, 13.5, 28.0, 2.8], rtol=0.2)
+    seen = glimpses.window(model.read_head(tf.zeros([1, 8])), 28, 28, 2)
+    assert np.min(glimpses.read(digit, seen, 2)) > 0.4
+    assert np.max(glimpses.read(digit, glimpses.window(tf.zeros([1, 5]), 28, 28, 2), 2)) < 1e-3
+
+
 class Drawn(NamedTuple):
     """What the equations say of N pictures: canvases `[N, G, M D]`, and q of every glimpse `[N, G, Z]`."""
 

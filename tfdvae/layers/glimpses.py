@@ -1,12 +1,13 @@
 """Windows of Gaussian filters through which a picture is read and written (Gregor et al. 2015, section 3.3)."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfdvae.scales import hold_within
 
-__all__ = ["NUM_NUMBERS", "Window", "filters", "read", "window", "write"]
+__all__ = ["NUM_NUMBERS", "Window", "filters", "read", "tiling", "window", "write"]
 
 NUM_NUMBERS = 5
 """How many numbers a window is told by."""
@@ -51,6 +52,16 @@ def window(raw: tf.Tensor, height: int, width: int, size: int) -> Window:
         variance,
         intensity,
     )
+
+
+def tiling(height: int, width: int, size: int) -> tuple[float, ...]:
+    """The five numbers of the window whose N x N filters tile the picture's longer axis: a stride of an N-th of it,
+    deviations of half a stride. Windows begin there, not at zeros, whose outer filters stand in the picture's corners,
+    N = 2 with nothing between: what is read of a digit is black wherever the window moves to, and no gradient says so.
+    """
+    longer = max(height, width)
+    stride, at_zeros = longer / size, (longer - 1) / max(size - 1, 1)
+    return 0.0, 0.0, 2.0 * math.log(0.5 * stride), math.log(stride / at_zeros) if at_zeros else 0.0, 0.0
 
 
 def filters(centre: tf.Tensor, stride: tf.Tensor, variance: tf.Tensor, size: int, length: int) -> tf.Tensor:

@@ -54,11 +54,13 @@ class DRAW(DrawingsMixin, SequenceDVAE):
 
     With `attention` read and write look through windows of N x N Gaussian filters, (19)-(29), told by the decoder's
     state; without, they are the whole pictures (17) and a linear layer (18). c_0 is the bias of p(x | .), and the first
-    states of both recurrences are learned as well: that the paper learns all three is from memory too. Deviations: E[x
-    | c] for a sigmoid, so that any observation goes, whose parameters the canvas holds (of M D parameters, M pictures;
-    where they are no whole pictures, the observation maps a canvas of D to them). What was not observed has no error
-    where the networks see the `indicator`, which is read as a third picture. Inputs u_t, which the paper has none of,
-    join both recurrences; the context of a sequence moves the first canvas as well.
+    states of both recurrences are learned as well: that the paper learns all three is from memory too. Deviations:
+    windows tile the picture at first, since at the paper's sizes zeros read nothing but the corners of digits, and
+    nothing was learned (`glimpses.tiling`). E[x | c] for a sigmoid, so that any observation goes, whose parameters the
+    canvas holds (of M D parameters, M pictures; where they are no whole pictures, the observation maps a canvas of D to
+    them). What was not observed has no error where the networks see the `indicator`, which is read as a third picture.
+    Inputs u_t, which the paper has none of, join both recurrences; the context of a sequence moves the first canvas as
+    well.
 
     Example:
         model = tfdvae.DRAW(**tfdvae.presets.papers.draw_mnist)
@@ -132,9 +134,6 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         self.encoder = Recurrent(units, cell, num_layers, dropout, name="encoder", **policy)
         self.decoder = Recurrent(units, cell, num_layers, dropout, name="decoder", **policy)
         self.posterior_head = families.Head(self.of_glimpse, name="posterior_head", **policy)
-        if attention:
-            self.read_head = keras.layers.Dense(glimpses.NUM_NUMBERS, name="read_head", **policy)
-            self.write_head = keras.layers.Dense(glimpses.NUM_NUMBERS, name="write_head", **policy)
 
     def build_parts(self, x_dim: int, u_dim: int) -> None:
         maps, rest = divmod(self.observation.params_dim_for(self.frames.x_dim), self.frames.x_dim)
@@ -145,8 +144,8 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         if self.attention:
             pictures = pictures // (self.canvas.height * self.canvas.columns) * self.read_size**2
             written = self.canvas.planes * self.write_size**2
-            self.read_head.build((None, self.units))
-            self.write_head.build((None, self.units))
+            self.read_head = self._window_head("read_head", self.read_size)
+            self.write_head = self._window_head("write_head", self.write_size)
         self.write_layer = keras.layers.Dense(written, dtype=self.dtype_policy, name="write_layer")
         self.write_layer.build((None, self.units))
         self.encoder.build((None, pictures + self.units + u_dim))
@@ -155,6 +154,13 @@ class DRAW(DrawingsMixin, SequenceDVAE):
         for name, rnn in (("first_encoder", self.encoder), ("first_decoder", self.decoder)):
             shape = (len(tf.nest.flatten(rnn.initial_state(1))), self.units)
             setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros"))
+
+    def _window_head(self, name: str, size: int) -> keras.layers.Layer:
+        """(21) as a layer, whose windows tile the picture before they are trained."""
+        first = keras.initializers.Constant(glimpses.tiling(self.canvas.height, self.canvas.columns, size))
+        head = keras.layers.Dense(glimpses.NUM_NUMBERS, bias_initializer=first, dtype=self.dtype_policy, name=name)
+        head.build((None, self.units))
+        return head
 
     @property
     def features_dim(self) -> int:
