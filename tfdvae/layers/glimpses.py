@@ -48,7 +48,7 @@ def window(raw: tf.Tensor, height: int, width: int, size: int) -> Window:
     return Window(
         0.5 * (width + 1) * (column + 1.0) - 1.0,
         0.5 * (height + 1) * (row + 1.0) - 1.0,
-        (max(width, height) - 1) / max(size - 1, 1) * stride,
+        _stride_of_zeros(height, width, size) * stride,
         variance,
         intensity,
     )
@@ -59,9 +59,13 @@ def tiling(height: int, width: int, size: int) -> tuple[float, ...]:
     deviations of half a stride. Windows begin there, not at zeros, whose outer filters stand in the picture's corners,
     N = 2 with nothing between: what is read of a digit is black wherever the window moves to, and no gradient says so.
     """
-    longer = max(height, width)
-    stride, at_zeros = longer / size, (longer - 1) / max(size - 1, 1)
+    stride, at_zeros = max(height, width) / size, _stride_of_zeros(height, width, size)
     return 0.0, 0.0, 2.0 * math.log(0.5 * stride), math.log(stride / at_zeros) if at_zeros else 0.0, 0.0
+
+
+def _stride_of_zeros(height: int, width: int, size: int) -> float:
+    """The factor of (24): N filters from the first pixel of the longer axis to its last."""
+    return (max(width, height) - 1) / max(size - 1, 1)
 
 
 def filters(centre: tf.Tensor, stride: tf.Tensor, variance: tf.Tensor, size: int, length: int) -> tf.Tensor:

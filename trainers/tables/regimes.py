@@ -27,7 +27,7 @@ def _accuracies(run: Finished) -> dict[str, float | None]:
     """Of the model's most likely paths and of clusters of frames, and of frames with the one before; labels are matched
     on the validation split, or on `run.fitted`."""
     simulated = loading.load_simulated(run.config.data)
-    frames = {split: loading.stacked(getattr(simulated.splits, split))[0] for split in ("train", run.fitted, run.split)}
+    frames = {split: loading.stacked(getattr(simulated.splits, split))[0] for split in {"train", run.fitted, run.split}}
     # The regime of the first frame has moved nothing.
     true = {split: simulated.truth[split][:, 1:, 2].astype(int) for split in (run.fitted, run.split)}
     count = run.config.model.num_regimes
