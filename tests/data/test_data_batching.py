@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfdvae.data import batches, from_arrays, steps_per_epoch
+from tfdvae.data.batching import shuffled
 
 
 def labelled(lengths, inputs=None):
@@ -147,17 +148,39 @@ def test_keras_fit_walks_through_the_epochs_as_documented():
     assert model.seen == labels(batches(sequences, 4, seed=5, epochs=4))[steps:]
 
 
+def test_shuffled_arrays_come_in_the_order_of_batches_and_without_a_mask():
+    x = np.tile(np.arange(1.0, 11.0, dtype="float32")[:, None, None], [1, 3, 2])
+    arrays = {"x": x, "context": -x[:, 0]}
+    given = shuffled(arrays, 4, seed=5, epochs=3)
+    assert (given["epochs"], given["steps_per_epoch"]) == (3, 3)
+    expected = batches(from_arrays(**arrays), 4, seed=5, epochs=3)
+    for found, other in zip(given["x"], expected, strict=True):
+        assert set(found) == {"x", "context"}
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, other[name])
+    model = Recorder()
+    model.compile()
+    model.fit(**given, verbose=0)
+    assert model.seen == labels(expected)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"epochs": 0}, {"seed": -1}])
+def test_numbers_of_shuffled_are_in_range(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        shuffled({"x": np.zeros([2, 3, 1])}, **{"batch_size": 1, "seed": 0, "epochs": 1} | options)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         ({"shuffle": True}, "needs a seed"),
         ({"seed": -1}, "seed must not be negative"),
         ({"epochs": 0}, "epochs must be"),
         ({"epochs": range(3, 3)}, "epochs must be"),
         ({"epochs": range(-1, 3)}, "epochs must be"),
-        ({"buckets": 0}, "buckets must be at least 1"),
-        ({"multiple_of": 0}, "multiple_of must be at least 1"),
+        ({"buckets": 0}, "`buckets` must be at least 1"),
+        ({"multiple_of": 0}, "`multiple_of` must be at least 1"),
         ({"pad_to": 8, "multiple_of": 2}, "not both"),
         ({"pad_to": 3}, "longest sequence, 5 frames; got 3"),
         ({"batch_size": 9, "drop_remainder": True}, "full batch of 9 sequences; there are 2"),

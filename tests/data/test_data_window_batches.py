@@ -72,8 +72,8 @@ def test_shapes_are_known_where_all_batches_have_them() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
-        ({"window": 0}, "window must be at least 1; got 0"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"window": 0}, "`window` must be at least 1, got 0"),
         ({"seed": -1}, "seed must not be negative; got -1"),
         ({"epochs": 0}, "epochs must be at least 1"),
     ],

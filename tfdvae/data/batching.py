@@ -1,6 +1,5 @@
 """From sequences to a `tf.data.Dataset` of padded batches."""
 
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import tensorflow as tf
 from tfdvae.arguments import whole
 from tfdvae.data.sequences import Sequences, pad
 
-__all__ = ["at_least_one", "batches", "dataset_of", "epoch_numbers", "shuffled", "steps_per_epoch"]
+__all__ = ["batches", "dataset_of", "epoch_numbers", "shuffled", "steps_per_epoch"]
 
 
 def batches(
@@ -61,8 +60,8 @@ def batches(
     if seed is not None and seed < 0:
         raise ValueError(f"seed must not be negative; got {seed}.")
     epochs = epoch_numbers(epochs)
-    buckets = 1 if buckets is None else at_least_one("buckets", buckets)
-    multiple_of = 1 if multiple_of is None else at_least_one("multiple_of", multiple_of)
+    buckets = 1 if buckets is None else whole("buckets", buckets, at_least=1)
+    multiple_of = 1 if multiple_of is None else whole("multiple_of", multiple_of, at_least=1)
     lengths = sequences.lengths
     if pad_to is not None:
         if multiple_of != 1:
@@ -98,16 +97,18 @@ def shuffled(arrays: Mapping[str, np.ndarray], batch_size: int, *, seed: int, ep
         model.fit(**shuffled({"x": x}, 32, seed=0, epochs=10), verbose=2)
     """
     seed, epochs = whole("seed", seed, at_least=0), whole("epochs", epochs, at_least=1)
-    batch_size, count = at_least_one("batch_size", batch_size), len(next(iter(arrays.values())))
+    batch_size = whole("batch_size", batch_size, at_least=1)
+    count = len(next(iter(arrays.values())))
     steps, one_bucket = -(-count // batch_size), np.zeros(count, np.int64)
     orders = [_epoch_order(one_bucket, batch_size, steps, np.random.default_rng([seed, e])) for e in range(epochs)]
     rows = [row for order in orders for row in order]
     indices = tf.RaggedTensor.from_row_lengths(np.concatenate(rows), [len(row) for row in rows])
-    held = {name: tf.constant(values) for name, values in arrays.items()}
+    with tf.device("CPU"):  # A GPU need not hold all rows to be given some.
+        held = {name: tf.constant(values) for name, values in arrays.items()}
     x = tf.data.Dataset.from_tensor_slices(indices).map(
         lambda row: {name: tf.gather(values, row) for name, values in held.items()}
     )
-    return {"x": x.prefetch(tf.data.AUTOTUNE), "epochs": epochs, "steps_per_epoch": steps}
+    return {"x": x.prefetch(tf.data.AUTOTUNE), "epochs": epochs, "steps_per_epoch": steps, "shuffle": False}
 
 
 def dataset_of(
@@ -152,7 +153,7 @@ def steps_per_epoch(sequences: Sequences, batch_size: int, *, drop_remainder: bo
     """
     if not isinstance(sequences, Sequences):
         raise TypeError(f"Expected Sequences, got {type(sequences).__name__}; use from_arrays() on arrays.")
-    at_least_one("batch_size", batch_size)
+    whole("batch_size", batch_size, at_least=1)
     count = sequences.num_sequences
     if count == 0:
         raise ValueError("There is no sequence to make batches of.")
@@ -192,10 +193,3 @@ def epoch_numbers(epochs: int | Sequence[int]) -> list[int]:
     if not numbers or min(numbers) < 0:
         raise ValueError(f"epochs must be at least 1, or a range from 0 on; got {epochs!r}.")
     return numbers
-
-
-def at_least_one(name: str, value: int) -> int:
-    """The value; ValueError where it is below 1."""
-    if operator.index(value) < 1:
-        raise ValueError(f"{name} must be at least 1; got {value}.")
-    return value

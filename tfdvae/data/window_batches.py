@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfdvae.data.batching import at_least_one, dataset_of, epoch_numbers
+from tfdvae import arguments
+from tfdvae.data.batching import dataset_of, epoch_numbers
 from tfdvae.data.sequences import Sequences, pad
 
 __all__ = ["window_batches", "window_steps"]
@@ -70,8 +71,8 @@ def window_steps(sequences: Sequences, batch_size: int, window: int, *, whole: b
     """Batches per epoch of `window_batches`, whose arguments and errors these are."""
     if not isinstance(sequences, Sequences):
         raise TypeError(f"Expected Sequences, got {type(sequences).__name__}; use from_arrays() on arrays.")
-    at_least_one("batch_size", batch_size)
-    at_least_one("window", window)
+    arguments.whole("batch_size", batch_size, at_least=1)
+    arguments.whole("window", window, at_least=1)
     if sequences.num_sequences == 0:
         raise ValueError("There is no sequence to make batches of.")
     return len(_rows(sequences.lengths, batch_size, window, whole, None)[0])
